@@ -1,0 +1,45 @@
+//! What the leader's shell has to do after an entry. Effects are data: followers drop them, and a new leader
+//! gets them again from the state when consumers resume their sessions.
+
+/// `count` consecutive messages leased to one consumer with consecutive tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lease {
+    /// Namespace of the queue.
+    pub namespace: u32,
+    /// The queue.
+    pub queue: u64,
+    /// Position of the first message.
+    pub first_position: u64,
+    /// How many.
+    pub count: u32,
+    /// Token of the first message; the others follow.
+    pub first_token: u64,
+    /// 1 for the first delivery.
+    pub attempt: u32,
+    /// When the leases end, by replicated time.
+    pub deadline_ms: u64,
+}
+
+/// One thing to do. Only the leader's shell acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Effect {
+    /// Send these messages to the consumer.
+    Assigned {
+        /// The consumer session.
+        consumer: u64,
+        /// What it now holds.
+        lease: Lease,
+    },
+    /// Tell the consumer that it no longer holds these, through no settle of its own.
+    Revoked {
+        /// The consumer session.
+        consumer: u64,
+        /// What it lost.
+        lease: Lease,
+    },
+    /// The session is over: close its stream.
+    Ended {
+        /// The consumer session.
+        consumer: u64,
+    },
+}

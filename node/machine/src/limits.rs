@@ -1,0 +1,78 @@
+//! Every bound of the machine, with its unit in its name.
+
+/// Longest key of a row, in bytes; LMDB allows 511.
+pub const KEY_BYTES_MAX: usize = 255;
+/// Longest name of a queue or subscription, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// Longest name of a producer session, in bytes.
+pub const PRODUCER_NAME_BYTES_MAX: usize = 128;
+/// Length of a consumer session's name, in bytes.
+pub const SESSION_NAME_BYTES: usize = 16;
+/// Longest display name of a consumer, in bytes.
+pub const CONSUMER_LABEL_BYTES_MAX: usize = 128;
+
+/// Longest message id, in bytes.
+pub const MESSAGE_ID_BYTES_MAX: usize = 256;
+/// Longest message key, in bytes.
+pub const MESSAGE_KEY_BYTES_MAX: usize = 1024;
+/// Longest subject, in bytes.
+pub const SUBJECT_BYTES_MAX: usize = 256;
+/// Longest content type, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
+/// Most headers of a message.
+pub const HEADERS_MAX: usize = 64;
+/// Headers of a message with their names, in bytes.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Longest body, in bytes.
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most messages in one publish.
+pub const PUBLISH_MESSAGES_MAX: usize = 4096;
+/// Longest encoded publish, in bytes.
+pub const PUBLISH_BYTES_MAX: usize = BODY_BYTES_MAX + 128 * 1024;
+
+/// Most queues in a namespace.
+pub const QUEUES_MAX: u64 = 100_000;
+/// Most producer sessions in a namespace.
+pub const PRODUCERS_MAX: u64 = 100_000;
+/// Most receipts that a producer session may leave unacknowledged, in messages.
+pub const PRODUCER_UNACKED_MAX: u64 = 1 << 20;
+/// Most consumers attached to a subscription.
+pub const CONSUMERS_MAX: u32 = 4096;
+/// Largest credit of a consumer, in messages.
+pub const CREDIT_MAX: u32 = 65_536;
+/// Most ranges in one settle.
+pub const SETTLE_RANGES_MAX: usize = 4096;
+
+/// Length of a lease, in milliseconds.
+pub const LEASE_MS_MIN: u64 = 100;
+/// See [`LEASE_MS_MIN`].
+pub const LEASE_MS_MAX: u64 = 12 * 60 * 60 * 1000;
+/// See [`LEASE_MS_MIN`].
+pub const LEASE_MS_DEFAULT: u64 = 30_000;
+/// Backoff and retry delay, in milliseconds.
+pub const BACKOFF_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Backoff after the first failure, in milliseconds.
+pub const BACKOFF_FIRST_MS_DEFAULT: u64 = 1_000;
+/// The longest backoff, in milliseconds.
+pub const BACKOFF_LAST_MS_DEFAULT: u64 = 60_000;
+/// How long a consumer session outlives its stream, in milliseconds.
+pub const SESSION_TIMEOUT_MS_MIN: u64 = 1_000;
+/// See [`SESSION_TIMEOUT_MS_MIN`].
+pub const SESSION_TIMEOUT_MS_MAX: u64 = 60 * 60 * 1000;
+/// See [`SESSION_TIMEOUT_MS_MIN`].
+pub const SESSION_TIMEOUT_MS_DEFAULT: u64 = 10_000;
+/// How long a producer session is remembered without use, in milliseconds.
+pub const PRODUCER_TTL_MS_MIN: u64 = 1_000;
+/// See [`PRODUCER_TTL_MS_MIN`].
+pub const PRODUCER_TTL_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
+/// See [`PRODUCER_TTL_MS_MIN`].
+pub const PRODUCER_TTL_MS_DEFAULT: u64 = 60 * 60 * 1000;
+
+/// Most due deadlines that one tick carries out; the leader proposes another tick for the rest.
+pub const TICK_DEADLINES_MAX: usize = 1024;
+/// Most rows of deleted queues that one tick removes.
+pub const TICK_GARBAGE_ROWS_MAX: usize = 1024;
+
+const _: () = assert!(BODY_BYTES_MAX < PUBLISH_BYTES_MAX);
+const _: () = assert!(LEASE_MS_MIN <= LEASE_MS_DEFAULT && LEASE_MS_DEFAULT <= LEASE_MS_MAX);
+const _: () = assert!(BACKOFF_FIRST_MS_DEFAULT <= BACKOFF_LAST_MS_DEFAULT);

@@ -1,0 +1,163 @@
+//! What the proposer of a command gets back.
+
+use crate::command::Settings;
+use crate::effect::Lease;
+
+/// The answer to one command.
+pub type Outcome = Result<Reply, Refusal>;
+
+/// A command that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// To [`crate::command::CreateQueue`].
+    QueueCreated {
+        /// The settings in force, defaults filled in.
+        settings: Settings,
+        /// False if the same queue was there already.
+        created: bool,
+        /// When it was created, by replicated time.
+        created_at_ms: u64,
+    },
+    /// To [`crate::command::OpenProducer`].
+    ProducerOpened(ProducerOpened),
+    /// To [`crate::command::Publish`].
+    Published {
+        /// Positions of the messages, in order.
+        positions: Vec<PositionRun>,
+        /// How many of them came from an earlier attempt.
+        duplicates: u32,
+    },
+    /// To [`crate::command::Attach`].
+    Attached(Attached),
+    /// To [`crate::command::Settle`]: what was not settled, and why. Empty if all was.
+    Settled(Vec<NotSettled>),
+    /// To every other command.
+    Done,
+}
+
+/// A producer session is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerOpened {
+    /// Names the session in later commands.
+    pub producer: u64,
+    /// Counts how often the session was opened.
+    pub epoch: u64,
+    /// The last sequence number it published; 0 if none.
+    pub last_seq: u64,
+}
+
+/// `count` consecutive positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PositionRun {
+    /// The first of them.
+    pub first_position: u64,
+    /// How many.
+    pub count: u32,
+}
+
+/// A consumer session is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Names the session in later commands.
+    pub consumer: u64,
+    /// Grows with every attach of the session.
+    pub generation: u64,
+    /// Whether the session was there already.
+    pub resumed: bool,
+    /// The subscription's settings.
+    pub settings: Settings,
+    /// What the session held before this entry, in order of position. Leases assigned by the entry itself
+    /// come as effects.
+    pub leases: Vec<Lease>,
+}
+
+/// `count` messages of a settle that were not settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSettled {
+    /// Position of the first.
+    pub first_position: u64,
+    /// How many.
+    pub count: u32,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// A command that was refused; it changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The command could not be read, or has no verb that this version knows.
+    #[error("the command cannot be read: {0}")]
+    Malformed(String),
+    /// A field is out of its range.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it, with the range.
+        problem: String,
+    },
+    /// No such namespace.
+    #[error("there is no namespace {0:?}")]
+    UnknownNamespace(String),
+    /// No such queue.
+    #[error("there is no queue {0:?}")]
+    UnknownQueue(String),
+    /// No such subscription.
+    #[error("there is no subscription {0:?}")]
+    UnknownSubscription(String),
+    /// A queue of that name exists with other settings.
+    #[error("a queue {0:?} exists with other settings")]
+    QueueExists(String),
+    /// A limit of [`crate::limits`] is reached.
+    #[error("the limit of {limit} {what} is reached")]
+    LimitReached {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many are allowed.
+        limit: u64,
+    },
+    /// No such producer session: it expired, was closed, or never was.
+    #[error("the producer session is not known: it expired or was closed")]
+    UnknownProducer,
+    /// Someone opened the producer session after this holder.
+    #[error("the producer session was opened again (epoch {current}): this holder (epoch {given}) is fenced")]
+    ProducerFenced {
+        /// The epoch in the command.
+        given: u64,
+        /// The session's epoch.
+        current: u64,
+    },
+    /// A batch before this one is missing.
+    #[error("sequence number {given} does not follow {last}: a batch before it is missing or was refused")]
+    SequenceGap {
+        /// First sequence number in the command.
+        given: u64,
+        /// The session's last.
+        last: u64,
+    },
+    /// The producer said it has these receipts and asked for them again.
+    #[error("the receipts up to {acked} were acknowledged and are forgotten; {given} was sent again")]
+    ReceiptForgotten {
+        /// First sequence number in the command.
+        given: u64,
+        /// Acknowledged up to here.
+        acked: u64,
+    },
+    /// No such consumer session: it ended, or never was.
+    #[error("the consumer session is not known: it ended")]
+    UnknownConsumer,
+    /// Someone attached the session after this holder.
+    #[error("the consumer session was attached again (generation {current}, not {given})")]
+    ConsumerFenced {
+        /// The generation in the command.
+        given: u64,
+        /// The session's generation.
+        current: u64,
+    },
+    /// The lease is not current: it expired, was revoked or settled.
+    #[error("the lease is no longer current: it expired, was revoked, or was settled")]
+    StaleLease,
+    /// The message is not leased, and never was under this token.
+    #[error("the message was never leased under this token")]
+    NeverLeased,
+}

@@ -1,0 +1,23 @@
+//! The wire of Quorate, compiled from the `.proto` files in `proto/`: nothing else lives here.
+//!
+//! [`v1`] is the public API, stable within its version. [`peer::v1`] is spoken between nodes only.
+#![allow(missing_docs)] // the .proto files carry the documentation
+
+/// The public API.
+pub mod v1 {
+    tonic::include_proto!("quorate.v1");
+}
+
+/// Node to node.
+pub mod peer {
+    /// The only version so far.
+    pub mod v1 {
+        tonic::include_proto!("quorate.peer.v1");
+    }
+}
+
+/// The compiled descriptors of all services, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The `domain` of every `google.rpc.ErrorInfo` that a Quorate server attaches to a status.
+pub const ERROR_DOMAIN: &str = "quorate";
