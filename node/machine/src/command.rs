@@ -3,7 +3,10 @@
 //! The encoding is protobuf, written by prost from the types below: fields are found by their tags, unknown
 //! ones are skipped, and byte fields of a decoded batch are slices of the entry. Tags are frozen.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+
+use crate::message::Message;
 
 /// One entry of the log.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -17,6 +20,24 @@ pub struct Batch {
     /// Applied in this order; each one takes effect whole or not at all.
     #[prost(message, repeated, tag = "3")]
     pub commands: Vec<Command>,
+}
+
+impl From<Verb> for Command {
+    fn from(verb: Verb) -> Self {
+        Self { verb: Some(verb) }
+    }
+}
+
+impl Batch {
+    /// A batch of this version's format.
+    pub fn new(time_ms: u64, commands: Vec<Command>) -> Self {
+        Self { format_version: crate::FORMAT_VERSION, time_ms, commands }
+    }
+
+    /// The bytes of the entry. Done once, on the leader: network, log and apply share them.
+    pub fn encode(&self) -> Bytes {
+        prost::Message::encode_to_vec(self).into()
+    }
 }
 
 /// One change of the state.
@@ -168,6 +189,19 @@ pub struct Publish {
     /// The messages, each an encoded [`crate::message::Message`], back to back.
     #[prost(bytes = "bytes", tag = "8")]
     pub messages: Bytes,
+}
+
+impl Publish {
+    /// Packs messages for [`Publish::lengths`] and [`Publish::messages`]. They should have passed
+    /// [`crate::message::check`]: a length above 32 bits, which that refuses, would be cut off at its largest value.
+    pub fn pack<'a>(messages: impl IntoIterator<Item = &'a Message>) -> (Vec<u32>, Bytes) {
+        let (mut lengths, mut packed) = (Vec::new(), BytesMut::new());
+        for message in messages {
+            lengths.push(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
+            message.encode_raw(&mut packed);
+        }
+        (lengths, packed.freeze())
+    }
 }
 
 /// See [`Verb::Attach`].

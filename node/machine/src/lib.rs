@@ -1,1 +1,39 @@
-//! x
+//! The replicated state machine: a pure function from a store and an entry of the log to replies and effects.
+//!
+//! **Determinism.** Every node applies the same entries in the same order and must end with the same rows,
+//! byte for byte (P10). So nothing here reads a clock (time is a number in the entry), draws randomness,
+//! iterates a hash map, uses floats, or does I/O other than through the [`store::Store`] it is given; and
+//! nothing is kept in memory between two entries. Effects and replies follow from the rows and the entry alone.
+//!
+//! **Totality.** Whatever the bytes of an entry are, [`apply`] answers: a panic here would be a panic of every
+//! node. What cannot be read is refused as [`reply::Refusal::Malformed`] and changes nothing.
+//!
+//! **Work per run.** Positions that share a fate share a row: a publish is one chunk, a lease of consecutive
+//! messages is one run. No path from publish to acknowledgement does work for each message.
+//!
+//! Where to look: [`tables`] is the schema; `ops/` has one file for each verb; `assign.rs` says who gets what;
+//! `runs.rs` is the interval map under both; [`read`] has the questions; [`check`] states every invariant.
+
+mod apply;
+mod assign;
+pub mod check;
+pub mod command;
+pub mod digest;
+pub mod effect;
+pub mod limits;
+pub mod memory;
+pub mod message;
+mod names;
+mod ops;
+pub mod read;
+pub mod reply;
+mod runs;
+pub mod store;
+pub mod tables;
+mod tx;
+
+pub use apply::{Applied, apply};
+pub use memory::MemoryStore;
+
+/// Version of the format of commands and rows that this crate reads and writes.
+pub const FORMAT_VERSION: u32 = 1;

@@ -43,6 +43,9 @@ pub const CREDIT_MAX: u32 = 65_536;
 /// Most ranges in one settle.
 pub const SETTLE_RANGES_MAX: usize = 4096;
 
+/// Most messages that the ranges of one settle name together; a consumer holds [`CREDIT_MAX`].
+pub const SETTLE_MESSAGES_MAX: u64 = 4 * CREDIT_MAX as u64;
+
 /// Length of a lease, in milliseconds.
 pub const LEASE_MS_MIN: u64 = 100;
 /// See [`LEASE_MS_MIN`].
@@ -73,6 +76,14 @@ pub const TICK_DEADLINES_MAX: usize = 1024;
 /// Most rows of deleted queues that one tick removes.
 pub const TICK_GARBAGE_ROWS_MAX: usize = 1024;
 
+/// Most rows that one peek looks at before it says where to go on.
+pub const PEEK_ROWS_MAX: usize = 10_000;
+/// Most encoded bytes of messages that one peek returns, but for a single message that is longer.
+pub const PEEK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most messages that one peek returns, and most queues that one listing does.
+pub const PAGE_MAX: u32 = 1000;
+
+const _: () = assert!(PUBLISH_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX < PUBLISH_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN <= LEASE_MS_DEFAULT && LEASE_MS_DEFAULT <= LEASE_MS_MAX);
 const _: () = assert!(BACKOFF_FIRST_MS_DEFAULT <= BACKOFF_LAST_MS_DEFAULT);

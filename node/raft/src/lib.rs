@@ -1,1 +1,50 @@
-//! x
+//! openraft's wiring behind a face without generics.
+//!
+//! Whoever instantiates openraft compiles it, so it happens in this crate and nowhere else. The rest of the
+//! node sees a [`Replica`]: propose an entry, pass a read barrier, know who leads. Towards the disk stands
+//! `quorate-storage` ([`log_store`], [`state_machine`]), towards the other nodes the peer API of
+//! `quorate-proto` ([`network`] out, [`service`] in, [`snapshot`] both ways).
+
+mod formation;
+mod log_store;
+mod network;
+pub mod peers;
+mod replica;
+mod responder;
+mod retention;
+pub mod service;
+mod settings;
+mod snapshot;
+mod state_machine;
+pub mod transport;
+pub mod types;
+
+pub use formation::{Formation, FormationError, Founding, hex};
+pub use log_store::LogStore;
+pub use replica::{Leadership, NotDone, Parts, Replica};
+pub use settings::Settings;
+pub use state_machine::{SnapshotData, StateMachine};
+
+pub(crate) type Raft = openraft::Raft<types::Types, StateMachine>;
+
+/// What the shell is told of an applied entry.
+#[derive(Debug)]
+pub struct Applied {
+    /// Index of the entry.
+    pub index: u64,
+    /// What the leader's shell has to do.
+    pub effects: Vec<quorate_machine::effect::Effect>,
+    /// When the next tick is due, by replicated time.
+    pub next_deadline_ms: Option<u64>,
+}
+
+/// The replica cannot go on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// Settings that contradict each other.
+    #[error("the raft settings are not usable: {0}")]
+    Settings(String),
+    /// The replica has stopped.
+    #[error("the replica has stopped: {0}")]
+    Stopped(String),
+}

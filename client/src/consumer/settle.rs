@@ -1,0 +1,202 @@
+//! Settles: those that wait to be sent, those that wait for an answer, and how they merge.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use quorate_proto::v1;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Shared;
+use crate::error::{Error, Reason};
+use crate::status::refusal;
+
+/// Most ranges in one settle.
+const RANGES_MAX: usize = 4096;
+/// Most messages in one settle, so that its answers come in steady portions.
+const ITEMS_MAX: usize = 8192;
+
+/// One message to settle.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) position: u64,
+    pub(super) token: u64,
+    pub(super) outcome: v1::Outcome,
+    pub(super) delay_ms: u64,
+    pub(super) deadline: Instant,
+    /// It was sent on a stream that was lost before the answer: it may have taken effect.
+    pub(super) uncertain: bool,
+    /// Who waits for the answer; nobody if it was settled "later".
+    pub(super) reply: Option<oneshot::Sender<Result<(), Error>>>,
+}
+
+impl Item {
+    fn follows(&self, range: &v1::SettleRange) -> bool {
+        let count = u64::from(range.count);
+        self.position == range.first_position + count
+            && self.token == range.first_token + count
+            && i32::from(self.outcome) == range.outcome
+            && self.delay_ms == range.delay_ms
+    }
+
+    fn range(&self) -> v1::SettleRange {
+        v1::SettleRange {
+            first_position: self.position,
+            count: 1,
+            first_token: self.token,
+            outcome: self.outcome.into(),
+            delay_ms: self.delay_ms,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Settles {
+    waiting: VecDeque<Item>,
+    sent: BTreeMap<u64, Vec<Item>>,
+    next_id: u64,
+}
+
+impl Settles {
+    pub(super) fn push(&mut self, item: Item) {
+        self.waiting.push_back(item);
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.sent.is_empty()
+    }
+
+    /// The next settle to send.
+    pub(super) fn next(&mut self) -> Option<v1::Settle> {
+        let take = self.waiting.len().min(ITEMS_MAX);
+        let mut items: Vec<Item> = self.waiting.drain(..take).collect();
+        let first = items.first()?;
+        // Acks that workers gave out of order merge once sorted. Other mixtures stay in their order: a retry
+        // before an ack may mean something else than after it.
+        if first.outcome == v1::Outcome::Ack && items.iter().all(|item| item.outcome == v1::Outcome::Ack) {
+            items.sort_by_key(|item| item.token);
+        }
+        let mut ranges: Vec<v1::SettleRange> = Vec::new();
+        let mut merged = 0;
+        for item in &items {
+            let full = ranges.len() == RANGES_MAX;
+            match ranges.last_mut().filter(|range| item.follows(range)) {
+                Some(range) => range.count += 1,
+                None if full => break,
+                None => ranges.push(item.range()),
+            }
+            merged += 1;
+        }
+        for item in items.drain(merged..).rev() {
+            self.waiting.push_front(item);
+        }
+        self.next_id += 1;
+        self.sent.insert(self.next_id, items);
+        Some(v1::Settle { id: self.next_id, ranges })
+    }
+
+    /// Takes an answer. False if it answers nothing that was sent.
+    pub(super) fn answer(&mut self, settled: v1::Settled, shared: &Shared) -> bool {
+        let Some(items) = self.sent.remove(&settled.id) else { return false };
+        let over = items.iter().filter(|item| item.outcome != v1::Outcome::Extend);
+        let tokens: Vec<u64> = over.map(|item| item.token).collect();
+        for item in items {
+            let hit = settled.refused.iter().find(|refused| {
+                let at = item.position.checked_sub(refused.first_position);
+                at.is_some_and(|at| at < u64::from(refused.count))
+            });
+            let result = match hit {
+                Some(refused) => Err(judge(&item, refused.refusal.clone(), shared)),
+                None => Ok(()),
+            };
+            finish(item, result, shared);
+        }
+        shared.let_go_all(tokens.into_iter());
+        true
+    }
+
+    /// The stream is lost: what was sent without an answer goes out again, first and in its order.
+    pub(super) fn rewind(&mut self) {
+        let sent: Vec<Item> = std::mem::take(&mut self.sent).into_values().flatten().collect();
+        for mut item in sent.into_iter().rev() {
+            item.uncertain = true;
+            self.waiting.push_front(item);
+        }
+    }
+
+    /// Ends what has waited too long.
+    pub(super) fn expire(&mut self, now: Instant, error: &dyn Fn() -> Error, shared: &Shared) {
+        let mut late = Vec::new();
+        for items in self.sent.values_mut() {
+            late.extend(items.extract_if(.., |item| item.deadline <= now).map(|mut item| {
+                item.uncertain = true;
+                item
+            }));
+        }
+        self.sent.retain(|_, items| !items.is_empty());
+        if self.waiting.iter().any(|item| item.deadline <= now) {
+            let (over, waiting) = self.waiting.drain(..).partition(|item| item.deadline <= now);
+            self.waiting = waiting;
+            let over: VecDeque<Item> = over;
+            late.extend(over);
+        }
+        for item in late {
+            fail(item, error, shared);
+        }
+    }
+
+    /// Ends everything.
+    pub(super) fn fail(&mut self, error: &Error, shared: &Shared) {
+        self.rewind();
+        for item in std::mem::take(&mut self.waiting) {
+            fail(item, &|| error.clone(), shared);
+        }
+    }
+}
+
+fn fail(item: Item, error: &dyn Fn() -> Error, shared: &Shared) {
+    let error = match item.uncertain {
+        true => Error::SettleUnknown { position: item.position },
+        false => error(),
+    };
+    let token = item.token;
+    if item.outcome != v1::Outcome::Extend {
+        shared.let_go(token);
+    }
+    finish(item, Err(error), shared);
+}
+
+/// A settle that is repeated meets its own effect as a stale lease, unless the lease was seen current since.
+fn judge(item: &Item, wire: Option<v1::Refusal>, shared: &Shared) -> Error {
+    let refusal = refusal(wire);
+    let position = item.position;
+    match refusal.reason {
+        Reason::StaleLease | Reason::NeverLeased | Reason::UnknownConsumer
+            if item.uncertain && !shared.came_again(item.token) =>
+        {
+            Error::SettleUnknown { position }
+        }
+        Reason::StaleLease => Error::StaleLease { position },
+        _ => Error::Refused(refusal),
+    }
+}
+
+fn finish(item: Item, result: Result<(), Error>, shared: &Shared) {
+    match (item.reply, result) {
+        (Some(reply), result) => drop(reply.send(result)),
+        (None, Err(error)) => shared.failed(item.position, item.token, error),
+        (None, Ok(())) => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "settle_test.rs"]
+mod tests;

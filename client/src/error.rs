@@ -1,0 +1,264 @@
+//! The one error type of the client.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, and through [`Error::retryable`] and [`Error::action`] what to do about it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The client was built with values that cannot work.
+    #[error("{0}")]
+    Config(String),
+    /// No endpoint led to a leader that can commit. What was asked for did not happen.
+    #[error("no leader found within {}: {}", seconds(waited), each(answers))]
+    NoLeader {
+        /// How long the client looked.
+        waited: Duration,
+        /// What each endpoint answered last.
+        answers: Vec<EndpointAnswer>,
+    },
+    /// The deadline passed while a leader was there. What was asked for may or may not have happened.
+    #[error("out of time after {}: {last}", seconds(waited))]
+    OutOfTime {
+        /// How long the client tried.
+        waited: Duration,
+        /// The last obstacle.
+        last: String,
+    },
+    /// The server refused the request; nothing happened.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The lease is no longer current: it expired, was revoked, or was settled before. What the worker did for
+    /// this message may be done again by another.
+    #[error("the lease of message {position} is no longer current: it expired, was revoked, or was settled")]
+    StaleLease {
+        /// Position of the message.
+        position: u64,
+    },
+    /// The stream was lost after a settle was sent, and its fate cannot be told: it took effect, or the lease
+    /// was lost.
+    #[error("whether message {position} was settled is not known: the connection was lost before the answer")]
+    SettleUnknown {
+        /// Position of the message.
+        position: u64,
+    },
+    /// The message was sent and no receipt came: it may or may not have been stored. Opening the producer session
+    /// again by its name tells, through `last_seq`.
+    #[error("whether the message was stored is not known: {cause}")]
+    Unknown {
+        /// Why no receipt came.
+        cause: Box<Error>,
+    },
+    /// A value could not be encoded; nothing was sent.
+    #[error("the value cannot be encoded: {0}")]
+    Encode(String),
+    /// A body could not be decoded. The consumer has returned the message with `retry`.
+    #[error("the body of message {position} cannot be decoded: {problem}")]
+    Decode {
+        /// Position of the message.
+        position: u64,
+        /// What is wrong with the body.
+        problem: String,
+    },
+    /// The producer or consumer was closed or dropped.
+    #[error("the {0} is closed")]
+    Closed(&'static str),
+    /// The server broke the protocol, or answered with something that this version does not know.
+    #[error("unexpected answer from the server: {0}")]
+    Protocol(String),
+}
+
+impl Error {
+    /// Whether the same call may succeed later without a change. False where the outcome is unknown.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Self::NoLeader { .. } => true,
+            Self::Refused(refusal) => refusal.retry,
+            Self::Config(_)
+            | Self::OutOfTime { .. }
+            | Self::StaleLease { .. }
+            | Self::SettleUnknown { .. }
+            | Self::Unknown { .. }
+            | Self::Encode(_)
+            | Self::Decode { .. }
+            | Self::Closed(_)
+            | Self::Protocol(_) => false,
+        }
+    }
+
+    /// What to do about it, for people.
+    pub fn action(&self) -> String {
+        match self {
+            Self::Config(_) => "correct the client's configuration".into(),
+            Self::NoLeader { .. } => {
+                "check that a majority of the nodes runs and that they reach each other, then try again"
+                    .into()
+            }
+            Self::OutOfTime { .. } => "check the outcome before repeating it, or allow more time".into(),
+            Self::Refused(refusal) => refusal.action.clone(),
+            Self::StaleLease { .. } => {
+                "expect the message to be delivered again; extend leases that work takes longer than".into()
+            }
+            Self::SettleUnknown { .. } => {
+                "expect that the message may be delivered again; fence side effects with its token".into()
+            }
+            Self::Unknown { .. } => {
+                "open the producer session again by its name and compare last_seq before sending again".into()
+            }
+            Self::Encode(_) => "correct the value".into(),
+            Self::Decode { .. } => "correct the consumer's type, or take the message with a raw queue".into(),
+            Self::Closed(what) => format!("open a new {what}"),
+            Self::Protocol(_) => "check that client and server versions go together".into(),
+        }
+    }
+
+    /// The server's reason, where it gave one.
+    pub fn reason(&self) -> Option<&Reason> {
+        match self {
+            Self::Refused(refusal) => Some(&refusal.reason),
+            Self::StaleLease { .. } => Some(&Reason::StaleLease),
+            Self::Unknown { cause } => cause.reason(),
+            _ => None,
+        }
+    }
+
+    /// Whether the cause is that no leader could be reached.
+    pub fn is_no_leader(&self) -> bool {
+        match self {
+            Self::NoLeader { .. } => true,
+            Self::Unknown { cause } => cause.is_no_leader(),
+            _ => false,
+        }
+    }
+
+    /// Whether the cause is that time ran out while a leader was there.
+    pub fn is_out_of_time(&self) -> bool {
+        match self {
+            Self::OutOfTime { .. } => true,
+            Self::Unknown { cause } => cause.is_out_of_time(),
+            _ => false,
+        }
+    }
+}
+
+/// What one endpoint said when it was asked for a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointAnswer {
+    /// `host:port` of its client API.
+    pub endpoint: String,
+    /// Its last answer, or why there was none.
+    pub answer: String,
+}
+
+/// A request, or a part of one, that the server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable name of the reason.
+    pub reason: Reason,
+    /// What happened and why, for people.
+    pub message: String,
+    /// What to do about it.
+    pub action: String,
+    /// Whether the same request may succeed later without a change.
+    pub retry: bool,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() { f.write_str(self.reason.as_str()) } else { f.write_str(&self.message) }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// Why a server refused, by its stable name on the wire.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)*
+            /// A reason that this version of the client does not know.
+            Other(String),
+        }
+
+        impl Reason {
+            /// The name on the wire.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::Other(text) => text,
+                }
+            }
+
+            /// Reads the name on the wire.
+            pub fn from_wire(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)*
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The node does not lead; another one does, or an election is on.
+    NotLeader = "NOT_LEADER",
+    /// No majority answers.
+    NoQuorum = "NO_QUORUM",
+    /// The leader was lost after it took the request.
+    Unknown = "UNKNOWN",
+    /// No such namespace.
+    UnknownNamespace = "UNKNOWN_NAMESPACE",
+    /// No such queue.
+    UnknownQueue = "UNKNOWN_QUEUE",
+    /// No such subscription.
+    UnknownSubscription = "UNKNOWN_SUBSCRIPTION",
+    /// A queue of that name exists with other settings.
+    QueueExists = "QUEUE_EXISTS",
+    /// A field is out of its range.
+    Invalid = "INVALID",
+    /// A limit is reached.
+    LimitReached = "LIMIT_REACHED",
+    /// The producer session expired or was closed.
+    UnknownProducer = "UNKNOWN_PRODUCER",
+    /// Somebody opened the producer session again.
+    ProducerFenced = "PRODUCER_FENCED",
+    /// A batch before this one is missing or was refused.
+    SequenceGap = "SEQUENCE_GAP",
+    /// A receipt was asked for that the producer had said it has.
+    ReceiptForgotten = "RECEIPT_FORGOTTEN",
+    /// The consumer session ended.
+    UnknownConsumer = "UNKNOWN_CONSUMER",
+    /// The consumer session was attached again.
+    ConsumerFenced = "CONSUMER_FENCED",
+    /// The lease is not current.
+    StaleLease = "STALE_LEASE",
+    /// The message was never leased under this token.
+    NeverLeased = "NEVER_LEASED",
+    /// The disk's quota is used up.
+    NoSpace = "NO_SPACE",
+    /// The server has more work than it can take.
+    Overloaded = "OVERLOADED",
+    /// The node is about to stop.
+    ShuttingDown = "SHUTTING_DOWN",
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn seconds(duration: &Duration) -> String {
+    let ms = duration.as_millis();
+    if ms.is_multiple_of(1000) { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
+}
+
+fn each(answers: &[EndpointAnswer]) -> String {
+    if answers.is_empty() {
+        return "no endpoint was asked in time".into();
+    }
+    let all: Vec<String> = answers.iter().map(|a| format!("{} {}", a.endpoint, a.answer)).collect();
+    all.join("; ")
+}

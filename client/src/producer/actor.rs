@@ -1,0 +1,398 @@
+//! The task that owns a producer session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Fuse, FutureExt as _};
+use quorate_proto::v1;
+use quorate_proto::v1::publish_request::Request;
+use quorate_proto::v1::publish_response::Response;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+use tonic::Status;
+
+use super::Shared;
+use super::ledger::{Freed, Item, Ledger};
+use super::stream::{Opener, Stream};
+use crate::backoff::Backoff;
+use crate::error::{Error, Reason, Refusal};
+use crate::status::{Verdict, judge, judge_refusal, refusal};
+
+/// Deadlines and silence are looked at this often.
+const TICK: Duration = Duration::from_millis(100);
+/// A leader that answers nothing for so long may be cut off: the other nodes are asked.
+const SILENCE: Duration = Duration::from_secs(1);
+/// How long the end of a session may take to be confirmed on one stream.
+const CLOSE: Duration = Duration::from_secs(5);
+/// Commands taken over at once.
+const COMMANDS_AT_ONCE: usize = 1024;
+
+/// What the producer's handle asks for.
+pub(super) enum Command {
+    Send(Item),
+    Close { reply: oneshot::Sender<Result<(), Error>>, deadline: Instant },
+}
+
+/// Why a stream was left.
+enum End {
+    /// Open another one, after a pause or at once.
+    Reopen {
+        pause: bool,
+    },
+    Fatal(Error),
+    Closed,
+}
+
+struct Closing {
+    reply: oneshot::Sender<Result<(), Error>>,
+    deadline: Instant,
+}
+
+/// See the module.
+pub(super) struct Actor {
+    opener: Opener,
+    /// The session's name is random: nobody else can have opened it.
+    generated: bool,
+    queue: String,
+    ledger: Ledger,
+    inbox: mpsc::UnboundedReceiver<Command>,
+    taken: Vec<Command>,
+    shared: Arc<Shared>,
+    timeout: Duration,
+    epoch: u64,
+    /// Attempts to open when `epoch` was seen.
+    attempts: u64,
+    closing: Option<Closing>,
+    backoff: Backoff,
+}
+
+impl Actor {
+    pub(super) fn new(
+        opener: Opener,
+        generated: bool,
+        queue: String,
+        ledger: Ledger,
+        inbox: mpsc::UnboundedReceiver<Command>,
+        shared: Arc<Shared>,
+        timeout: Duration,
+    ) -> Self {
+        let taken = Vec::with_capacity(COMMANDS_AT_ONCE);
+        Self {
+            opener,
+            generated,
+            queue,
+            ledger,
+            inbox,
+            taken,
+            shared,
+            timeout,
+            epoch: 0,
+            attempts: 0,
+            closing: None,
+            backoff: Backoff::new(),
+        }
+    }
+
+    /// Runs until the session is closed or fails; dropping the handle aborts it.
+    pub(super) async fn run(mut self, mut stream: Stream) {
+        loop {
+            self.epoch = stream.opened.epoch;
+            self.attempts = self.opener.attempts();
+            let pause = match self.drive(stream).await {
+                End::Reopen { pause } => pause,
+                End::Fatal(error) => return self.fail(&error),
+                End::Closed => return self.fail(&Error::Closed("producer")),
+            };
+            if pause {
+                tokio::time::sleep(self.backoff.wait(self.opener.router.random())).await;
+            }
+            stream = match self.reopen().await {
+                Ok(stream) => stream,
+                Err(error) => return self.fail(&error),
+            };
+        }
+    }
+
+    /// Sends and takes answers on one stream until it ends.
+    async fn drive(&mut self, mut stream: Stream) -> End {
+        self.ledger.rewind();
+        let mut draining = false;
+        let mut heard = Instant::now();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
+        loop {
+            if draining && self.ledger.unanswered() == 0 {
+                return End::Reopen { pause: false };
+            }
+            if self.closing.is_some() && self.ledger.is_empty() {
+                return self.finish(stream).await;
+            }
+            tokio::select! {
+                biased;
+                response = stream.responses.message() => {
+                    heard = Instant::now();
+                    match self.take(&stream, response) {
+                        Ok(refused) => draining |= refused,
+                        Err(end) => return end,
+                    }
+                }
+                count = self.inbox.recv_many(&mut self.taken, COMMANDS_AT_ONCE) => {
+                    if count == 0 {
+                        return End::Closed;
+                    }
+                    if self.ledger.unanswered() == 0 {
+                        heard = Instant::now(); // silence counts from the first question
+                    }
+                    self.absorb();
+                }
+                permit = stream.requests.reserve(), if !draining && self.ledger.has_unsent() => {
+                    let Ok(permit) = permit else {
+                        // The transport dropped its half; the other half says why.
+                        let last = tokio::time::timeout(SILENCE, stream.responses.message()).await;
+                        return self.ended(&stream, &last.unwrap_or(Ok(None)));
+                    };
+                    if let Some(batch) = self.ledger.next(&self.queue) {
+                        permit.send(v1::PublishRequest { request: Some(Request::Batch(batch)) });
+                    }
+                }
+                moved = &mut probe => {
+                    if moved {
+                        return End::Reopen { pause: false };
+                    }
+                }
+                _ = tick.tick(), if !self.ledger.is_empty() => {
+                    if overdue(&self.ledger, self.closing.as_ref()) {
+                        let last = "the leader sent no receipt".into();
+                        return End::Fatal(Error::OutOfTime { waited: self.timeout, last });
+                    }
+                    if self.ledger.unanswered() > 0 && heard.elapsed() >= SILENCE {
+                        heard = Instant::now();
+                        let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
+                        probe = async move { router.moved_from(&leader).await }.boxed().fuse();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes one answer; whether something was refused, which leaves a gap.
+    fn take(
+        &mut self,
+        stream: &Stream,
+        response: Result<Option<v1::PublishResponse>, Status>,
+    ) -> Result<bool, End> {
+        let mut response = response;
+        let message = match &mut response {
+            Ok(Some(message)) => message.response.take(),
+            _ => return Err(self.ended(stream, &response)),
+        };
+        match message {
+            Some(Response::Receipt(receipt)) => {
+                let freed = self.ledger.confirm(&receipt).ok_or_else(|| mismatch("a receipt"))?;
+                self.backoff.reset();
+                self.free(freed);
+                Ok(false)
+            }
+            Some(Response::Refused(refused)) => self.refused(refused),
+            Some(Response::Opened(_)) | None => Err(mismatch("an answer")),
+        }
+    }
+
+    fn refused(&mut self, refused: v1::PublishRefused) -> Result<bool, End> {
+        let (first_seq, count) = (refused.first_seq, u64::from(refused.count));
+        match judge_refusal(refusal(refused.refusal)) {
+            Verdict::Certain(error) => match error.reason() {
+                Some(Reason::SequenceGap) => {
+                    self.ledger.gap(first_seq);
+                    Ok(true)
+                }
+                Some(Reason::ProducerFenced | Reason::UnknownProducer | Reason::ReceiptForgotten) => {
+                    Err(self.session_lost(error))
+                }
+                _ => {
+                    let freed = self.ledger.refuse(first_seq, count, &error);
+                    self.free(freed.ok_or_else(|| mismatch("a refusal"))?);
+                    Ok(true)
+                }
+            },
+            Verdict::Elsewhere { .. } | Verdict::Again { .. } => Err(End::Reopen { pause: true }),
+        }
+    }
+
+    /// The stream is over: what next?
+    fn ended(&self, stream: &Stream, response: &Result<Option<v1::PublishResponse>, Status>) -> End {
+        let router = &self.opener.router;
+        match response {
+            Ok(_) => {
+                router.lost(&stream.leader, None, "ended the stream".into());
+                End::Reopen { pause: true }
+            }
+            Err(status) => match judge(status) {
+                Verdict::Certain(error) => self.session_lost(error),
+                Verdict::Elsewhere { leader, answer } => {
+                    let pause = leader.is_none();
+                    router.lost(&stream.leader, leader, answer);
+                    End::Reopen { pause }
+                }
+                Verdict::Again { answer, busy, .. } => {
+                    router.lost(&stream.leader, None, answer);
+                    End::Reopen { pause: busy }
+                }
+            },
+        }
+    }
+
+    /// A random name can only be fenced by an attempt of our own that arrived late: the session is still ours.
+    fn session_lost(&self, error: Error) -> End {
+        match error.reason() {
+            Some(Reason::ProducerFenced) if self.generated => End::Reopen { pause: true },
+            _ => End::Fatal(error),
+        }
+    }
+
+    /// Opens the session again, however long it takes while nothing is overdue.
+    async fn reopen(&mut self) -> Result<Stream, Error> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let opening = self.opener.open(Instant::now() + self.timeout);
+            tokio::pin!(opening);
+            let result = loop {
+                tokio::select! {
+                    biased;
+                    result = &mut opening => break result,
+                    _ = tick.tick() => if overdue(&self.ledger, self.closing.as_ref()) {
+                        return Err(self.opener.router.no_leader(Instant::now() - self.timeout));
+                    },
+                    count = self.inbox.recv_many(&mut self.taken, COMMANDS_AT_ONCE) => {
+                        if count == 0 {
+                            return Err(Error::Closed("producer"));
+                        }
+                        absorb(&mut self.taken, &mut self.ledger, &mut self.closing);
+                    }
+                }
+            };
+            match result {
+                Ok(stream) => {
+                    self.check_session(&stream.opened)?;
+                    return Ok(stream);
+                }
+                Err(error @ (Error::NoLeader { .. } | Error::OutOfTime { .. })) => {
+                    tracing::warn!(%error, "the producer session is not open; still trying");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// That the session is the one we know: not one that began anew, not one that somebody else used meanwhile.
+    fn check_session(&self, opened: &v1::ProducerOpened) -> Result<(), Error> {
+        if opened.epoch <= self.epoch || opened.last_seq < self.ledger.confirmed() {
+            return Err(lost(
+                Reason::UnknownProducer,
+                "the producer session expired while it was not connected; what had no receipt is unknown",
+            ));
+        }
+        let foreign = opened.epoch > self.epoch + (self.opener.attempts() - self.attempts);
+        if !self.generated && (foreign || opened.last_seq > self.ledger.highest_sent()) {
+            return Err(lost(Reason::ProducerFenced, "somebody else opened the producer session meanwhile"));
+        }
+        Ok(())
+    }
+
+    /// Ends the session on the server.
+    async fn finish(&mut self, stream: Stream) -> End {
+        let batch = v1::PublishBatch {
+            queue: self.queue.clone(),
+            first_seq: self.ledger.confirmed() + 1,
+            acked_seq: self.ledger.confirmed(),
+            messages: Vec::new(),
+            close: true,
+        };
+        let Stream { leader, requests, mut responses, .. } = stream;
+        let telling = async {
+            let _ = requests.send(v1::PublishRequest { request: Some(Request::Batch(batch)) }).await;
+            drop(requests); // nothing follows: the server ends its half when the session is closed
+            while responses.message().await?.is_some() {}
+            Ok::<(), Status>(())
+        };
+        let failed = match tokio::time::timeout(CLOSE, telling).await {
+            Ok(Ok(())) => None,
+            Ok(Err(status)) => match judge(&status) {
+                Verdict::Certain(error) if error.reason() == Some(&Reason::UnknownProducer) => None,
+                Verdict::Certain(error) => Some(Err(error)),
+                Verdict::Elsewhere { leader: now_at, answer } => {
+                    self.opener.router.lost(&leader, now_at, answer);
+                    Some(Ok(()))
+                }
+                Verdict::Again { answer, .. } => {
+                    self.opener.router.lost(&leader, None, answer);
+                    Some(Ok(()))
+                }
+            },
+            Err(_) => Some(Ok(())),
+        };
+        match failed {
+            Some(Ok(())) => End::Reopen { pause: true },
+            Some(Err(error)) => End::Fatal(error),
+            None => {
+                if let Some(closing) = self.closing.take() {
+                    let _ = closing.reply.send(Ok(()));
+                }
+                End::Closed
+            }
+        }
+    }
+
+    fn absorb(&mut self) {
+        absorb(&mut self.taken, &mut self.ledger, &mut self.closing);
+    }
+
+    fn free(&self, freed: Freed) {
+        self.shared.messages.add_permits(freed.messages);
+        self.shared.bytes.add_permits(freed.bytes);
+    }
+
+    /// Answers everything that is left, in order, and lets nothing more in.
+    fn fail(mut self, error: &Error) {
+        *self.shared.failed.lock() = Some(error.clone());
+        self.shared.messages.close();
+        self.shared.bytes.close();
+        self.inbox.close();
+        while let Ok(command) = self.inbox.try_recv() {
+            self.taken.push(command);
+        }
+        self.absorb();
+        self.ledger.fail(error);
+        if let Some(closing) = self.closing.take() {
+            let _ = closing.reply.send(Err(error.clone()));
+        }
+    }
+}
+
+fn absorb(taken: &mut Vec<Command>, ledger: &mut Ledger, closing: &mut Option<Closing>) {
+    for command in taken.drain(..) {
+        match command {
+            Command::Send(item) => ledger.push(item),
+            Command::Close { reply, deadline } => *closing = Some(Closing { reply, deadline }),
+        }
+    }
+}
+
+/// Whether the oldest message, or the close, has waited too long.
+fn overdue(ledger: &Ledger, closing: Option<&Closing>) -> bool {
+    let now = Instant::now();
+    let deadlines = [ledger.deadline(), closing.map(|closing| closing.deadline)];
+    deadlines.into_iter().flatten().any(|deadline| now >= deadline)
+}
+
+fn mismatch(what: &str) -> End {
+    tracing::warn!("{what} does not match what was sent; opening the stream again");
+    End::Reopen { pause: true }
+}
+
+fn lost(reason: Reason, message: &str) -> Error {
+    let action = "open the session again by its name; last_seq tells what was stored".to_owned();
+    Error::Refused(Refusal { reason, message: message.to_owned(), action, retry: false })
+}

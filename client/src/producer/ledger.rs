@@ -1,0 +1,254 @@
+//! What was handed in and has no answer yet, in order, with its sequence numbers. Pure bookkeeping: no I/O.
+
+use std::collections::VecDeque;
+use std::mem::size_of;
+
+use quorate_proto::v1;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Receipt;
+use crate::error::Error;
+
+/// A message that was handed in.
+pub(super) struct Item {
+    pub(super) message: v1::Message,
+    pub(super) bytes: usize,
+    /// Permits of the byte window that it holds.
+    pub(super) share: u32,
+    pub(super) deadline: Instant,
+    pub(super) reply: oneshot::Sender<Result<Receipt, Error>>,
+}
+
+/// Roughly what a message takes in memory and on the wire, in bytes.
+pub(super) fn size(message: &v1::Message) -> usize {
+    let headers: usize =
+        message.headers.iter().map(|header| header.name.len() + header.value.len() + 48).sum();
+    size_of::<v1::Message>() + message.body.len() + message.key.len() + message.id.len() + headers
+}
+
+/// Room of the window that became free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Freed {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Freed {
+    fn add(&mut self, item: &Item) {
+        self.messages += 1;
+        self.bytes += item.share as usize;
+    }
+}
+
+/// Consecutive messages that travel, and are answered, together. Once cut, a batch stays as it is: it is sent
+/// again whole.
+struct Batch {
+    first_seq: u64,
+    items: Vec<Item>,
+    /// Sent on some stream: it may have been stored.
+    ever_sent: bool,
+    /// Refused on this stream because of a gap before it; stays for the next stream.
+    gap: bool,
+}
+
+impl Batch {
+    fn end_seq(&self) -> u64 {
+        self.first_seq + self.items.len() as u64
+    }
+}
+
+/// See the module.
+pub(super) struct Ledger {
+    batches: VecDeque<Batch>,
+    /// Handed in, not yet cut into batches.
+    waiting: VecDeque<Item>,
+    /// How many of `batches`, from the front, were sent on this stream.
+    sent: usize,
+    /// How many of those have no answer.
+    unanswered: usize,
+    /// Highest sequence number with a receipt.
+    confirmed: u64,
+    batch_messages: usize,
+    batch_bytes: usize,
+}
+
+impl Ledger {
+    pub(super) fn new(last_seq: u64, batch_messages: usize, batch_bytes: usize) -> Self {
+        Self {
+            batches: VecDeque::new(),
+            waiting: VecDeque::new(),
+            sent: 0,
+            unanswered: 0,
+            confirmed: last_seq,
+            batch_messages,
+            batch_bytes,
+        }
+    }
+
+    pub(super) fn push(&mut self, item: Item) {
+        self.waiting.push_back(item);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.waiting.is_empty()
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.batches.len() || !self.waiting.is_empty()
+    }
+
+    /// Batches that were sent on this stream and have no answer.
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    pub(super) fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
+    /// The highest sequence number that may have been stored.
+    pub(super) fn highest_sent(&self) -> u64 {
+        let sent = self.batches.iter().filter(|batch| batch.ever_sent);
+        sent.map(|batch| batch.end_seq() - 1).max().unwrap_or(self.confirmed).max(self.confirmed)
+    }
+
+    /// The oldest message decides, since answers come in order.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let oldest =
+            self.batches.front().and_then(|batch| batch.items.first()).or_else(|| self.waiting.front());
+        oldest.map(|item| item.deadline)
+    }
+
+    /// The next batch to send on this stream; `None` if all were sent.
+    pub(super) fn next(&mut self, queue: &str) -> Option<v1::PublishBatch> {
+        if self.sent == self.batches.len() {
+            let batch = self.cut()?;
+            self.batches.push_back(batch);
+        }
+        let acked_seq = self.acked_seq();
+        let batch = self.batches.get_mut(self.sent)?;
+        batch.ever_sent = true;
+        self.sent += 1;
+        self.unanswered += 1;
+        Some(v1::PublishBatch {
+            queue: queue.to_owned(),
+            first_seq: batch.first_seq,
+            acked_seq,
+            messages: batch.items.iter().map(|item| item.message.clone()).collect(),
+            close: false,
+        })
+    }
+
+    /// Everything up to here has its receipt.
+    pub(super) fn acked_seq(&self) -> u64 {
+        self.batches.front().map_or(self.confirmed, |batch| batch.first_seq - 1)
+    }
+
+    fn cut(&mut self) -> Option<Batch> {
+        let first = self.waiting.pop_front()?;
+        let mut bytes = first.bytes;
+        let mut items = vec![first];
+        while items.len() < self.batch_messages
+            && self.waiting.front().is_some_and(|item| bytes + item.bytes <= self.batch_bytes)
+        {
+            let Some(item) = self.waiting.pop_front() else { break };
+            bytes += item.bytes;
+            items.push(item);
+        }
+        let first_seq = self.batches.back().map_or(self.confirmed + 1, Batch::end_seq);
+        Some(Batch { first_seq, items, ever_sent: false, gap: false })
+    }
+
+    /// A new stream: everything without an answer is to be sent again. What follows a refused batch moves up to
+    /// close the gap, which is safe because the new epoch fences whatever still travels on the old stream.
+    pub(super) fn rewind(&mut self) {
+        self.sent = 0;
+        self.unanswered = 0;
+        let mut next = self.confirmed + 1;
+        for batch in &mut self.batches {
+            batch.gap = false;
+            if batch.first_seq > self.confirmed {
+                batch.first_seq = next;
+            }
+            next = batch.end_seq();
+        }
+    }
+
+    /// Takes a receipt and answers its messages. `None` if it does not match what was sent; one that was
+    /// answered already changes nothing.
+    pub(super) fn confirm(&mut self, receipt: &v1::Receipt) -> Option<Freed> {
+        let count: u64 = receipt.positions.iter().map(|run| u64::from(run.count)).sum();
+        let batches = self.take(receipt.first_seq, count)?;
+        let mut positions = receipt
+            .positions
+            .iter()
+            .flat_map(|run| (0..u64::from(run.count)).map(move |i| run.first_position.saturating_add(i)));
+        let mut freed = Freed::default();
+        let items = batches.into_iter().flat_map(|batch| batch.items);
+        for (i, (item, position)) in items.zip(&mut positions).enumerate() {
+            freed.add(&item);
+            // What the queue already held comes first: sequence numbers are stored in order.
+            let duplicate = i < receipt.duplicates as usize;
+            let _ = item.reply.send(Ok(Receipt { position, duplicate }));
+        }
+        if freed.messages > 0 {
+            self.confirmed = self.confirmed.max(receipt.first_seq + count - 1);
+        }
+        Some(freed)
+    }
+
+    /// The server refused these for good: they end with `error`, and leave a gap until [`Ledger::rewind`].
+    pub(super) fn refuse(&mut self, first_seq: u64, count: u64, error: &Error) -> Option<Freed> {
+        let mut freed = Freed::default();
+        for item in self.take(first_seq, count)?.into_iter().flat_map(|batch| batch.items) {
+            freed.add(&item);
+            let _ = item.reply.send(Err(error.clone()));
+        }
+        Some(freed)
+    }
+
+    /// The server refused these because of a gap before them: they wait for the next stream.
+    pub(super) fn gap(&mut self, first_seq: u64) {
+        if let Some(batch) =
+            self.batches.iter_mut().take(self.sent).find(|b| b.first_seq == first_seq && !b.gap)
+        {
+            batch.gap = true;
+            self.unanswered -= 1;
+        }
+    }
+
+    /// Removes the whole batches that `count` messages from `first_seq` make up.
+    fn take(&mut self, first_seq: u64, count: u64) -> Option<Vec<Batch>> {
+        if self.batches.front().is_none_or(|batch| first_seq < batch.first_seq) {
+            return Some(Vec::new()); // answered before
+        }
+        let at = self.batches.iter().take(self.sent).position(|batch| batch.first_seq == first_seq)?;
+        let (mut end, mut left) = (at, count);
+        while left > 0 {
+            let batch = self.batches.get(end).filter(|_| end < self.sent)?;
+            left = left.checked_sub(batch.items.len() as u64)?;
+            end += 1;
+        }
+        let taken: Vec<Batch> = self.batches.drain(at..end).collect();
+        self.sent -= taken.len();
+        self.unanswered -= taken.iter().filter(|batch| !batch.gap).count();
+        Some(taken)
+    }
+
+    /// Ends everything: what was sent is unknown, what was not ends with `error` itself.
+    pub(super) fn fail(&mut self, error: &Error) {
+        for batch in self.batches.drain(..) {
+            let error = match batch.ever_sent {
+                true => Error::Unknown { cause: Box::new(error.clone()) },
+                false => error.clone(),
+            };
+            batch.items.into_iter().for_each(|item| drop(item.reply.send(Err(error.clone()))));
+        }
+        self.waiting.drain(..).for_each(|item| drop(item.reply.send(Err(error.clone()))));
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_test.rs"]
+mod tests;

@@ -1,0 +1,121 @@
+use super::*;
+use crate::error::{Reason, Refusal};
+use bytes::Bytes;
+
+type Answer = oneshot::Receiver<Result<Receipt, Error>>;
+
+fn item(body: &str) -> (Item, Answer) {
+    let message = v1::Message { body: Bytes::copy_from_slice(body.as_bytes()), ..Default::default() };
+    let (reply, answer) = oneshot::channel();
+    let bytes = size(&message);
+    (Item { message, bytes, share: bytes as u32, deadline: Instant::now(), reply }, answer)
+}
+
+fn filled(batch_messages: usize, bodies: &[&str]) -> (Ledger, Vec<Answer>) {
+    let mut ledger = Ledger::new(10, batch_messages, 1 << 20);
+    let mut answers = Vec::new();
+    for body in bodies {
+        let (item, answer) = item(body);
+        ledger.push(item);
+        answers.push(answer);
+    }
+    (ledger, answers)
+}
+
+fn sent(ledger: &mut Ledger) -> Vec<(u64, Vec<String>)> {
+    let text = |message: &v1::Message| String::from_utf8(message.body.to_vec()).unwrap();
+    std::iter::from_fn(|| ledger.next("q"))
+        .map(|batch| (batch.first_seq, batch.messages.iter().map(text).collect()))
+        .collect()
+}
+
+fn receipt(first_seq: u64, first_position: u64, count: u32, duplicates: u32) -> v1::Receipt {
+    v1::Receipt { first_seq, positions: vec![v1::PositionRun { first_position, count }], duplicates }
+}
+
+fn invalid() -> Error {
+    Error::Refused(Refusal {
+        reason: Reason::Invalid,
+        message: String::new(),
+        action: String::new(),
+        retry: false,
+    })
+}
+
+#[test]
+fn batches_keep_to_both_bounds_and_a_large_message_travels_alone() {
+    let (mut ledger, _answers) = filled(2, &["a", "b", "c"]);
+    assert_eq!(sent(&mut ledger), [(11, vec!["a".into(), "b".into()]), (13, vec!["c".into()])]);
+
+    let mut ledger = Ledger::new(0, 100, 300);
+    let large = "x".repeat(1000);
+    for body in ["a", large.as_str(), "b"] {
+        ledger.push(item(body).0);
+    }
+    let sizes: Vec<usize> = sent(&mut ledger).iter().map(|(_, bodies)| bodies.len()).collect();
+    assert_eq!(sizes, [1, 1, 1]);
+}
+
+#[test]
+fn a_receipt_answers_its_messages_with_their_positions() {
+    let (mut ledger, mut answers) = filled(3, &["a", "b", "c", "d"]);
+    sent(&mut ledger);
+    let freed = ledger.confirm(&v1::Receipt {
+        first_seq: 11,
+        positions: vec![
+            v1::PositionRun { first_position: 5, count: 1 },
+            v1::PositionRun { first_position: 9, count: 2 },
+        ],
+        duplicates: 1,
+    });
+    assert_eq!(freed.map(|freed| freed.messages), Some(3));
+    let got: Vec<_> = answers[..3].iter_mut().map(|a| a.try_recv().unwrap().unwrap()).collect();
+    assert_eq!(got.iter().map(|r| r.position).collect::<Vec<_>>(), [5, 9, 10]);
+    assert_eq!(got.iter().map(|r| r.duplicate).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!((ledger.confirmed(), ledger.acked_seq(), ledger.unanswered()), (13, 13, 1));
+    // The same receipt once more changes nothing; one that matches nothing is reported.
+    assert_eq!(ledger.confirm(&receipt(11, 5, 3, 0)), Some(Freed::default()));
+    assert_eq!(ledger.confirm(&receipt(15, 5, 1, 0)), None);
+    assert_eq!(ledger.confirm(&receipt(14, 5, 2, 0)), None);
+}
+
+#[test]
+fn after_a_lost_stream_the_same_batches_go_out_under_the_same_numbers() {
+    let (mut ledger, _answers) = filled(2, &["a", "b", "c", "d", "e"]);
+    let first = sent(&mut ledger);
+    ledger.confirm(&receipt(11, 1, 2, 0));
+    ledger.push(item("f").0);
+    ledger.rewind();
+    let again = sent(&mut ledger);
+    assert_eq!(again[..2], first[1..]);
+    assert_eq!(again[2], (16, vec!["f".into()]));
+}
+
+#[test]
+fn what_follows_a_refused_batch_moves_up() {
+    let (mut ledger, mut answers) = filled(1, &["a", "bad", "c", "d"]);
+    sent(&mut ledger);
+    ledger.refuse(12, 1, &invalid());
+    ledger.gap(13);
+    ledger.gap(14);
+    assert_eq!(ledger.unanswered(), 1); // "a" keeps its number until its receipt
+    ledger.rewind();
+    assert_eq!(sent(&mut ledger), [(11, vec!["a".into()]), (12, vec!["c".into()]), (13, vec!["d".into()])]);
+    assert!(answers[1].try_recv().unwrap().is_err());
+    ledger.confirm(&receipt(11, 1, 1, 0));
+    ledger.confirm(&receipt(12, 2, 1, 0));
+    ledger.confirm(&receipt(13, 3, 1, 0));
+    assert!(ledger.is_empty());
+    assert_eq!(answers[3].try_recv().unwrap().unwrap().position, 3);
+}
+
+#[test]
+fn failure_tells_what_was_sent_from_what_was_not() {
+    let (mut ledger, mut answers) = filled(1, &["a", "b"]);
+    ledger.next("q");
+    assert_eq!(ledger.highest_sent(), 11);
+    ledger.fail(&Error::Closed("producer"));
+    assert!(matches!(answers[0].try_recv().unwrap(), Err(Error::Unknown { .. })));
+    assert!(matches!(answers[1].try_recv().unwrap(), Err(Error::Closed(_))));
+    assert!(ledger.is_empty());
+}

@@ -1,0 +1,288 @@
+//! Publishing: every message enters its queue once, in the order of [`Producer::send`].
+
+mod actor;
+mod ledger;
+mod stream;
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::message::{Message, to_wire};
+use crate::queues::millis;
+use crate::random;
+
+use actor::{Actor, Command};
+use ledger::{Item, Ledger};
+
+/// Largest window, in messages.
+const WINDOW_MAX: u32 = 262_144;
+/// Most messages that the wire allows in a batch.
+const BATCH_MESSAGES_MAX: usize = 4096;
+/// Largest batch, in bytes; a single message may be larger.
+const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The message is on the disks of a majority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its position in the queue.
+    pub position: u64,
+    /// Whether the queue already held it from an attempt whose answer was lost.
+    pub duplicate: bool,
+}
+
+/// Settings of a [`Producer`].
+pub struct ProducerBuilder<T, C> {
+    client: Client,
+    queue: String,
+    codec: C,
+    session: Option<String>,
+    ttl: Option<Duration>,
+    window: u32,
+    window_bytes: usize,
+    batch_messages: usize,
+    batch_bytes: usize,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T, C> ProducerBuilder<T, C> {
+    pub(crate) fn new(client: Client, queue: String, codec: C) -> Self {
+        Self {
+            client,
+            queue,
+            codec,
+            session: None,
+            ttl: None,
+            window: 1024,
+            window_bytes: 64 * 1024 * 1024,
+            batch_messages: 256,
+            batch_bytes: 256 * 1024,
+            of: PhantomData,
+        }
+    }
+
+    /// Name of the session, 1 to 128 bytes, unique in the namespace. Opening it again fences whoever held it
+    /// before and tells through [`Producer::last_seq`] how much of it was stored. Default: a random name.
+    #[must_use]
+    pub fn session(mut self, name: impl Into<String>) -> Self {
+        self.session = Some(name.into());
+        self
+    }
+
+    /// How long the session is remembered without use, 1 s to 30 days. Default one hour.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Most messages without a receipt, 1 to 262,144. Default 1024.
+    #[must_use]
+    pub fn window(mut self, messages: u32) -> Self {
+        self.window = messages;
+        self
+    }
+
+    /// Most bytes without a receipt, at least 1. A single message may be larger. Default 64 MiB.
+    #[must_use]
+    pub fn window_bytes(mut self, bytes: usize) -> Self {
+        self.window_bytes = bytes;
+        self
+    }
+
+    /// Most messages in a batch, 1 to 4096. Default 256. Nothing waits for a batch to fill.
+    #[must_use]
+    pub fn batch_messages(mut self, messages: usize) -> Self {
+        self.batch_messages = messages;
+        self
+    }
+
+    /// Most bytes in a batch, 1 to 16 MiB. A single message may be larger. Default 256 KiB.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// Opens the session.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a setting out of its range; reasons `INVALID`, `UNKNOWN_NAMESPACE`,
+    /// `LIMIT_REACHED`; [`Error::NoLeader`].
+    pub async fn open(self) -> Result<Producer<T, C>, Error> {
+        self.check()?;
+        let generated = self.session.is_none();
+        let session = self.session.unwrap_or_else(|| random::name(self.client.router.random()));
+        let opener = stream::Opener::new(&self.client, session.clone(), millis("ttl", self.ttl)?);
+        let stream = opener.open(Instant::now() + self.client.timeout).await?;
+        let last_seq = stream.opened.last_seq;
+        let window_bytes = u32::try_from(self.window_bytes).unwrap_or(u32::MAX);
+        let shared = Arc::new(Shared {
+            messages: Semaphore::new(self.window as usize),
+            bytes: Semaphore::new(window_bytes as usize),
+            failed: Mutex::new(None),
+        });
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let ledger = Ledger::new(last_seq, self.batch_messages, self.batch_bytes);
+        let actor =
+            Actor::new(opener, generated, self.queue, ledger, inbox, shared.clone(), self.client.timeout);
+        let task = tokio::spawn(actor.run(stream));
+        Ok(Producer {
+            codec: self.codec,
+            session,
+            last_seq,
+            timeout: self.client.timeout,
+            window: self.window,
+            window_bytes,
+            shared,
+            commands,
+            task,
+            of: PhantomData,
+        })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let bad = |text: &str| Err(Error::Config(text.to_owned()));
+        match self {
+            _ if !(1..=WINDOW_MAX).contains(&self.window) => bad("window: 1 to 262144 messages"),
+            _ if self.window_bytes == 0 => bad("window_bytes: at least 1"),
+            _ if !(1..=BATCH_MESSAGES_MAX).contains(&self.batch_messages) => {
+                bad("batch_messages: 1 to 4096 messages")
+            }
+            _ if !(1..=BATCH_BYTES_MAX).contains(&self.batch_bytes) => bad("batch_bytes: 1 to 16 MiB"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What the producer and its task share.
+struct Shared {
+    /// Room in the window. Permits are forgotten when taken and given back with the receipts.
+    messages: Semaphore,
+    bytes: Semaphore,
+    /// Why the producer came to its end.
+    failed: Mutex<Option<Error>>,
+}
+
+impl Shared {
+    fn failure(&self) -> Error {
+        self.failed.lock().clone().unwrap_or(Error::Closed("producer"))
+    }
+}
+
+/// An open producer session. Messages are stored in the order in which `send` was called, each once, whatever
+/// happens to leaders and connections meanwhile.
+///
+/// If a message has no receipt when the client's timeout has passed since its `send`, the producer fails: that
+/// message and all after it end with [`Error::Unknown`] (if they were sent) or the reason why they could not be
+/// sent, in order, so nothing later is stored in front of a gap. Opening the session again by its name tells how far it got.
+///
+/// Dropping it stops at once and leaves the session to expire on the server; [`Producer::close`] is the orderly end.
+pub struct Producer<T, C> {
+    codec: C,
+    session: String,
+    last_seq: u64,
+    timeout: Duration,
+    window: u32,
+    window_bytes: u32,
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T, C: Codec<T>> Producer<T, C> {
+    /// Hands a message in, waiting for room in the window. The result is a future of its own: keep it, and
+    /// await it when the receipt matters.
+    ///
+    /// Cancel safe: if this future is dropped, the message was not handed in.
+    ///
+    /// # Errors
+    /// [`Error::Encode`]; or why the producer failed earlier.
+    pub async fn send(&self, message: impl Into<Message<T>>) -> Result<Pending, Error> {
+        let message = message.into();
+        let body = self.codec.encode(&message.value).map_err(Error::Encode)?;
+        let message = to_wire(message.meta, body, self.codec.content_type());
+        let bytes = ledger::size(&message);
+        let closed = |_| self.shared.failure();
+        let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.window_bytes);
+        let room = self.shared.messages.acquire().await.map_err(closed)?;
+        let room_bytes = self.shared.bytes.acquire_many(share).await.map_err(closed)?;
+        let (reply, receipt) = oneshot::channel();
+        let item = Item { message, bytes, share, deadline: Instant::now() + self.timeout, reply };
+        self.commands.send(Command::Send(item)).map_err(|_| self.shared.failure())?;
+        room.forget();
+        room_bytes.forget();
+        Ok(Pending { receipt })
+    }
+}
+
+impl<T, C> Producer<T, C> {
+    /// The session's name.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// How many messages the session had stored when this producer opened it: those of earlier holders.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Waits until everything handed in so far has its receipt or its error.
+    ///
+    /// # Errors
+    /// Why the producer failed. A message that was refused on its own shows only in its [`Pending`].
+    pub async fn flush(&self) -> Result<(), Error> {
+        // The semaphore is fair: the whole window becomes free when all that came before has been answered.
+        let all = self.shared.messages.acquire_many(self.window).await;
+        all.map(drop).map_err(|_| self.shared.failure())
+    }
+
+    /// Flushes, then ends the session on the server, which forgets its name.
+    ///
+    /// # Errors
+    /// As [`Producer::flush`]; [`Error::NoLeader`] if the end could not be told to a leader in time: everything
+    /// handed in has its receipt nevertheless, and the session expires by itself.
+    pub async fn close(self) -> Result<(), Error> {
+        self.flush().await?;
+        let (reply, closed) = oneshot::channel();
+        let deadline = Instant::now() + self.timeout;
+        self.commands.send(Command::Close { reply, deadline }).map_err(|_| self.shared.failure())?;
+        closed.await.unwrap_or_else(|_| Err(self.shared.failure()))
+    }
+}
+
+impl<T, C> Drop for Producer<T, C> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A message on its way: resolves to its [`Receipt`], or to what became of it.
+#[must_use = "whether the message was stored shows only here"]
+#[derive(Debug)]
+pub struct Pending {
+    receipt: oneshot::Receiver<Result<Receipt, Error>>,
+}
+
+impl Future for Pending {
+    type Output = Result<Receipt, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The task answers everything before it ends; it was aborted by the producer's drop.
+        Pin::new(&mut self.receipt).poll(cx).map(|answer| {
+            answer.unwrap_or_else(|_| Err(Error::Unknown { cause: Box::new(Error::Closed("producer")) }))
+        })
+    }
+}

@@ -1,0 +1,75 @@
+//! Opening the stream of a producer session at the leader.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate_proto::v1;
+use quorate_proto::v1::producer_client::ProducerClient;
+use quorate_proto::v1::publish_request::Request;
+use quorate_proto::v1::publish_response::Response;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+
+use crate::client::Client;
+use crate::connect::{Address, MESSAGE_BYTES_MAX};
+use crate::error::Error;
+use crate::leader::Router;
+
+/// Batches that wait for the transport. Few, so that while it is busy messages gather into larger batches.
+const REQUESTS_QUEUED: usize = 2;
+
+/// An open stream.
+pub(super) struct Stream {
+    pub(super) leader: Address,
+    pub(super) requests: mpsc::Sender<v1::PublishRequest>,
+    pub(super) responses: Streaming<v1::PublishResponse>,
+    pub(super) opened: v1::ProducerOpened,
+}
+
+/// Opens streams of one session.
+pub(super) struct Opener {
+    pub(super) router: Arc<Router>,
+    request: v1::OpenProducer,
+    attempts: AtomicU64,
+}
+
+impl Opener {
+    pub(super) fn new(client: &Client, session: String, ttl_ms: u64) -> Self {
+        let request = v1::OpenProducer { namespace: client.namespace.to_string(), session, ttl_ms };
+        Self { router: client.router.clone(), request, attempts: AtomicU64::new(0) }
+    }
+
+    /// How often the session was asked for; each time may have raised its epoch by one.
+    pub(super) fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn open(&self, deadline: Instant) -> Result<Stream, Error> {
+        let attempt = |channel| {
+            self.attempts.fetch_add(1, Ordering::Relaxed);
+            open(channel, self.request.clone())
+        };
+        let led = self.router.call(deadline, attempt).await.map_err(|failed| failed.error)?;
+        let (requests, responses, opened) = led.value;
+        Ok(Stream { leader: led.leader, requests, responses, opened })
+    }
+}
+
+type Opened = (mpsc::Sender<v1::PublishRequest>, Streaming<v1::PublishResponse>, v1::ProducerOpened);
+
+async fn open(channel: Channel, request: v1::OpenProducer) -> Result<Opened, Status> {
+    let mut client = ProducerClient::new(channel)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let (requests, outgoing) = mpsc::channel(REQUESTS_QUEUED);
+    let first = v1::PublishRequest { request: Some(Request::Open(request)) };
+    requests.try_send(first).map_err(|_| Status::internal("a new channel has room"))?;
+    let mut responses = client.publish(ReceiverStream::new(outgoing)).await?.into_inner();
+    match responses.message().await?.and_then(|message| message.response) {
+        Some(Response::Opened(opened)) => Ok((requests, responses, opened)),
+        _ => Err(Status::internal("the stream did not begin with `opened`")),
+    }
+}

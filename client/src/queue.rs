@@ -1,0 +1,44 @@
+//! A queue: where producers and consumers of one type come from.
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+
+use crate::client::Client;
+use crate::codec::Raw;
+use crate::consumer::ConsumerBuilder;
+use crate::producer::ProducerBuilder;
+
+/// A queue of values of type `T`, encoded by `C`. Making one asks nobody whether the queue exists.
+pub struct Queue<T, C> {
+    client: Client,
+    name: String,
+    codec: C,
+    of: PhantomData<fn() -> T>,
+}
+
+/// A queue of bodies as they are.
+pub type RawQueue = Queue<Bytes, Raw>;
+
+impl<T, C: Clone> Queue<T, C> {
+    /// Starts building a producer.
+    pub fn producer(&self) -> ProducerBuilder<T, C> {
+        ProducerBuilder::new(self.client.clone(), self.name.clone(), self.codec.clone())
+    }
+
+    /// Starts building a consumer.
+    pub fn consumer(&self) -> ConsumerBuilder<T, C> {
+        ConsumerBuilder::new(self.client.clone(), self.name.clone(), self.codec.clone())
+    }
+}
+
+impl<T, C> Queue<T, C> {
+    pub(crate) fn new(client: Client, name: String, codec: C) -> Self {
+        Self { client, name, codec, of: PhantomData }
+    }
+
+    /// The queue's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}

@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_client::{Consumer, Delivery, Error, Raw};
+
+use crate::fake::Fake;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A queue of `count` messages, all leased to whoever attaches.
+async fn leased(count: u64) -> Fake {
+    let fake = Fake::start().await;
+    let mut state = fake.state.lock();
+    for position in 1..=count {
+        state.log.push(Bytes::from(format!("m{position}")));
+        state.leases.insert(100 + position, position);
+    }
+    drop(state);
+    fake
+}
+
+async fn attached(fake: &Fake) -> Consumer<Bytes, Raw> {
+    fake.client(PATIENCE).raw_queue("q").consumer().attach().await.unwrap()
+}
+
+async fn take(consumer: &mut Consumer<Bytes, Raw>, count: usize) -> Vec<Delivery<Bytes>> {
+    let mut taken = Vec::new();
+    for _ in 0..count {
+        let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
+        taken.push(next.unwrap().unwrap().unwrap());
+    }
+    taken
+}
+
+#[tokio::test]
+async fn acks_travel_as_ranges_and_all_are_answered() {
+    let fake = leased(1000).await;
+    let mut consumer = attached(&fake).await;
+    for delivery in take(&mut consumer, 1000).await {
+        delivery.ack_later();
+    }
+    assert!(consumer.settled().await.unwrap().is_empty());
+    assert!(fake.state.lock().leases.is_empty());
+    let ranges: usize = fake.state.lock().settles.iter().map(|settle| settle.ranges.len()).sum();
+    assert!(ranges < 20, "{ranges} ranges for 1000 acks in order");
+    consumer.detach().await.unwrap();
+    assert!(fake.state.lock().detached);
+}
+
+#[tokio::test]
+async fn a_stale_lease_is_told_to_its_ack_only() {
+    let fake = leased(2).await;
+    let mut consumer = attached(&fake).await;
+    let mut taken = take(&mut consumer, 2).await.into_iter();
+    fake.state.lock().leases.remove(&101);
+    let (first, second) = (taken.next().unwrap(), taken.next().unwrap());
+    let answer = first.ack().await;
+    assert!(matches!(answer, Err(Error::StaleLease { position: 1 })), "{answer:?}");
+    second.extend(Some(Duration::from_secs(60))).await.unwrap();
+    second.ack().await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_resume_what_is_held_is_not_shown_twice_and_what_was_not_acked_is_acked() {
+    let fake = leased(4).await;
+    let mut consumer = attached(&fake).await;
+    let mut taken = take(&mut consumer, 3).await.into_iter();
+    let (first, second, third) = (taken.next().unwrap(), taken.next().unwrap(), taken.next().unwrap());
+    drop(third); // let go without a settle: shown again
+    fake.state.lock().cut_settle = Some(false);
+    first.ack().await.unwrap(); // lost with the stream, sent again after the resume
+    let again = take(&mut consumer, 2).await;
+    let positions: Vec<u64> = again.iter().map(|delivery| delivery.position).collect();
+    assert_eq!(positions, [3, 4]);
+    second.ack().await.unwrap();
+    let state = fake.state.lock();
+    assert_eq!(state.leases.keys().copied().collect::<Vec<_>>(), [103, 104]);
+    assert_eq!(state.attaches.len(), 2);
+    assert_eq!(state.attaches[0], state.attaches[1]);
+}
+
+#[tokio::test]
+async fn an_ack_whose_fate_cannot_be_told_says_so() {
+    let fake = leased(1).await;
+    let mut consumer = attached(&fake).await;
+    let delivery = take(&mut consumer, 1).await.remove(0);
+    fake.state.lock().cut_settle = Some(true); // carried out, but the answer is lost
+    let answer = delivery.ack().await;
+    assert!(matches!(answer, Err(Error::SettleUnknown { position: 1 })), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_failure_that_nobody_waited_for_is_kept() {
+    let fake = leased(2).await;
+    let mut consumer = attached(&fake).await;
+    let taken = take(&mut consumer, 2).await;
+    fake.state.lock().leases.remove(&102);
+    taken.into_iter().for_each(Delivery::ack_later);
+    let failures = consumer.settled().await.unwrap();
+    assert_eq!(failures.len(), 1);
+    assert_eq!((failures[0].position, failures[0].token), (2, 102));
+    assert!(consumer.settled().await.unwrap().is_empty());
+}

@@ -1,0 +1,146 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use quorate_client::{Error, Message, Pending, Producer, Raw, Reason};
+
+use crate::fake::Fake;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn send_all(producer: &Producer<Bytes, Raw>, bodies: &[String]) -> Vec<Pending> {
+    let mut pending = Vec::new();
+    for body in bodies {
+        pending.push(producer.send(Message::new(Bytes::from(body.clone()))).await.unwrap());
+    }
+    pending
+}
+
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|i| format!("m{i}")).collect()
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_are_stored_in_order_and_the_session_is_ended() {
+    let fake = Fake::start().await;
+    let producer = fake.client(PATIENCE).raw_queue("q").producer().open().await.unwrap();
+    let pending = send_all(&producer, &numbered(500)).await;
+    for (i, pending) in pending.into_iter().enumerate() {
+        let receipt = pending.await.unwrap();
+        assert_eq!((receipt.position, receipt.duplicate), (i as u64 + 1, false));
+    }
+    producer.close().await.unwrap();
+    assert_eq!(fake.bodies(), numbered(500));
+    assert!(fake.state.lock().closed);
+}
+
+#[tokio::test]
+async fn the_window_bounds_what_is_in_flight_and_what_waits_goes_out_in_batches() {
+    let fake = Fake::start().await;
+    fake.state.lock().hold = true;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let producer = queue.producer().window(100).batch_messages(32).open().await.unwrap();
+    let mut pending = send_all(&producer, &numbered(100)).await;
+    assert!(producer.send(Bytes::from_static(b"one too many")).now_or_never().is_none());
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(producer.send(Bytes::from_static(b"one too many")).now_or_never().is_none());
+    fake.state.lock().hold = false;
+    fake.resume.notify_waiters();
+    pending.push(producer.send(Bytes::from_static(b"room again")).await.unwrap());
+    producer.flush().await.unwrap();
+    for pending in pending {
+        pending.await.unwrap();
+    }
+    let batches = fake.state.lock().batches.clone();
+    assert!(batches.len() <= 6, "{batches:?}");
+    assert!(batches.iter().all(|&(_, count)| count <= 32), "{batches:?}");
+    assert_eq!(fake.bodies().len(), 101);
+}
+
+#[tokio::test]
+async fn a_cut_stream_loses_and_repeats_nothing() {
+    let fake = Fake::start().await;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let producer = queue.producer().batch_messages(5).open().await.unwrap();
+    let bodies = numbered(300);
+    let mut pending = Vec::new();
+    for part in bodies.chunks(60) {
+        // Three batches are stored and their receipts lost with the stream.
+        fake.state.lock().cut_after = Some(3);
+        pending.extend(send_all(&producer, part).await);
+        until(|| fake.state.lock().cut_after.is_none()).await;
+    }
+    let mut duplicates = 0;
+    for (i, pending) in pending.into_iter().enumerate() {
+        let receipt = pending.await.unwrap();
+        assert_eq!(receipt.position, i as u64 + 1);
+        duplicates += usize::from(receipt.duplicate);
+    }
+    assert!(duplicates > 0);
+    assert_eq!(fake.bodies(), bodies);
+    assert!(fake.state.lock().opens >= 5);
+}
+
+#[tokio::test]
+async fn a_refused_message_fails_alone_and_the_later_ones_close_the_gap() {
+    let fake = Fake::start().await;
+    fake.state.lock().hold = true;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let producer = queue.producer().batch_messages(1).open().await.unwrap();
+    let bodies: Vec<String> = ["a", "bad 1", "b", "c", "bad 2", "d"].map(String::from).into();
+    let pending = send_all(&producer, &bodies).await;
+    fake.state.lock().hold = false;
+    fake.resume.notify_waiters();
+    let mut positions = Vec::new();
+    for (pending, body) in pending.into_iter().zip(&bodies) {
+        match pending.await {
+            Ok(receipt) => positions.push(receipt.position),
+            Err(error) => {
+                assert!(body.starts_with("bad"), "{body}: {error}");
+                assert_eq!(error.reason(), Some(&Reason::Invalid));
+            }
+        }
+    }
+    assert_eq!(positions, [1, 2, 3, 4]);
+    assert_eq!(fake.bodies(), ["a", "b", "c", "d"]);
+    producer.send(Bytes::from_static(b"e")).await.unwrap().await.unwrap();
+    assert_eq!(fake.bodies().len(), 5);
+}
+
+#[tokio::test]
+async fn a_holder_that_is_fenced_stops() {
+    let fake = Fake::start().await;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let first = queue.producer().session("mine").open().await.unwrap();
+    first.send(Bytes::from_static(b"a")).await.unwrap().await.unwrap();
+    let second = queue.producer().session("mine").open().await.unwrap();
+    assert_eq!(second.last_seq(), 1);
+    let error = first.send(Bytes::from_static(b"b")).await.unwrap().await.unwrap_err();
+    assert_eq!(error.reason(), Some(&Reason::ProducerFenced), "{error}");
+    let error = first.send(Bytes::from_static(b"c")).await.unwrap_err();
+    assert_eq!(error.reason(), Some(&Reason::ProducerFenced), "{error}");
+    second.send(Bytes::from_static(b"d")).await.unwrap().await.unwrap();
+    assert_eq!(fake.bodies(), ["a", "d"]);
+}
+
+#[tokio::test]
+async fn without_a_receipt_in_time_the_producer_fails_in_order() {
+    let fake = Fake::start().await;
+    fake.state.lock().hold = true;
+    let client = fake.client(Duration::from_millis(300));
+    let producer = client.raw_queue("q").producer().open().await.unwrap();
+    let pending = send_all(&producer, &numbered(3)).await;
+    for pending in pending {
+        assert!(matches!(pending.await, Err(Error::Unknown { .. })));
+    }
+    assert!(producer.send(Bytes::from_static(b"later")).await.is_err());
+}

@@ -1,0 +1,173 @@
+//! Who gets what, once for each touched subscription after the commands of an entry.
+//!
+//! Order `none`: what was given back goes first, by position, then the tail. The consumers with credit left are
+//! served in the order of their ids, beginning after the one served last; each is given at most its share of
+//! what is there, rounded up, so that one with a large credit does not take a small backlog from all others. What
+//! remains because some had less credit than their share is dealt again in the same way.
+//!
+//! Order `total`: only the consumer that attached first is served. Its leases always lie below everything that is
+//! ready or waits for a retry; so the next position is the one after its last lease, and a retry there holds up
+//! everything behind it.
+
+use crate::effect::Effect;
+use crate::runs::{self, Run, State};
+use crate::store::{Read, Store, StoreError};
+use crate::tables::{SubId, Table, key};
+use crate::tx::Tx;
+
+/// Leases what can be leased. The subscription may be gone.
+pub(crate) fn assign<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
+    let Some(sub) = *tx.find_sub(id)? else { return Ok(()) };
+    if sub.waiting == 0 {
+        return Ok(());
+    }
+    let tail = tx.queue(id.queue)?.next_position;
+    if sub.is_total() { in_order(tx, id, tail) } else { deal(tx, id, tail) }
+}
+
+fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
+    loop {
+        let sub = *tx.sub(id)?;
+        let mut left = sub.returned + tail.saturating_sub(sub.cursor);
+        if left == 0 || sub.waiting == 0 {
+            return Ok(());
+        }
+        let share = left.div_ceil(u64::from(sub.waiting));
+        // Everyone who waits now is served at most once in a round.
+        for consumer in next_waiting(&tx.rows, id, sub.last_served, sub.waiting.into(), left)? {
+            let take = tx.consumer(consumer)?.free().min(share).min(left);
+            hand_out(tx, id, consumer, take, tail)?;
+            tx.sub(id)?.last_served = consumer;
+            left -= take;
+            if left == 0 {
+                break;
+            }
+        }
+    }
+}
+
+/// The waiting consumers after `last`, then those up to it: at most `waiting`, and no more than there are messages.
+fn next_waiting(
+    rows: &impl Read,
+    id: SubId,
+    last: u64,
+    waiting: u64,
+    messages: u64,
+) -> Result<Vec<u64>, StoreError> {
+    let all = key::of_sub(Table::Waiting, id);
+    let split = key::waiting(id, last).next();
+    let mut found = Vec::new();
+    for (start, to) in [(split.clone(), all.end()), (all, split)] {
+        let mut from = start;
+        while (found.len() as u64) < waiting.min(messages) {
+            let Some((key, _)) = rows.first(&from, &to)? else { break };
+            found.push(key::last_u64(&key)?);
+            from = key::Key::read(&key)?.next();
+        }
+    }
+    if found.is_empty() {
+        return Err(StoreError(format!("{id:?} counts {waiting} waiting consumers and has none")));
+    }
+    Ok(found)
+}
+
+/// Leases `take` messages that are there, the lowest first.
+fn hand_out<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    consumer: u64,
+    mut take: u64,
+    tail: u64,
+) -> Result<(), StoreError> {
+    while take > 0 {
+        let sub = *tx.sub(id)?;
+        let run = match sub.returned {
+            0 => None,
+            _ => runs::first_ready(&tx.rows, id)?,
+        };
+        take -= match run {
+            Some(run) => lease_ready(tx, id, consumer, &run, take)?.count,
+            None => lease_new(tx, id, consumer, take.min(tail.saturating_sub(sub.cursor)))?.count,
+        };
+    }
+    Ok(())
+}
+
+fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
+    let attached = key::of_sub(Table::SubConsumer, id);
+    let Some((key, _)) = tx.rows.first(&attached, &attached.end())? else { return Ok(()) };
+    let active = key::last_u64(&key)?;
+    let mut free = tx.consumer(active)?.free();
+    let mut next = match tx.rows.last(&key::held_by(active), &key::held_by(active).end())? {
+        Some((key, _)) => runs::get(&tx.rows, id, key::last_u64(&key)?)?.map_or(0, |run| run.end()),
+        None => 0,
+    };
+    while free > 0 {
+        let sub = *tx.sub(id)?;
+        let run = match sub.returned + sub.retrying {
+            0 => None,
+            _ => runs::from(&tx.rows, id, next)?,
+        };
+        let leased = match run {
+            Some(run) if run.state == State::Ready => lease_ready(tx, id, active, &run, free)?,
+            Some(_) => break,
+            None if sub.cursor < tail => lease_new(tx, id, active, free.min(tail - sub.cursor))?,
+            None => break,
+        };
+        free -= leased.count;
+        next = leased.end();
+    }
+    Ok(())
+}
+
+/// Leases up to `most` messages from the front of a ready run.
+fn lease_ready<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    consumer: u64,
+    run: &Run,
+    most: u64,
+) -> Result<Run, StoreError> {
+    let end = run.first + run.count.min(most);
+    let part = runs::carve(tx, id, run, run.first, end)?;
+    runs::uncount(tx, id, &part)?;
+    lease(tx, id, consumer, part.first, part.count, part.attempt)
+}
+
+/// Leases `count` messages that were never leased.
+fn lease_new<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    consumer: u64,
+    count: u64,
+) -> Result<Run, StoreError> {
+    if count == 0 {
+        return Err(StoreError(format!("{id:?} counts ready messages and has none")));
+    }
+    let sub = tx.sub(id)?;
+    let first = sub.cursor;
+    sub.cursor += count;
+    lease(tx, id, consumer, first, count, 1)
+}
+
+fn lease<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    consumer: u64,
+    first: u64,
+    count: u64,
+    attempt: u32,
+) -> Result<Run, StoreError> {
+    let now_ms = tx.now_ms;
+    let sub = tx.sub(id)?;
+    let first_token = sub.next_token;
+    sub.next_token += count;
+    let deadline_ms = now_ms.saturating_add(sub.settings.lease_ms);
+    let run = Run { first, count, attempt, state: State::Leased { consumer, first_token, deadline_ms } };
+    runs::write(tx, id, &run)?;
+    runs::count(tx, id, &run)?;
+    if let Some((consumer, lease)) = run.lease(id) {
+        tx.effects.push(Effect::Assigned { consumer, lease });
+    }
+    Ok(run)
+}

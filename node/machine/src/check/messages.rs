@@ -1,0 +1,35 @@
+//! Chunks and bodies: whole, in order, there as long as they are needed, and no longer.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{View, ensure, failed, scan};
+use crate::runs;
+use crate::store::Read;
+use crate::tables::chunk::{self, Chunk};
+use crate::tables::row::Queue;
+use crate::tables::{QueueId, SubId, Table, key};
+
+pub(super) fn check(store: &impl Read, view: &View, id: QueueId, queue: &Queue) -> Result<(), String> {
+    let mut end = 1;
+    let rows = scan(store, &key::of_queue(Table::Chunk, id))?;
+    let bodies = scan(store, &key::of_queue(Table::Body, id))?.len();
+    ensure(bodies == rows.len(), || format!("{id:?} has {} chunks and {bodies} bodies", rows.len()))?;
+    for (key, value) in rows {
+        let chunk = Chunk::decode(&key, value).map_err(failed)?;
+        ensure(chunk.first >= end, || format!("{id:?}: the chunk at {} overlaps", chunk.first))?;
+        end = chunk.end();
+        let body = chunk::body(store, id, &chunk).map_err(failed)?;
+        ensure(xxh3_128(&body) == chunk.content_hash(), || {
+            format!("{id:?}: the body at {} is not the one that was published", chunk.first)
+        })?;
+        ensure(chunk.offset(end) == body.len(), || format!("{id:?}: lengths at {} are off", chunk.first))?;
+        let mut needed = false;
+        for sub in &queue.subs {
+            let sub = SubId { queue: id, sub: *sub };
+            let run = runs::before(store, sub, end).map_err(failed)?;
+            needed |= view.subs[&sub].cursor < end || run.is_some_and(|run| run.end() > chunk.first);
+        }
+        ensure(needed, || format!("{id:?}: nobody needs the chunk at {}", chunk.first))?;
+    }
+    ensure(end <= queue.next_position, || format!("{id:?} has a chunk beyond its end"))
+}

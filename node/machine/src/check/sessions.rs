@@ -1,0 +1,45 @@
+//! Consumer sessions, and the indexes that lead to them.
+
+use super::{View, ensure, failed, scan};
+use crate::runs;
+use crate::store::Read;
+use crate::tables::row::Consumer;
+use crate::tables::{Table, key, row};
+
+pub(super) fn check(store: &impl Read, view: &View) -> Result<(), String> {
+    let consumers = scan(store, &key::all(Table::Consumer))?;
+    for table in [Table::ConsumerName, Table::SubConsumer] {
+        let rows = scan(store, &key::all(table))?.len();
+        ensure(rows == consumers.len(), || format!("{rows} rows of {table:?}, {} consumers", consumers.len()))?;
+    }
+    let (mut waiting, mut attached) = (0, 0);
+    for (key, value) in &consumers {
+        let id = key::last_u64(key).map_err(failed)?;
+        let row: Consumer = row::decode(key, value.clone()).map_err(failed)?;
+        let sub = row.sub_id();
+        ensure(view.subs.contains_key(&sub), || format!("consumer {id} is attached to nothing"))?;
+        let name = key::consumer_name(row.namespace, &row.session);
+        let named = row::get_u64(store, &name).map_err(failed)?;
+        ensure(named == Some(id), || format!("the session of consumer {id} names {named:?}"))?;
+        let is_attached = store.get(&key::sub_consumer(sub, id)).map_err(failed)?.is_some();
+        ensure(is_attached, || format!("consumer {id} is not listed at {sub:?}"))?;
+        let waits = store.get(&key::waiting(sub, id)).map_err(failed)?.is_some();
+        ensure(waits == (row.free() > 0), || format!("consumer {id} with {} free waits: {waits}", row.free()))?;
+        waiting += usize::from(waits);
+        let runs = runs::held(store, sub, id, 0, u64::MAX).map_err(failed)?;
+        let held: u64 = runs.iter().map(|run| run.count).sum();
+        ensure(held == row.outstanding, || {
+            format!("consumer {id} counts {} and holds {held}", row.outstanding)
+        })?;
+    }
+    let rows = scan(store, &key::all(Table::Waiting))?.len();
+    ensure(rows == waiting, || format!("{rows} rows of Waiting, {waiting} consumers that wait"))?;
+    for (id, sub) in &view.subs {
+        let listed = scan(store, &key::of_sub(Table::SubConsumer, *id))?.len();
+        let waits = scan(store, &key::of_sub(Table::Waiting, *id))?.len();
+        let kept = (sub.consumers as usize, sub.waiting as usize);
+        ensure(kept == (listed, waits), || format!("{id:?} counts {kept:?}, not ({listed}, {waits})"))?;
+        attached += listed;
+    }
+    ensure(attached == consumers.len(), || "consumers are listed at a subscription that is gone".into())
+}

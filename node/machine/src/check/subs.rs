@@ -1,0 +1,125 @@
+//! The runs of a subscription, its counters and its order.
+
+use super::{View, ensure, failed, scan};
+use crate::runs::{Run, State};
+use crate::store::Read;
+use crate::tables::key::Due;
+use crate::tables::row::{Consumer, Sub};
+use crate::tables::{SubId, Table, chunk, key, row};
+
+pub(super) fn check(store: &impl Read, view: &mut View, id: SubId) -> Result<(), String> {
+    let sub = view.subs[&id];
+    let tail = view.queues[&id.queue].next_position;
+    let mut runs = Vec::new();
+    for (key, value) in scan(store, &key::of_sub(Table::Run, id))? {
+        runs.push(Run::decode(&key, value).map_err(failed)?);
+    }
+    ensure(sub.cursor <= tail, || format!("{id:?}: the cursor is beyond the end"))?;
+    disjoint(id, &sub, &runs)?;
+    let sum = |of: fn(&State) -> bool| runs.iter().filter(|run| of(&run.state)).map(|run| run.count).sum();
+    let counted: [u64; 3] = [
+        sum(|state| matches!(state, State::Leased { .. })),
+        sum(|state| matches!(state, State::Ready)),
+        sum(|state| matches!(state, State::Retrying { .. })),
+    ];
+    let kept = [sub.leased, sub.returned, sub.retrying];
+    ensure(counted == kept, || format!("{id:?} counts {kept:?}, its runs are {counted:?}"))?;
+    let bytes = left_bytes(store, id, &runs, sub.cursor, tail)?;
+    let kept = view.queues[&id.queue].bytes_published - sub.bytes_done;
+    ensure(bytes == kept, || format!("{id:?} counts {kept} bytes, its messages have {bytes}"))?;
+    tokens(store, id, &sub, &runs)?;
+    settled_order(store, id, &sub, &runs, tail)?;
+    for run in runs {
+        match run.state {
+            State::Leased { consumer, deadline_ms, .. } => {
+                view.expected.insert(key::held(consumer, run.first).to_vec());
+                view.expected.insert(key::deadline_run(deadline_ms, Due::Lease, id, run.first).to_vec());
+            }
+            State::Ready => {
+                view.expected.insert(key::ready_run(id, run.first).to_vec());
+            }
+            State::Retrying { at_ms } => {
+                view.expected.insert(key::deadline_run(at_ms, Due::Retry, id, run.first).to_vec());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn disjoint(id: SubId, sub: &Sub, runs: &[Run]) -> Result<(), String> {
+    for pair in runs.windows(2) {
+        let (left, right) = (&pair[0], &pair[1]);
+        ensure(left.end() <= right.first, || format!("{id:?}: {left:?} overlaps {right:?}"))?;
+        let joinable =
+            left.end() == right.first && left.state == right.state && left.attempt == right.attempt;
+        ensure(!joinable, || format!("{id:?}: {left:?} and {right:?} should be one run"))?;
+    }
+    for run in runs {
+        ensure(run.count > 0 && run.first > 0 && run.attempt > 0, || format!("{id:?}: {run:?} is void"))?;
+        ensure(run.end() <= sub.cursor, || format!("{id:?}: {run:?} is beyond the cursor"))?;
+    }
+    Ok(())
+}
+
+/// Encoded size of what is not done; every such message must be there.
+fn left_bytes(store: &impl Read, id: SubId, runs: &[Run], cursor: u64, tail: u64) -> Result<u64, String> {
+    let mut bytes = 0;
+    for (from, to) in runs.iter().map(|run| (run.first, run.end())).chain([(cursor, tail)]) {
+        let mut at = from;
+        while at < to {
+            let chunk = chunk::at(store, id.queue, at).map_err(failed)?;
+            let chunk = chunk.ok_or_else(|| format!("{id:?}: position {at} is not done and has no chunk"))?;
+            let stop = chunk.end().min(to);
+            bytes += chunk.bytes(at, stop);
+            at = stop;
+        }
+    }
+    Ok(bytes)
+}
+
+/// No token twice, none that was not given out, and every holder attached here (P4).
+fn tokens(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run]) -> Result<(), String> {
+    let mut spans = Vec::new();
+    for run in runs {
+        let State::Leased { consumer, first_token, .. } = run.state else { continue };
+        spans.push((first_token, first_token + run.count));
+        let holder: Option<Consumer> = row::get(store, &key::consumer(consumer)).map_err(failed)?;
+        let here = holder.is_some_and(|holder| holder.sub_id() == id);
+        ensure(here, || format!("{id:?}: {run:?} is held by one who is not attached"))?;
+    }
+    spans.sort_unstable();
+    for pair in spans.windows(2) {
+        ensure(pair[0].1 <= pair[1].0, || format!("{id:?}: tokens of {pair:?} overlap"))?;
+    }
+    let last = spans.last().map_or(1, |span| span.1);
+    ensure(last <= sub.next_token, || format!("{id:?}: a token beyond {} is in use", sub.next_token))
+}
+
+/// What could be leased is leased, and order `total` is kept: one holder, and nothing leased behind what is not (P3).
+fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], tail: u64) -> Result<(), String> {
+    if !sub.is_total() {
+        let ready = sub.returned + (tail - sub.cursor);
+        return ensure(ready == 0 || sub.waiting == 0, || {
+            format!("{id:?}: {ready} are ready while {} wait", sub.waiting)
+        });
+    }
+    let is_leased = |run: &&Run| matches!(run.state, State::Leased { .. });
+    let front = runs.iter().take_while(is_leased).count();
+    ensure(runs[front..].iter().filter(is_leased).count() == 0, || {
+        format!("{id:?}: something is leased behind {:?}", runs[front])
+    })?;
+    let attached = scan(store, &key::of_sub(Table::SubConsumer, id))?;
+    let Some((first, _)) = attached.first() else { return Ok(()) };
+    let active = key::last_u64(first).map_err(failed)?;
+    let foreign = runs.iter().find(
+        |run| matches!(run.state, State::Leased { consumer, .. } if consumer != active),
+    );
+    ensure(foreign.is_none(), || format!("{id:?}: {foreign:?} is not held by the active consumer {active}"))?;
+    let row: Option<Consumer> = row::get(store, &key::consumer(active)).map_err(failed)?;
+    let next_is_ready = match runs.get(front) {
+        Some(run) => run.state == State::Ready,
+        None => sub.cursor < tail,
+    };
+    let idle = row.is_some_and(|row| row.free() > 0) && next_is_ready;
+    ensure(!idle, || format!("{id:?}: the next message is ready while consumer {active} waits"))
+}

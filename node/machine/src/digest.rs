@@ -1,0 +1,129 @@
+//! The digest of the whole state (P10), kept up as rows change and never by a scan.
+//!
+//! It is the sum, wrapping at 2^128, of the xxh3-128 of every row: a sum does not depend on the order in which
+//! rows were written, and a row is taken out by subtracting it. Left out are the digest's own row, and the bodies:
+//! hashing them a second time would cost as much as storing them, and each chunk row holds its body's hash.
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::store::{Read, Store, StoreError};
+use crate::tables::{Key, Table, key};
+
+/// A store that keeps the digest while rows change. [`Digested::finish`] writes it.
+pub(crate) struct Digested<'a, S> {
+    store: &'a mut S,
+    sum: u128,
+    scratch: Vec<u8>,
+}
+
+impl<'a, S: Store> Digested<'a, S> {
+    pub(crate) fn open(store: &'a mut S) -> Result<Self, StoreError> {
+        let sum = stored(store)?;
+        Ok(Self { store, sum, scratch: Vec::new() })
+    }
+
+    /// Sets a row whose former value is not at hand.
+    pub(crate) fn put(&mut self, key: &Key, value: Bytes) -> Result<(), StoreError> {
+        let old = self.store.get(key)?;
+        self.replace(key, old.as_deref(), value)
+    }
+
+    /// Sets a row whose former value the caller read: saves reading it again.
+    pub(crate) fn replace(&mut self, key: &Key, old: Option<&[u8]>, value: Bytes) -> Result<(), StoreError> {
+        if let Some(old) = old {
+            self.subtract(key, old);
+        }
+        self.add(key, &value);
+        self.store.put(key, value)
+    }
+
+    /// Sets a row that is known to be absent.
+    pub(crate) fn insert(&mut self, key: &Key, value: Bytes) -> Result<(), StoreError> {
+        debug_assert!(matches!(self.store.get(key), Ok(None)), "row {:?} is there already", &key[..]);
+        self.replace(key, None, value)
+    }
+
+    /// Removes a row, present or not.
+    pub(crate) fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
+        match self.store.get(key)? {
+            Some(old) => self.remove(key, &old),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a row whose value is known.
+    pub(crate) fn remove(&mut self, key: &Key, old: &[u8]) -> Result<(), StoreError> {
+        debug_assert!(matches!(self.store.get(key), Ok(Some(row)) if row == old), "row {:?} differs", &key[..]);
+        self.subtract(key, old);
+        self.store.delete(key)
+    }
+
+    /// Writes the digest itself.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        self.store.put(&key::digest(), Bytes::copy_from_slice(&self.sum.to_be_bytes()))
+    }
+
+    fn add(&mut self, key: &Key, value: &[u8]) {
+        if counted(key) {
+            self.sum = self.sum.wrapping_add(row_hash(&mut self.scratch, key, value));
+        }
+    }
+
+    fn subtract(&mut self, key: &Key, value: &[u8]) {
+        if counted(key) {
+            self.sum = self.sum.wrapping_sub(row_hash(&mut self.scratch, key, value));
+        }
+    }
+}
+
+impl<S: Store> Read for Digested<'_, S> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.store.get(key)
+    }
+
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.store.first(from, to)
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        self.store.last(from, to)
+    }
+}
+
+fn counted(key: &[u8]) -> bool {
+    key.first() != Some(&(Table::Body as u8)) && key != &key::digest()[..]
+}
+
+/// The key's length goes in, so that no byte can move between key and value unseen.
+fn row_hash(scratch: &mut Vec<u8>, key: &[u8], value: &[u8]) -> u128 {
+    scratch.clear();
+    scratch.extend_from_slice(&(key.len() as u64).to_be_bytes());
+    scratch.extend_from_slice(key);
+    scratch.extend_from_slice(value);
+    xxh3_128(scratch)
+}
+
+/// The digest as the state holds it; zero for a state without rows.
+pub(crate) fn stored(store: &impl Read) -> Result<u128, StoreError> {
+    let Some(row) = store.get(&key::digest())? else { return Ok(0) };
+    let bytes: [u8; 16] = row[..].try_into().map_err(|_| StoreError("the digest row is not 16 bytes".into()))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+/// The digest computed anew by a scan of every row: for tests and checks, never on a path that serves. Fails
+/// like the store.
+pub fn recount(store: &impl Read) -> Result<[u8; 16], StoreError> {
+    let mut sum = 0u128;
+    let mut scratch = Vec::new();
+    let mut from = vec![0u8];
+    while let Some((key, value)) = store.first(&from, &[u8::MAX])? {
+        if counted(&key) {
+            sum = sum.wrapping_add(row_hash(&mut scratch, &key, &value));
+        }
+        from.clear();
+        from.extend_from_slice(&key);
+        from.push(0);
+    }
+    Ok(sum.to_be_bytes())
+}

@@ -1,0 +1,54 @@
+//! Finding what a command names.
+
+use crate::limits::NAME_BYTES_MAX;
+use crate::ops::Stop;
+use crate::reply::Refusal;
+use crate::store::Read;
+use crate::tables::key::NAMESPACE_DEFAULT;
+use crate::tables::{QueueId, SubId, key, row};
+
+/// What an empty name of a namespace or subscription means.
+pub(crate) const DEFAULT: &str = "default";
+
+pub(crate) fn namespace(name: &str) -> Result<u32, Refusal> {
+    match name {
+        "" | DEFAULT => Ok(NAMESPACE_DEFAULT),
+        _ => Err(Refusal::UnknownNamespace(name.into())),
+    }
+}
+
+pub(crate) fn queue(rows: &impl Read, namespace_name: &str, name: &str) -> Result<QueueId, Stop> {
+    let namespace = namespace(namespace_name)?;
+    // A name that cannot exist is not looked up: it might not fit a key.
+    if check(name).is_ok()
+        && let Some(queue) = row::get_u64(rows, &key::queue_name(namespace, name))?
+    {
+        return Ok(QueueId { namespace, queue });
+    }
+    Err(Refusal::UnknownQueue(name.into()).into())
+}
+
+pub(crate) fn sub(rows: &impl Read, queue: QueueId, name: &str) -> Result<SubId, Stop> {
+    let name = if name.is_empty() { DEFAULT } else { name };
+    if check(name).is_ok()
+        && let Some(sub) = row::get_u32(rows, &key::sub_name(queue, name))?
+    {
+        return Ok(SubId { queue, sub });
+    }
+    Err(Refusal::UnknownSubscription(name.into()).into())
+}
+
+/// Whether a queue or subscription may have this name.
+pub(crate) fn check(name: &str) -> Result<(), Refusal> {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
+    if fits && name.as_bytes()[0].is_ascii_alphanumeric() && name.as_bytes().iter().all(|byte| allowed(byte)) {
+        return Ok(());
+    }
+    Err(Refusal::Invalid {
+        field: "name",
+        problem: format!(
+            "must be 1 to {NAME_BYTES_MAX} characters of a-z A-Z 0-9 . _ -, the first a letter or a digit"
+        ),
+    })
+}

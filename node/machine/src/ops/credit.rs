@@ -1,0 +1,30 @@
+//! Replacing a consumer's credit. What it holds beyond a lowered credit it keeps.
+
+use super::attach::check_credit;
+use super::{Done, Stop};
+use crate::command::Credit;
+use crate::reply::{Refusal, Reply};
+use crate::store::Store;
+use crate::tables::SubId;
+use crate::tx::Tx;
+
+pub(crate) fn credit<S: Store>(tx: &mut Tx<'_, S>, command: Credit) -> Done {
+    check_credit(command.credit)?;
+    let sub = current(tx, command.consumer, command.generation)?;
+    tx.set_consumer(command.consumer, |row| {
+        if let Some(row) = row {
+            row.credit = command.credit;
+        }
+    })?;
+    tx.touch(sub);
+    Ok(Reply::Done)
+}
+
+/// The subscription of a consumer, if the command comes from its holder.
+pub(super) fn current<S: Store>(tx: &mut Tx<'_, S>, consumer: u64, generation: u64) -> Result<SubId, Stop> {
+    let row = tx.find_consumer(consumer)?.ok_or(Refusal::UnknownConsumer)?;
+    if row.generation != generation {
+        return Err(Refusal::ConsumerFenced { given: generation, current: row.generation }.into());
+    }
+    Ok(row.sub_id())
+}

@@ -1,0 +1,59 @@
+//! Deleting a queue: its names and sessions go at once, its messages and leases with the ticks after it.
+
+use super::Done;
+use crate::command::DeleteQueue;
+use crate::effect::Effect;
+use crate::names;
+use crate::reply::Reply;
+use crate::store::{Read, Store, StoreError};
+use crate::tables::row::{self, Namespace};
+use crate::tables::{Key, SubId, Table, key};
+use crate::tx::Tx;
+
+pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) -> Done {
+    let id = names::queue(&tx.rows, &command.namespace, &command.name)?;
+    tx.rows.delete(&key::queue_name(id.namespace, &command.name))?;
+    let subs = tx.queue(id)?.subs.clone();
+    for sub in subs {
+        let sub = SubId { queue: id, sub };
+        end_consumers(tx, sub)?;
+        *tx.find_sub(sub)? = None;
+    }
+    let names = key::of_queue(Table::SubName, id);
+    while let Some((name, _)) = tx.rows.first(&names, &names.end())? {
+        tx.rows.delete(&Key::read(&name)?)?;
+    }
+    *tx.find_queue(id)? = None;
+    let counts_key = key::namespace(id.namespace);
+    let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
+    counts.queues = counts.queues.saturating_sub(1);
+    tx.put_message(&counts_key, &counts)?;
+    tx.rows.insert(&key::garbage_queue(id), bytes::Bytes::new())?;
+    Ok(Reply::Done)
+}
+
+/// Ends every session. What they hold is left to the sweep of the queue's runs.
+fn end_consumers<S: Store>(tx: &mut Tx<'_, S>, sub: SubId) -> Result<(), StoreError> {
+    let attached = key::of_sub(Table::SubConsumer, sub);
+    while let Some((row, _)) = tx.rows.first(&attached, &attached.end())? {
+        let consumer = key::last_u64(&row)?;
+        forget_consumer(tx, sub, consumer)?;
+        tx.effects.push(Effect::Ended { consumer });
+    }
+    Ok(())
+}
+
+/// Removes a consumer's rows, but for its leases.
+pub(super) fn forget_consumer<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    consumer: u64,
+) -> Result<(), StoreError> {
+    let session = tx.consumer(consumer)?.session.clone();
+    tx.rows.delete(&key::consumer_name(sub.queue.namespace, &session))?;
+    tx.rows.remove(&key::sub_consumer(sub, consumer), &[])?;
+    tx.set_consumer(consumer, |row| *row = None)?;
+    let row = tx.sub(sub)?;
+    row.consumers = row.consumers.saturating_sub(1);
+    Ok(())
+}

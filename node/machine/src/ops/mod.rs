@@ -1,0 +1,61 @@
+//! The verbs, one file each. An operation checks everything before it writes anything, so that a refused command
+//! changes nothing.
+
+mod attach;
+mod close_producer;
+mod create_queue;
+mod credit;
+mod delete_queue;
+mod detach;
+mod done;
+mod garbage;
+mod open_producer;
+mod publish;
+mod ranges;
+mod settle;
+mod tick;
+
+pub(crate) use attach::attach;
+pub(crate) use close_producer::close_producer;
+pub(crate) use create_queue::create_queue;
+pub(crate) use credit::credit;
+pub(crate) use delete_queue::delete_queue;
+pub(crate) use detach::detach;
+pub(crate) use open_producer::open_producer;
+pub(crate) use publish::publish;
+pub(crate) use settle::settle;
+pub(crate) use tick::tick;
+
+use crate::reply::{Refusal, Reply};
+use crate::store::StoreError;
+
+/// Why an operation did not come to its end.
+pub(crate) enum Stop {
+    /// The command is refused and changed nothing.
+    Refused(Refusal),
+    /// The store failed; the process must not go on with it.
+    Store(StoreError),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+pub(crate) type Done = Result<Reply, Stop>;
+
+/// A number with a default at zero and a range.
+fn in_range(field: &'static str, given: u64, default: u64, min: u64, max: u64) -> Result<u64, Refusal> {
+    match given {
+        0 => Ok(default),
+        given if (min..=max).contains(&given) => Ok(given),
+        given => Err(Refusal::Invalid { field, problem: format!("{given} is not within {min} to {max}") }),
+    }
+}

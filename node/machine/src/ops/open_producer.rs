@@ -1,0 +1,69 @@
+//! Opening or resuming a producer session. A resumed one gets a new epoch, which fences its former holder.
+
+use super::{Done, in_range};
+use crate::command::OpenProducer;
+use crate::limits::{
+    PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, PRODUCERS_MAX,
+};
+use crate::names;
+use crate::reply::{ProducerOpened, Refusal, Reply};
+use crate::store::{Store, StoreError};
+use crate::tables::row::{self, Ids, Namespace, Producer};
+use crate::tables::{key, key::deadline_producer};
+use crate::tx::Tx;
+
+pub(crate) fn open_producer<S: Store>(tx: &mut Tx<'_, S>, command: &OpenProducer) -> Done {
+    let namespace = names::namespace(&command.namespace)?;
+    if !(1..=PRODUCER_NAME_BYTES_MAX).contains(&command.session.len()) {
+        let problem = format!("must be 1 to {PRODUCER_NAME_BYTES_MAX} bytes");
+        return Err(Refusal::Invalid { field: "session", problem }.into());
+    }
+    let ttl_ms = in_range(
+        "ttl_ms",
+        command.ttl_ms,
+        PRODUCER_TTL_MS_DEFAULT,
+        PRODUCER_TTL_MS_MIN,
+        PRODUCER_TTL_MS_MAX,
+    )?;
+    let known = row::get_u64(&tx.rows, &key::producer_name(namespace, &command.session))?;
+    let id = match known {
+        Some(id) => id,
+        None => add(tx, namespace, &command.session)?,
+    };
+    let used_at_ms = tx.now_ms;
+    let idle_check_ms = used_at_ms.saturating_add(ttl_ms);
+    let row = tx.find_producer(id)?.as_mut().ok_or_else(|| missing(id))?;
+    let old_check_ms = row.idle_check_ms;
+    row.epoch += 1;
+    row.ttl_ms = ttl_ms;
+    row.used_at_ms = used_at_ms;
+    row.idle_check_ms = idle_check_ms;
+    let opened = ProducerOpened { producer: id, epoch: row.epoch, last_seq: row.last_seq };
+    tx.rows.delete(&deadline_producer(old_check_ms, id))?;
+    tx.rows.insert(&deadline_producer(idle_check_ms, id), bytes::Bytes::new())?;
+    Ok(Reply::ProducerOpened(opened))
+}
+
+fn missing(id: u64) -> StoreError {
+    StoreError(format!("producer {id} has a name and no row"))
+}
+
+/// Adds a session that was never opened.
+fn add<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, name: &str) -> Result<u64, super::Stop> {
+    let counts_key = key::namespace(namespace);
+    let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
+    if counts.producers >= PRODUCERS_MAX {
+        let refusal =
+            Refusal::LimitReached { what: "producer sessions in a namespace", limit: PRODUCERS_MAX };
+        return Err(refusal.into());
+    }
+    counts.producers += 1;
+    tx.put_message(&counts_key, &counts)?;
+    let mut ids: Ids = row::get(&tx.rows, &key::ids())?.unwrap_or_default();
+    ids.last_producer += 1;
+    tx.put_message(&key::ids(), &ids)?;
+    let id = ids.last_producer;
+    tx.rows.insert(&key::producer_name(namespace, name), row::of_u64(id))?;
+    *tx.find_producer(id)? = Some(Producer { namespace, name: name.into(), ..Producer::default() });
+    Ok(id)
+}

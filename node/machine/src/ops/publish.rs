@@ -1,0 +1,192 @@
+//! Appending messages to a queue, once however often they are sent (P5).
+//!
+//! A session's batches continue each other without gaps. What is sent again is answered from its receipts, which
+//! are kept until the producer says that it has them. A batch that is known in part is appended from there on.
+
+use bytes::Bytes;
+
+use super::close_producer::current;
+use super::{Done, Stop};
+use crate::command::Publish;
+use crate::limits::{PRODUCER_UNACKED_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
+use crate::names;
+use crate::reply::{PositionRun, Refusal, Reply};
+use crate::store::{Read, Store, StoreError};
+use crate::tables::chunk::Chunk;
+use crate::tables::row::{self, ProducerRun};
+use crate::tables::{Key, QueueId, SubId, key};
+use crate::tx::Tx;
+
+pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
+    check(&command)?;
+    let id = names::queue(&tx.rows, &command.namespace, &command.queue)?;
+    if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
+        let first_position = append(tx, id, &command.lengths, command.messages)?;
+        let count = command.lengths.len() as u32;
+        return Ok(Reply::Published { positions: vec![PositionRun { first_position, count }], duplicates: 0 });
+    }
+    let known = check_session(tx, &command)?;
+    let mut positions = receipts(tx, id, &command, known)?;
+
+    let (count, now_ms) = (command.lengths.len() as u64, tx.now_ms);
+    let row = current(tx, command.producer, command.epoch)?;
+    row.used_at_ms = now_ms;
+    row.acked_seq = row.acked_seq.max(command.acked_seq);
+    row.last_seq = row.last_seq.max(command.first_seq + count - 1);
+    let acked_seq = row.acked_seq;
+    if known < count {
+        let fresh = &command.lengths[known as usize..];
+        let skipped: usize = command.lengths[..known as usize].iter().map(|length| *length as usize).sum();
+        let first_position = append(tx, id, fresh, command.messages.slice(skipped..))?;
+        let run = ProducerRun { queue: id.queue, first_position, count: count - known };
+        keep_receipts(tx, command.producer, command.first_seq + known, run)?;
+        push(&mut positions, first_position, count - known);
+    }
+    drop_receipts(tx, command.producer, acked_seq)?;
+    Ok(Reply::Published { positions, duplicates: known as u32 })
+}
+
+fn check(command: &Publish) -> Result<(), Refusal> {
+    if !(1..=PUBLISH_MESSAGES_MAX).contains(&command.lengths.len()) {
+        let problem = format!("a batch holds 1 to {PUBLISH_MESSAGES_MAX} messages");
+        return Err(Refusal::Invalid { field: "messages", problem });
+    }
+    if command.messages.len() > PUBLISH_BYTES_MAX {
+        let problem = format!("a batch is at most {PUBLISH_BYTES_MAX} bytes long");
+        return Err(Refusal::Invalid { field: "messages", problem });
+    }
+    let sum: u64 = command.lengths.iter().map(|length| u64::from(*length)).sum();
+    if sum != command.messages.len() as u64 {
+        let problem = format!("they add up to {sum}, not {}", command.messages.len());
+        return Err(Refusal::Invalid { field: "lengths", problem });
+    }
+    Ok(())
+}
+
+/// Checks the session and the sequence. Returns how many of the messages it published before.
+fn check_session<S: Store>(tx: &mut Tx<'_, S>, command: &Publish) -> Result<u64, Stop> {
+    let row = current(tx, command.producer, command.epoch)?;
+    let (first, count) = (command.first_seq, command.lengths.len() as u64);
+    if first == 0 {
+        return Err(Refusal::Invalid { field: "first_seq", problem: "must be at least 1".into() }.into());
+    }
+    if command.acked_seq > row.last_seq {
+        let problem = format!("{} was not published yet: the last is {}", command.acked_seq, row.last_seq);
+        return Err(Refusal::Invalid { field: "acked_seq", problem }.into());
+    }
+    let acked = row.acked_seq.max(command.acked_seq);
+    if first <= acked {
+        return Err(Refusal::ReceiptForgotten { given: first, acked }.into());
+    }
+    if first - 1 > row.last_seq {
+        return Err(Refusal::SequenceGap { given: first, last: row.last_seq }.into());
+    }
+    let known = count.min(row.last_seq - (first - 1));
+    // `first` is at most one above the last, so these sums stay far below the type's end.
+    if known < count && first + count - 1 - acked > PRODUCER_UNACKED_MAX {
+        return Err(
+            Refusal::LimitReached { what: "unacknowledged receipts", limit: PRODUCER_UNACKED_MAX }.into()
+        );
+    }
+    Ok(known)
+}
+
+/// The positions of the first `known` messages of the batch, from the session's receipts.
+fn receipts<S: Store>(
+    tx: &Tx<'_, S>,
+    id: QueueId,
+    command: &Publish,
+    known: u64,
+) -> Result<Vec<PositionRun>, Stop> {
+    let mut positions = Vec::new();
+    let (mut seq, end) = (command.first_seq, command.first_seq + known);
+    while seq < end {
+        let from = key::producer_runs(command.producer);
+        let found = tx.rows.last(&from, &key::producer_run(command.producer, seq).next())?;
+        let (key, value) = found.ok_or_else(|| lost(seq))?;
+        let first_seq = key::last_u64(&key)?;
+        let run: ProducerRun = row::decode(&key, value)?;
+        let skipped = seq - first_seq;
+        if skipped >= run.count {
+            return Err(lost(seq).into());
+        }
+        if run.queue != id.queue {
+            let problem = format!("sequence number {seq} was published to another queue");
+            return Err(Refusal::Invalid { field: "queue", problem }.into());
+        }
+        let count = (run.count - skipped).min(end - seq);
+        push(&mut positions, run.first_position + skipped, count);
+        seq += count;
+    }
+    Ok(positions)
+}
+
+fn lost(seq: u64) -> StoreError {
+    StoreError(format!("the receipt of sequence number {seq} is missing"))
+}
+
+fn push(positions: &mut Vec<PositionRun>, first_position: u64, count: u64) {
+    // A batch is at most PUBLISH_MESSAGES_MAX long.
+    let count = count as u32;
+    match positions.last_mut() {
+        Some(last) if last.first_position + u64::from(last.count) == first_position => last.count += count,
+        _ => positions.push(PositionRun { first_position, count }),
+    }
+}
+
+/// Writes a chunk at the queue's end. Returns its first position.
+fn append<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: QueueId,
+    lengths: &[u32],
+    messages: Bytes,
+) -> Result<u64, StoreError> {
+    let chunk = Chunk::encode(tx.now_ms, lengths, &messages);
+    let queue = tx.queue(id)?;
+    let first_position = queue.next_position;
+    queue.next_position += lengths.len() as u64;
+    queue.bytes_published += messages.len() as u64;
+    for at in 0..queue.subs.len() {
+        let sub = tx.queue(id)?.subs[at];
+        tx.touch(SubId { queue: id, sub });
+    }
+    tx.rows.insert(&key::chunk(id, first_position), chunk)?;
+    tx.rows.insert(&key::body(id, first_position), messages)?;
+    Ok(first_position)
+}
+
+/// Remembers where messages went. Consecutive messages at consecutive positions share a row.
+fn keep_receipts<S: Store>(
+    tx: &mut Tx<'_, S>,
+    producer: u64,
+    first_seq: u64,
+    run: ProducerRun,
+) -> Result<(), StoreError> {
+    use prost::Message;
+    let all = key::producer_runs(producer);
+    if let Some((key, value)) = tx.rows.last(&all, &all.end())? {
+        let last: ProducerRun = row::decode(&key, value.clone())?;
+        let continues = key::last_u64(&key)? + last.count == first_seq
+            && last.queue == run.queue
+            && last.first_position + last.count == run.first_position;
+        if continues {
+            let joined = ProducerRun { count: last.count + run.count, ..last };
+            return tx.rows.replace(&Key::read(&key)?, Some(&value), joined.encode_to_vec().into());
+        }
+    }
+    tx.rows.insert(&key::producer_run(producer, first_seq), run.encode_to_vec().into())
+}
+
+/// Forgets the rows whose receipts the producer has, all of them.
+fn drop_receipts<S: Store>(tx: &mut Tx<'_, S>, producer: u64, acked_seq: u64) -> Result<(), StoreError> {
+    let from = key::producer_runs(producer);
+    let to = key::producer_run(producer, acked_seq).next();
+    while let Some((key, value)) = tx.rows.first(&from, &to)? {
+        let run: ProducerRun = row::decode(&key, value.clone())?;
+        if key::last_u64(&key)? + run.count - 1 > acked_seq {
+            break;
+        }
+        tx.rows.remove(&Key::read(&key)?, &value)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The ranges of a settle: which of them can be carried out, and which leases they speak of.
+
+use crate::command::{Outcome, SettleRange};
+use crate::limits::{BACKOFF_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
+use crate::reply::{NotSettled, Refusal};
+use crate::runs::{self, Run, State};
+use crate::store::{Store, StoreError};
+use crate::tables::SubId;
+use crate::tx::Tx;
+
+/// One range, or several given one after the other that continue each other: clients that settle message by
+/// message then cost no more than those that settle in ranges.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub(super) first: u64,
+    pub(super) end: u64,
+    pub(super) first_token: u64,
+    pub(super) outcome: Outcome,
+    pub(super) delay_ms: u64,
+}
+
+impl Range {
+    pub(super) fn check(range: &SettleRange) -> Result<Self, Refusal> {
+        let invalid = |field, problem: &str| Err(Refusal::Invalid { field, problem: problem.into() });
+        let outcome = match Outcome::try_from(range.outcome) {
+            Ok(Outcome::Unspecified) | Err(_) => return invalid("outcome", "is not known"),
+            Ok(outcome) => outcome,
+        };
+        if range.count == 0 {
+            return invalid("count", "must be at least 1");
+        }
+        let Some(end) = range.first_position.checked_add(range.count.into()) else {
+            return invalid("first_position", "is out of range");
+        };
+        if range.first_token.checked_add(range.count.into()).is_none() {
+            return invalid("first_token", "is out of range");
+        }
+        match outcome {
+            Outcome::Retry if range.delay_ms > BACKOFF_MS_MAX => {
+                return invalid("delay_ms", "is longer than 30 days");
+            }
+            Outcome::Extend if !matches!(range.delay_ms, 0 | LEASE_MS_MIN..=LEASE_MS_MAX) => {
+                return invalid("delay_ms", "is not within 100 ms to 12 h");
+            }
+            _ => {}
+        }
+        let (first, first_token, delay_ms) = (range.first_position, range.first_token, range.delay_ms);
+        Ok(Self { first, end, first_token, outcome, delay_ms })
+    }
+
+    /// Whether `next` says the same of the messages and tokens that follow.
+    pub(super) fn is_continued_by(&self, next: &Range) -> bool {
+        next.first == self.end
+            && next.first_token == self.token(self.end)
+            && next.outcome == self.outcome
+            && next.delay_ms == self.delay_ms
+    }
+
+    fn token(&self, position: u64) -> u64 {
+        self.first_token.wrapping_add(position - self.first)
+    }
+
+    /// The parts of the consumer's leases that the range names with their current tokens, each as its run and the
+    /// stretch of it; and what is not settled.
+    pub(super) fn judge<S: Store>(
+        &self,
+        tx: &mut Tx<'_, S>,
+        sub: SubId,
+        consumer: u64,
+    ) -> Result<(Vec<(Run, u64, u64)>, Vec<NotSettled>), StoreError> {
+        let row = *tx.sub(sub)?;
+        let (mut parts, mut refused, mut at) = (Vec::new(), Vec::new(), self.first);
+        for run in runs::held(&tx.rows, sub, consumer, self.first, self.end)? {
+            let (from, to) = (run.first.max(self.first), run.end().min(self.end));
+            let State::Leased { first_token, .. } = run.state else { continue };
+            if first_token + (from - run.first) == self.token(from) {
+                self.refuse(&row, at, from, &mut refused);
+                parts.push((run, from, to));
+                at = to;
+            }
+        }
+        self.refuse(&row, at, self.end, &mut refused);
+        Ok((parts, refused))
+    }
+
+    /// Says why `from..to` are not settled.
+    fn refuse(&self, row: &crate::tables::row::Sub, from: u64, to: u64, refused: &mut Vec<NotSettled>) {
+        let never = |position: u64| {
+            let token = self.token(position);
+            position == 0 || position >= row.cursor || token == 0 || token >= row.next_token
+        };
+        // The reason changes at no other positions than these.
+        let mut cuts = [
+            from,
+            1,
+            row.cursor,
+            self.first.saturating_add(1u64.saturating_sub(self.first_token)),
+            self.first.saturating_add(row.next_token.saturating_sub(self.first_token)),
+            to,
+        ];
+        cuts.sort_unstable();
+        for pair in cuts.windows(2) {
+            let (start, stop) = (pair[0].max(from), pair[1].min(to));
+            if start >= stop {
+                continue;
+            }
+            let refusal = if never(start) { Refusal::NeverLeased } else { Refusal::StaleLease };
+            push(refused, start, stop - start, refusal);
+        }
+    }
+}
+
+fn push(refused: &mut Vec<NotSettled>, first_position: u64, count: u64, refusal: Refusal) {
+    // The messages of a settle are fewer than SETTLE_MESSAGES_MAX.
+    let count = count as u32;
+    match refused.last_mut() {
+        Some(last)
+            if last.refusal == refusal && last.first_position + u64::from(last.count) == first_position =>
+        {
+            last.count += count;
+        }
+        _ => refused.push(NotSettled { first_position, count, refusal }),
+    }
+}

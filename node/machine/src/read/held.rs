@@ -1,0 +1,27 @@
+//! What a consumer holds, for the stream that takes its session up.
+
+use super::sub_row;
+use crate::effect::Lease;
+use crate::runs;
+use crate::store::{Read, StoreError};
+use crate::tables::row::{self, Consumer};
+use crate::tables::key;
+
+/// The leases of a consumer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// In order of position.
+    pub leases: Vec<Lease>,
+    /// Leases with this token or a later one were assigned after the look; earlier ones are in `leases`, or no
+    /// longer held.
+    pub next_token: u64,
+}
+
+/// What `consumer` holds; nothing if there is no such session. Fails like the store.
+pub fn held(store: &impl Read, consumer: u64) -> Result<Held, StoreError> {
+    let Some(row) = row::get::<Consumer>(store, &key::consumer(consumer))? else { return Ok(Held::default()) };
+    let sub = row.sub_id();
+    let runs = runs::held(store, sub, consumer, 0, u64::MAX)?;
+    let leases = runs.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease).collect();
+    Ok(Held { leases, next_token: sub_row(store, sub)?.next_token })
+}

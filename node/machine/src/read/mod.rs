@@ -1,0 +1,78 @@
+//! Questions to the state (P7): exact, and never a scan of a backlog. They see what the store holds, so whoever asks
+//! chooses a store that is recent enough.
+
+mod consumers;
+mod held;
+mod leases;
+mod peek;
+mod queues;
+mod stat;
+
+pub use consumers::{ConsumerInfo, consumers};
+pub use held::{Held, held};
+pub use leases::{Leased, lease_messages, lease_part};
+pub use peek::{Peeked, State, peek};
+pub use queues::{QueueInfo, queue, queues};
+pub use stat::{Stat, stat};
+
+use crate::names;
+use crate::ops::Stop;
+use crate::reply::Refusal;
+use crate::store::{Read, StoreError};
+use crate::tables::row::{self, Queue, Sub};
+use crate::tables::{QueueId, SubId, key};
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// It asks for what is not there, or out of range.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<Stop> for ReadError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Refused(refusal) => Self::Refused(refusal),
+            Stop::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Replicated time, in milliseconds since 1970; 0 before the first entry. Fails like the store.
+pub fn now_ms(store: &impl Read) -> Result<u64, StoreError> {
+    row::now_ms(store)
+}
+
+/// The digest of the state (P10), as [`crate::apply`] keeps it up; zeros before the first entry. Fails like the store.
+pub fn digest(store: &impl Read) -> Result<[u8; 16], StoreError> {
+    Ok(crate::digest::stored(store)?.to_be_bytes())
+}
+
+/// When the next tick has something to do, by replicated time in milliseconds: see
+/// [`crate::Applied::next_deadline_ms`]. Fails like the store.
+pub fn next_deadline(store: &impl Read) -> Result<Option<u64>, StoreError> {
+    crate::apply::next_deadline_ms(store)
+}
+
+fn queue_row(store: &impl Read, id: QueueId) -> Result<Queue, StoreError> {
+    row::get(store, &key::queue(id))?.ok_or_else(|| StoreError(format!("{id:?} has no row")))
+}
+
+fn sub_row(store: &impl Read, id: SubId) -> Result<Sub, StoreError> {
+    row::get(store, &key::sub(id))?.ok_or_else(|| StoreError(format!("{id:?} has no row")))
+}
+
+fn find(
+    store: &impl Read,
+    namespace: &str,
+    queue: &str,
+    sub: &str,
+) -> Result<(SubId, Queue, Sub), ReadError> {
+    let id = names::queue(store, namespace, queue)?;
+    let sub = names::sub(store, id, sub)?;
+    Ok((sub, queue_row(store, id)?, sub_row(store, sub)?))
+}

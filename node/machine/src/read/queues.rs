@@ -1,0 +1,67 @@
+//! Which queues there are.
+
+use super::{ReadError, queue_row, sub_row};
+use crate::command::Settings;
+use crate::limits::{NAME_BYTES_MAX, PAGE_MAX};
+use crate::names;
+use crate::reply::Refusal;
+use crate::store::{Read, StoreError};
+use crate::tables::key::SUBSCRIPTION_DEFAULT;
+use crate::tables::{Key, QueueId, SubId, key};
+
+/// A queue, as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: String,
+    /// Settings of its `default` subscription.
+    pub settings: Settings,
+    /// When it was created, by replicated time.
+    pub created_at_ms: u64,
+}
+
+/// The queues of a namespace whose names come after `after` (empty: from the first), in the order of their names'
+/// bytes, at most `limit` (0 or more than 1000 mean 1000); and whether there are more. Refused if there is
+/// no such namespace.
+pub fn queues(
+    store: &impl Read,
+    namespace: &str,
+    after: &str,
+    limit: u32,
+) -> Result<(Vec<QueueInfo>, bool), ReadError> {
+    let namespace = names::namespace(namespace)?;
+    if after.len() > NAME_BYTES_MAX {
+        let problem = format!("must be at most {NAME_BYTES_MAX} bytes");
+        return Err(Refusal::Invalid { field: "after", problem }.into());
+    }
+    let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) } as usize;
+    let all = key::queue_name(namespace, "");
+    let end = all.end();
+    let mut from = key::queue_name(namespace, after);
+    if !after.is_empty() {
+        from = from.next();
+    }
+    let mut found = Vec::new();
+    while let Some((key, value)) = store.first(&from, &end)? {
+        if found.len() == limit {
+            return Ok((found, true));
+        }
+        let unreadable = || StoreError("a queue's name cannot be read".into());
+        let name = std::str::from_utf8(key.get(all.len()..).ok_or_else(unreadable)?);
+        let queue = value[..].try_into().map(u64::from_be_bytes).map_err(|_| unreadable())?;
+        found.push(info(store, QueueId { namespace, queue }, name.map_err(|_| unreadable())?)?);
+        from = Key::read(&key)?.next();
+    }
+    Ok((found, false))
+}
+
+/// One queue. Refused if it does not exist.
+pub fn queue(store: &impl Read, namespace: &str, name: &str) -> Result<QueueInfo, ReadError> {
+    let id = names::queue(store, namespace, name)?;
+    Ok(info(store, id, name)?)
+}
+
+fn info(store: &impl Read, id: QueueId, name: &str) -> Result<QueueInfo, StoreError> {
+    let settings = sub_row(store, SubId { queue: id, sub: SUBSCRIPTION_DEFAULT })?.settings;
+    Ok(QueueInfo { name: name.into(), settings, created_at_ms: queue_row(store, id)?.created_at_ms })
+}

@@ -1,0 +1,248 @@
+//! The interval map of a subscription: which positions below the cursor are leased, ready again, or waiting for a
+//! retry. Positions without a run are done.
+//!
+//! A run's row comes with its index rows (ready, held, deadline) and is counted in its subscription and its holder.
+//! [`write`] and [`erase`] keep the index rows, [`count`] and [`uncount`] the counters: cutting a run in pieces
+//! changes rows, but no counter.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::effect::Lease;
+use crate::store::{Read, Store, StoreError};
+use crate::tables::key::Due;
+use crate::tables::{SubId, Table, key, row};
+use crate::tx::Tx;
+
+/// `count` consecutive positions that share a fate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    /// The number that their current or next delivery carries.
+    pub(crate) attempt: u32,
+    pub(crate) state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Leased { consumer: u64, first_token: u64, deadline_ms: u64 },
+    Ready,
+    Retrying { at_ms: u64 },
+}
+
+impl Run {
+    /// The position after the last.
+    pub(crate) fn end(&self) -> u64 {
+        self.first.saturating_add(self.count)
+    }
+
+    /// The part `from..to`, which must lie within.
+    pub(crate) fn part(&self, from: u64, to: u64) -> Run {
+        let mut part = Run { first: from, count: to - from, ..*self };
+        if let State::Leased { first_token, .. } = &mut part.state {
+            *first_token += from - self.first;
+        }
+        part
+    }
+
+    /// As the outside sees it, if it is leased.
+    pub(crate) fn lease(&self, sub: SubId) -> Option<(u64, Lease)> {
+        let State::Leased { consumer, first_token, deadline_ms } = self.state else { return None };
+        let lease = Lease {
+            namespace: sub.queue.namespace,
+            queue: sub.queue.queue,
+            first_position: self.first,
+            // A lease is never longer than a consumer's credit.
+            count: u32::try_from(self.count).unwrap_or(u32::MAX),
+            first_token,
+            attempt: self.attempt,
+            deadline_ms,
+        };
+        Some((consumer, lease))
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut value = row::Run { count: self.count, attempt: self.attempt, ..row::Run::default() };
+        match self.state {
+            State::Leased { consumer, first_token, deadline_ms } => {
+                value = row::Run { state: 1, consumer, first_token, time_ms: deadline_ms, ..value };
+            }
+            State::Ready => value.state = 2,
+            State::Retrying { at_ms } => value = row::Run { state: 3, time_ms: at_ms, ..value },
+        }
+        value.encode_to_vec().into()
+    }
+
+    pub(crate) fn decode(key: &[u8], value: Bytes) -> Result<Run, StoreError> {
+        let row: row::Run = row::decode(key, value)?;
+        let state = match row.state {
+            1 => {
+                State::Leased { consumer: row.consumer, first_token: row.first_token, deadline_ms: row.time_ms }
+            }
+            2 => State::Ready,
+            3 => State::Retrying { at_ms: row.time_ms },
+            other => return Err(StoreError(format!("a run has the unknown state {other}"))),
+        };
+        Ok(Run { first: key::last_u64(key)?, count: row.count, attempt: row.attempt, state })
+    }
+}
+
+/// The run that begins at `first`.
+pub(crate) fn get(rows: &impl Read, sub: SubId, first: u64) -> Result<Option<Run>, StoreError> {
+    let key = key::run(sub, first);
+    rows.get(&key)?.map(|value| Run::decode(&key, value)).transpose()
+}
+
+/// The first run that begins at `position` or later.
+pub(crate) fn from(rows: &impl Read, sub: SubId, position: u64) -> Result<Option<Run>, StoreError> {
+    let end = key::of_sub(Table::Run, sub).end();
+    let found = rows.first(&key::run(sub, position), &end)?;
+    found.map(|(key, value)| Run::decode(&key, value)).transpose()
+}
+
+/// The last run that begins before `position`.
+pub(crate) fn before(rows: &impl Read, sub: SubId, position: u64) -> Result<Option<Run>, StoreError> {
+    let found = rows.last(&key::of_sub(Table::Run, sub), &key::run(sub, position))?;
+    found.map(|(key, value)| Run::decode(&key, value)).transpose()
+}
+
+/// The lowest ready run.
+pub(crate) fn first_ready(rows: &impl Read, sub: SubId) -> Result<Option<Run>, StoreError> {
+    let ready = key::of_sub(Table::ReadyRun, sub);
+    let Some((key, _)) = rows.first(&ready, &ready.end())? else { return Ok(None) };
+    let first = key::last_u64(&key)?;
+    get(rows, sub, first)?
+        .map_or_else(|| Err(StoreError(format!("the ready run at {first} has no row"))), |run| Ok(Some(run)))
+}
+
+/// The runs that `consumer` holds and that overlap `from..to`, in order of position.
+pub(crate) fn held(
+    rows: &impl Read,
+    sub: SubId,
+    consumer: u64,
+    from: u64,
+    to: u64,
+) -> Result<Vec<Run>, StoreError> {
+    let mut runs = Vec::new();
+    let start = rows.last(&key::held_by(consumer), &key::held(consumer, from).next())?;
+    let mut next = match start {
+        Some((key, _)) => key::last_u64(&key)?,
+        None => from,
+    };
+    while next < to {
+        let Some((key, _)) = rows.first(&key::held(consumer, next), &key::held(consumer, to))? else { break };
+        let first = key::last_u64(&key)?;
+        let run = get(rows, sub, first)?;
+        let run = run.ok_or_else(|| StoreError(format!("the held run at {first} has no row")))?;
+        next = run.end().max(first.saturating_add(1));
+        if run.end() > from {
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
+/// Writes a run's row and index rows.
+pub(crate) fn write<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
+    tx.rows.insert(&key::run(sub, run.first), run.encode())?;
+    let none = Bytes::new();
+    match run.state {
+        State::Leased { consumer, deadline_ms, .. } => {
+            tx.rows.insert(&key::held(consumer, run.first), none.clone())?;
+            tx.rows.insert(&key::deadline_run(deadline_ms, Due::Lease, sub, run.first), none)
+        }
+        State::Ready => tx.rows.insert(&key::ready_run(sub, run.first), none),
+        State::Retrying { at_ms } => {
+            tx.rows.insert(&key::deadline_run(at_ms, Due::Retry, sub, run.first), none)
+        }
+    }
+}
+
+/// Removes a run's row and index rows.
+pub(crate) fn erase<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
+    tx.rows.remove(&key::run(sub, run.first), &run.encode())?;
+    match run.state {
+        State::Leased { consumer, deadline_ms, .. } => {
+            tx.rows.remove(&key::held(consumer, run.first), &[])?;
+            tx.rows.remove(&key::deadline_run(deadline_ms, Due::Lease, sub, run.first), &[])
+        }
+        State::Ready => tx.rows.remove(&key::ready_run(sub, run.first), &[]),
+        State::Retrying { at_ms } => {
+            tx.rows.remove(&key::deadline_run(at_ms, Due::Retry, sub, run.first), &[])
+        }
+    }
+}
+
+/// Adds a run to the counters.
+pub(crate) fn count<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
+    shift(tx, sub, run, u64::saturating_add)
+}
+
+/// Takes a run from the counters.
+pub(crate) fn uncount<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
+    shift(tx, sub, run, u64::saturating_sub)
+}
+
+fn shift<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    by: fn(u64, u64) -> u64,
+) -> Result<(), StoreError> {
+    let row = tx.sub(sub)?;
+    let counter = match run.state {
+        State::Leased { .. } => &mut row.leased,
+        State::Ready => &mut row.returned,
+        State::Retrying { .. } => &mut row.retrying,
+    };
+    *counter = by(*counter, run.count);
+    if let State::Leased { consumer, .. } = run.state {
+        tx.set_consumer(consumer, |row| {
+            if let Some(row) = row {
+                row.outstanding = by(row.outstanding, run.count);
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Takes `from..to` out of a run, whose other parts stay. Counts nothing. Returns the part.
+pub(crate) fn carve<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    from: u64,
+    to: u64,
+) -> Result<Run, StoreError> {
+    erase(tx, sub, run)?;
+    if run.first < from {
+        write(tx, sub, &run.part(run.first, from))?;
+    }
+    if to < run.end() {
+        write(tx, sub, &run.part(to, run.end()))?;
+    }
+    Ok(run.part(from, to))
+}
+
+/// Writes and counts a run, joined with its neighbours where they share its fate.
+pub(crate) fn place<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: Run) -> Result<(), StoreError> {
+    count(tx, sub, &run)?;
+    let mut joined = run;
+    // Leases are not joined: the neighbours' tokens would have to continue each other.
+    let alike = |other: &Run| other.state == run.state && other.attempt == run.attempt;
+    if let Some(left) = before(&tx.rows, sub, run.first)?
+        && left.end() == run.first
+        && alike(&left)
+    {
+        erase(tx, sub, &left)?;
+        joined = Run { first: left.first, count: left.count + joined.count, ..joined };
+    }
+    if let Some(right) = get(&tx.rows, sub, run.end())?
+        && alike(&right)
+    {
+        erase(tx, sub, &right)?;
+        joined.count += right.count;
+    }
+    write(tx, sub, &joined)
+}

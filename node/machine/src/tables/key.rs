@@ -1,0 +1,291 @@
+//! Building and taking apart keys. The layouts stand at [`Table`].
+
+use std::ops::Deref;
+
+use super::Table;
+use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, PRODUCER_NAME_BYTES_MAX};
+use crate::store::StoreError;
+
+// The longest keys are names under (namespace, queue).
+const _: () = assert!(1 + 4 + 8 + NAME_BYTES_MAX <= KEY_BYTES_MAX);
+const _: () = assert!(1 + 4 + PRODUCER_NAME_BYTES_MAX <= KEY_BYTES_MAX);
+
+/// The namespace `default`, the only one there is yet.
+pub const NAMESPACE_DEFAULT: u32 = 1;
+/// The subscription `default` of every queue.
+pub const SUBSCRIPTION_DEFAULT: u32 = 1;
+
+/// Names a queue for ever: the id is not used again after the queue was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueueId {
+    /// Its namespace.
+    pub namespace: u32,
+    /// Unique in the shard.
+    pub queue: u64,
+}
+
+/// Names a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubId {
+    /// Its queue.
+    pub queue: QueueId,
+    /// Unique in the queue.
+    pub sub: u32,
+}
+
+/// A key, on the stack: the hot path builds many.
+#[derive(Clone)]
+pub struct Key {
+    len: usize,
+    bytes: [u8; KEY_BYTES_MAX],
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Key {
+    fn table(table: Table) -> Self {
+        Self { len: 0, bytes: [0; KEY_BYTES_MAX] }.u8(table as u8)
+    }
+
+    fn u8(self, value: u8) -> Self {
+        self.raw(&[value])
+    }
+
+    fn u32(self, value: u32) -> Self {
+        self.raw(&value.to_be_bytes())
+    }
+
+    fn u64(self, value: u64) -> Self {
+        self.raw(&value.to_be_bytes())
+    }
+
+    fn raw(mut self, part: &[u8]) -> Self {
+        let end = self.len + part.len();
+        self.bytes[self.len..end].copy_from_slice(part);
+        self.len = end;
+        self
+    }
+
+    fn queue(self, id: QueueId) -> Self {
+        self.u32(id.namespace).u64(id.queue)
+    }
+
+    fn sub(self, id: SubId) -> Self {
+        self.queue(id.queue).u32(id.sub)
+    }
+
+    /// The least key above every key that begins with this one.
+    pub(crate) fn end(&self) -> Self {
+        let mut end = self.clone();
+        // A table's byte is below 255, so the carry always finds a place.
+        while end.len > 0 {
+            if end.bytes[end.len - 1] < u8::MAX {
+                end.bytes[end.len - 1] += 1;
+                break;
+            }
+            end.len -= 1;
+        }
+        end
+    }
+
+    /// The least key above this one. Every key that is stepped over is far below the longest.
+    pub(crate) fn next(&self) -> Self {
+        self.clone().u8(0)
+    }
+
+    /// A key that was read back from the store.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, StoreError> {
+        if bytes.is_empty() || bytes.len() > KEY_BYTES_MAX {
+            return Err(StoreError(format!("a key of {} bytes", bytes.len())));
+        }
+        Ok(Self { len: 0, bytes: [0; KEY_BYTES_MAX] }.raw(bytes))
+    }
+}
+
+/// Takes the fields of a key, from its end to its front.
+pub(crate) struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    pub(crate) fn of(key: &'a [u8]) -> Self {
+        Self(key)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, StoreError> {
+        Ok(u64::from_be_bytes(self.take()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, StoreError> {
+        Ok(u32::from_be_bytes(self.take()?))
+    }
+
+    pub(crate) fn sub(&mut self) -> Result<SubId, StoreError> {
+        let sub = self.u32()?;
+        Ok(SubId { queue: self.queue()?, sub })
+    }
+
+    pub(crate) fn queue(&mut self) -> Result<QueueId, StoreError> {
+        let queue = self.u64()?;
+        Ok(QueueId { queue, namespace: self.u32()? })
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
+        let (rest, field) =
+            self.0.split_last_chunk::<N>().ok_or_else(|| StoreError("a key is too short for its table".into()))?;
+        self.0 = rest;
+        Ok(*field)
+    }
+}
+
+/// The last field of a key that ends with a position or an id.
+pub(crate) fn last_u64(key: &[u8]) -> Result<u64, StoreError> {
+    Fields::of(key).u64()
+}
+
+/// Kinds of deadlines; the second field of their keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Due {
+    Lease = 1,
+    Retry = 2,
+    IdleProducer = 3,
+}
+
+pub(crate) fn all(table: Table) -> Key {
+    Key::table(table)
+}
+
+pub(crate) fn now() -> Key {
+    Key::table(Table::Meta).u8(1)
+}
+
+pub(crate) fn ids() -> Key {
+    Key::table(Table::Meta).u8(2)
+}
+
+pub(crate) fn digest() -> Key {
+    Key::table(Table::Meta).u8(3)
+}
+
+pub(crate) fn namespace(namespace: u32) -> Key {
+    Key::table(Table::Namespace).u32(namespace)
+}
+
+/// The name must have been checked: see `names.rs`.
+pub(crate) fn queue_name(namespace: u32, name: &str) -> Key {
+    Key::table(Table::QueueName).u32(namespace).raw(name.as_bytes())
+}
+
+pub(crate) fn queue(id: QueueId) -> Key {
+    Key::table(Table::Queue).queue(id)
+}
+
+pub(crate) fn sub_name(id: QueueId, name: &str) -> Key {
+    Key::table(Table::SubName).queue(id).raw(name.as_bytes())
+}
+
+pub(crate) fn sub(id: SubId) -> Key {
+    Key::table(Table::Sub).sub(id)
+}
+
+/// Everything of a queue in one of the tables whose keys begin with it.
+pub(crate) fn of_queue(table: Table, id: QueueId) -> Key {
+    Key::table(table).queue(id)
+}
+
+/// Everything of a subscription in one of the tables whose keys begin with it.
+pub(crate) fn of_sub(table: Table, id: SubId) -> Key {
+    Key::table(table).sub(id)
+}
+
+pub(crate) fn chunk(id: QueueId, first_position: u64) -> Key {
+    Key::table(Table::Chunk).queue(id).u64(first_position)
+}
+
+pub(crate) fn body(id: QueueId, first_position: u64) -> Key {
+    Key::table(Table::Body).queue(id).u64(first_position)
+}
+
+pub(crate) fn run(id: SubId, first_position: u64) -> Key {
+    Key::table(Table::Run).sub(id).u64(first_position)
+}
+
+pub(crate) fn ready_run(id: SubId, first_position: u64) -> Key {
+    Key::table(Table::ReadyRun).sub(id).u64(first_position)
+}
+
+pub(crate) fn held(consumer: u64, first_position: u64) -> Key {
+    Key::table(Table::Held).u64(consumer).u64(first_position)
+}
+
+pub(crate) fn held_by(consumer: u64) -> Key {
+    Key::table(Table::Held).u64(consumer)
+}
+
+pub(crate) fn deadline_run(time_ms: u64, due: Due, id: SubId, first_position: u64) -> Key {
+    Key::table(Table::Deadline).u64(time_ms).u8(due as u8).sub(id).u64(first_position)
+}
+
+pub(crate) fn deadline_producer(time_ms: u64, producer: u64) -> Key {
+    Key::table(Table::Deadline).u64(time_ms).u8(Due::IdleProducer as u8).u64(producer)
+}
+
+/// Time and kind of a key of [`Table::Deadline`]; no kind if it is not known.
+pub(crate) fn deadline(key: &[u8]) -> Result<(u64, Option<Due>), StoreError> {
+    let short = || StoreError("a deadline's key is too short".into());
+    let time = key.get(1..9).and_then(|time| time.try_into().ok()).ok_or_else(short)?;
+    let due = match *key.get(9).ok_or_else(short)? {
+        1 => Some(Due::Lease),
+        2 => Some(Due::Retry),
+        3 => Some(Due::IdleProducer),
+        _ => None,
+    };
+    Ok((u64::from_be_bytes(time), due))
+}
+
+pub(crate) fn consumer(consumer: u64) -> Key {
+    Key::table(Table::Consumer).u64(consumer)
+}
+
+/// The session's length must have been checked.
+pub(crate) fn consumer_name(namespace: u32, session: &[u8]) -> Key {
+    Key::table(Table::ConsumerName).u32(namespace).raw(session)
+}
+
+pub(crate) fn sub_consumer(id: SubId, consumer: u64) -> Key {
+    Key::table(Table::SubConsumer).sub(id).u64(consumer)
+}
+
+pub(crate) fn waiting(id: SubId, consumer: u64) -> Key {
+    Key::table(Table::Waiting).sub(id).u64(consumer)
+}
+
+/// The name's length must have been checked.
+pub(crate) fn producer_name(namespace: u32, name: &str) -> Key {
+    Key::table(Table::ProducerName).u32(namespace).raw(name.as_bytes())
+}
+
+pub(crate) fn producer(producer: u64) -> Key {
+    Key::table(Table::Producer).u64(producer)
+}
+
+pub(crate) fn producer_run(producer: u64, first_seq: u64) -> Key {
+    Key::table(Table::ProducerRun).u64(producer).u64(first_seq)
+}
+
+pub(crate) fn producer_runs(producer: u64) -> Key {
+    Key::table(Table::ProducerRun).u64(producer)
+}
+
+pub(crate) fn garbage_queue(id: QueueId) -> Key {
+    Key::table(Table::Garbage).u8(1).queue(id)
+}
+
+pub(crate) fn garbage_producer(producer: u64) -> Key {
+    Key::table(Table::Garbage).u8(2).u64(producer)
+}

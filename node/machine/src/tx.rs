@@ -1,0 +1,208 @@
+//! One entry being applied: the rows with their digest, the header rows that every command touches (decoded once
+//! and written back once), the effects so far, and the subscriptions that need an assignment afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::digest::Digested;
+use crate::effect::Effect;
+use crate::store::{Read, Store, StoreError};
+use crate::tables::row::{self, Consumer, Producer, Queue, Sub};
+use crate::tables::{Key, QueueId, SubId, key};
+
+pub(crate) struct Tx<'a, S: Store> {
+    pub(crate) rows: Digested<'a, S>,
+    /// Replicated time at this entry.
+    pub(crate) now_ms: u64,
+    pub(crate) effects: Vec<Effect>,
+    dirty: BTreeSet<SubId>,
+    queues: Slots<Queue>,
+    subs: Slots<Sub>,
+    consumers: Slots<Consumer>,
+    producers: Slots<Producer>,
+}
+
+impl<'a, S: Store> Tx<'a, S> {
+    /// Begins an entry that was stamped `time_ms`. Replicated time never goes back.
+    pub(crate) fn begin(store: &'a mut S, time_ms: u64) -> Result<Self, StoreError> {
+        let mut rows = Digested::open(store)?;
+        let old = rows.get(&key::now())?;
+        let now_ms = row::now_ms(&rows)?.max(time_ms);
+        rows.replace(&key::now(), old.as_deref(), row::of_u64(now_ms))?;
+        Ok(Self {
+            rows,
+            now_ms,
+            effects: Vec::new(),
+            dirty: BTreeSet::new(),
+            queues: Slots::new(),
+            subs: Slots::new(),
+            consumers: Slots::new(),
+            producers: Slots::new(),
+        })
+    }
+
+    /// Writes what was only in memory, and the digest.
+    pub(crate) fn finish(mut self) -> Result<Vec<Effect>, StoreError> {
+        self.queues.write(&mut self.rows)?;
+        self.subs.write(&mut self.rows)?;
+        self.consumers.write(&mut self.rows)?;
+        self.producers.write(&mut self.rows)?;
+        self.rows.finish()?;
+        Ok(self.effects)
+    }
+
+    /// Sets a row that is not kept decoded.
+    pub(crate) fn put_message(&mut self, key: &Key, row: &impl Message) -> Result<(), StoreError> {
+        self.rows.put(key, row.encode_to_vec().into())
+    }
+
+    /// Asks for an assignment after the entry.
+    pub(crate) fn touch(&mut self, id: SubId) {
+        self.dirty.insert(id);
+    }
+
+    /// The subscriptions to assign, in the order of their ids.
+    pub(crate) fn take_dirty(&mut self) -> BTreeSet<SubId> {
+        std::mem::take(&mut self.dirty)
+    }
+
+    pub(crate) fn find_queue(&mut self, id: QueueId) -> Result<&mut Option<Queue>, StoreError> {
+        self.queues.load(&self.rows, id)
+    }
+
+    /// A queue that is known to exist.
+    pub(crate) fn queue(&mut self, id: QueueId) -> Result<&mut Queue, StoreError> {
+        self.find_queue(id)?.as_mut().ok_or_else(|| StoreError(format!("{id:?} has no row")))
+    }
+
+    pub(crate) fn find_sub(&mut self, id: SubId) -> Result<&mut Option<Sub>, StoreError> {
+        self.subs.load(&self.rows, id)
+    }
+
+    /// A subscription that is known to exist.
+    pub(crate) fn sub(&mut self, id: SubId) -> Result<&mut Sub, StoreError> {
+        self.find_sub(id)?.as_mut().ok_or_else(|| StoreError(format!("{id:?} has no row")))
+    }
+
+    pub(crate) fn find_producer(&mut self, id: u64) -> Result<&mut Option<Producer>, StoreError> {
+        self.producers.load(&self.rows, id)
+    }
+
+    pub(crate) fn find_consumer(&mut self, id: u64) -> Result<Option<&Consumer>, StoreError> {
+        Ok(self.consumers.load(&self.rows, id)?.as_ref())
+    }
+
+    /// A consumer that is known to exist.
+    pub(crate) fn consumer(&mut self, id: u64) -> Result<&Consumer, StoreError> {
+        self.find_consumer(id)?.ok_or_else(|| StoreError(format!("consumer {id} has no row")))
+    }
+
+    /// Changes, adds or removes a consumer. The only way to: it keeps the index of who waits with credit left.
+    pub(crate) fn set_consumer(
+        &mut self,
+        id: u64,
+        change: impl FnOnce(&mut Option<Consumer>),
+    ) -> Result<(), StoreError> {
+        let waits = |row: &Option<Consumer>| row.as_ref().filter(|row| row.free() > 0).map(Consumer::sub_id);
+        let row = self.consumers.load(&self.rows, id)?;
+        let before = waits(row);
+        change(row);
+        let after = waits(row);
+        if before == after {
+            return Ok(());
+        }
+        if let Some(sub) = before {
+            self.rows.remove(&key::waiting(sub, id), &[])?;
+            let sub = self.sub(sub)?;
+            sub.waiting = sub.waiting.saturating_sub(1);
+        }
+        if let Some(sub) = after {
+            self.rows.insert(&key::waiting(sub, id), Bytes::new())?;
+            let sub = self.sub(sub)?;
+            sub.waiting = sub.waiting.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+/// A header row that is worth keeping decoded during an entry.
+trait Header: Message + Default {
+    type Id: Ord + Copy;
+    fn key(id: Self::Id) -> Key;
+}
+
+impl Header for Queue {
+    type Id = QueueId;
+    fn key(id: QueueId) -> Key {
+        key::queue(id)
+    }
+}
+
+impl Header for Sub {
+    type Id = SubId;
+    fn key(id: SubId) -> Key {
+        key::sub(id)
+    }
+}
+
+impl Header for Consumer {
+    type Id = u64;
+    fn key(id: u64) -> Key {
+        key::consumer(id)
+    }
+}
+
+impl Header for Producer {
+    type Id = u64;
+    fn key(id: u64) -> Key {
+        key::producer(id)
+    }
+}
+
+struct Slots<T: Header> {
+    slots: BTreeMap<T::Id, Slot<T>>,
+}
+
+struct Slot<T> {
+    /// As the store has it.
+    stored: Option<Bytes>,
+    /// As it is now.
+    row: Option<T>,
+}
+
+impl<T: Header> Slots<T> {
+    fn new() -> Self {
+        Self { slots: BTreeMap::new() }
+    }
+
+    fn load(&mut self, rows: &impl Read, id: T::Id) -> Result<&mut Option<T>, StoreError> {
+        use std::collections::btree_map::Entry;
+        match self.slots.entry(id) {
+            Entry::Occupied(slot) => Ok(&mut slot.into_mut().row),
+            Entry::Vacant(slot) => {
+                let key = T::key(id);
+                let stored = rows.get(&key)?;
+                let row = stored.clone().map(|value| row::decode(&key, value)).transpose()?;
+                Ok(&mut slot.insert(Slot { stored, row }).row)
+            }
+        }
+    }
+
+    fn write<S: Store>(&mut self, rows: &mut Digested<'_, S>) -> Result<(), StoreError> {
+        for (id, slot) in &self.slots {
+            match (&slot.stored, &slot.row) {
+                (old, Some(row)) => {
+                    let new = Bytes::from(row.encode_to_vec());
+                    if old.as_ref() != Some(&new) {
+                        rows.replace(&T::key(*id), old.as_deref(), new)?;
+                    }
+                }
+                (Some(old), None) => rows.remove(&T::key(*id), old)?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+}

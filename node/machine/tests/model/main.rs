@@ -1,0 +1,111 @@
+//! The machine against a naive model: random entries of all verbs; replies, effects, reads and every invariant are
+//! compared after each entry. A second replica applies the same entries and is torn down to bytes and
+//! built again on the way: its rows must be the same, byte for byte (P10).
+//!
+//! `QUORATE_CASES=5000 cargo test -p quorate-machine --test model` searches longer.
+
+mod naive;
+mod naive_publish;
+mod naive_settle;
+mod ops;
+mod view;
+
+use bytes::Bytes;
+use naive::Naive;
+use ops::Op;
+use proptest::prelude::*;
+use proptest::test_runner::Config;
+use quorate_machine::command::{Batch, Command};
+use quorate_machine::{MemoryStore, apply, check, digest, read};
+
+fn cases() -> u32 {
+    let given = |name| std::env::var(name).ok().and_then(|cases| cases.parse().ok());
+    given("QUORATE_CASES").or_else(|| given("PROPTEST_CASES")).unwrap_or(384)
+}
+
+/// All rows as one byte string, and back: what a snapshot does.
+fn rebuilt(store: &MemoryStore) -> MemoryStore {
+    let mut bytes = Vec::new();
+    for (key, value) in store.rows() {
+        for part in [key, value] {
+            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+    }
+    let mut rest = &bytes[..];
+    let mut part = || {
+        let (len, tail) = rest.split_first_chunk::<4>()?;
+        let (part, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
+        rest = tail;
+        Some(part.to_vec())
+    };
+    std::iter::from_fn(|| Some((part()?, Bytes::from(part()?)))).collect()
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    /// Added to the leader's clock, which may also go back.
+    advance_ms: i64,
+    rebuild: bool,
+    ops: Vec<Op>,
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let advance_ms = prop_oneof![
+        6 => 0i64..20,
+        2 => 20i64..400,
+        1 => 400i64..4000,
+        1 => -500i64..0,
+    ];
+    (advance_ms, prop::bool::weighted(0.1), prop::collection::vec(ops::op(), 1..6))
+        .prop_map(|(advance_ms, rebuild, ops)| Entry { advance_ms, rebuild, ops })
+}
+
+fn run(entries: Vec<Entry>) -> Result<(), TestCaseError> {
+    let (mut store, mut replica) = (MemoryStore::new(), MemoryStore::new());
+    let mut naive = Naive::default();
+    let mut clock_ms = 1_000_000u64;
+    // A world in which something can happen: the rest of the setting up is left to chance.
+    let setup = Entry { advance_ms: 0, rebuild: false, ops: ops::setup() };
+    for entry in std::iter::once(setup).chain(entries) {
+        clock_ms = clock_ms.saturating_add_signed(entry.advance_ms);
+        naive.now_ms = naive.now_ms.max(clock_ms);
+        naive.effects.clear();
+        let (mut commands, mut expected) = (Vec::new(), Vec::new());
+        for op in &entry.ops {
+            let verb = op.resolve(&naive);
+            expected.push(naive.carry_out(&verb));
+            commands.push(Command::from(verb));
+        }
+        naive.assign_all();
+        let bytes = Batch::new(clock_ms, commands.clone()).encode();
+        let applied = apply(&mut store, &bytes).expect("memory does not fail");
+
+        prop_assert_eq!(applied.replies.len(), expected.len());
+        for ((given, expected), command) in applied.replies.iter().zip(&expected).zip(&commands) {
+            prop_assert_eq!(view::reply(given), view::reply(expected), "reply to {:?}", command);
+        }
+        prop_assert_eq!(view::effects(&applied.effects), view::effects(&naive.effects), "{:?}", commands);
+        view::compare_reads(&store, &naive, &applied)?;
+        if let Err(problem) = check::check(&store) {
+            return Err(TestCaseError::fail(format!("{problem} after {commands:?}")));
+        }
+        prop_assert_eq!(read::digest(&store).ok(), digest::recount(&store).ok());
+
+        if entry.rebuild {
+            replica = rebuilt(&replica);
+        }
+        let again = apply(&mut replica, &bytes).expect("memory does not fail");
+        prop_assert_eq!(&again, &applied);
+        prop_assert!(replica == store, "the replicas differ");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(Config { cases: cases(), max_shrink_iters: 20_000, failure_persistence: None, ..Config::default() })]
+    #[test]
+    fn the_machine_is_the_model(entries in prop::collection::vec(entry(), 1..40)) {
+        run(entries)?;
+    }
+}

@@ -1,0 +1,111 @@
+//! The model's producers.
+
+use std::collections::BTreeMap;
+
+use quorate_machine::command::Publish;
+use quorate_machine::limits::PRODUCER_TTL_MS_DEFAULT;
+use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
+
+use crate::naive::{At, Message, Naive, Producer, invalid};
+
+impl Naive {
+    pub fn open(&mut self, name: &str, ttl_ms: u64) -> Outcome {
+        let known = self.producers.iter().find(|(_, row)| row.name == name).map(|(id, _)| *id);
+        let producer = known.unwrap_or_else(|| self.next_producer());
+        let now_ms = self.now_ms;
+        let row = self.producers.entry(producer).or_insert(Producer {
+            name: name.into(),
+            epoch: 0,
+            last_seq: 0,
+            acked_seq: 0,
+            ttl_ms: 0,
+            used_at_ms: 0,
+            look_at_ms: 0,
+            receipts: BTreeMap::new(),
+        });
+        row.epoch += 1;
+        row.ttl_ms = if ttl_ms == 0 { PRODUCER_TTL_MS_DEFAULT } else { ttl_ms };
+        row.used_at_ms = now_ms;
+        row.look_at_ms = now_ms + row.ttl_ms;
+        Ok(Reply::ProducerOpened(ProducerOpened { producer, epoch: row.epoch, last_seq: row.last_seq }))
+    }
+
+    pub fn close(&mut self, producer: u64, epoch: u64) -> Outcome {
+        let row = self.producers.get(&producer).ok_or(Refusal::UnknownProducer)?;
+        if row.epoch != epoch {
+            return Err(Refusal::ProducerFenced { given: epoch, current: row.epoch });
+        }
+        self.producers.remove(&producer);
+        self.unswept = true;
+        Ok(Reply::Done)
+    }
+
+    pub fn publish(&mut self, command: &Publish) -> Outcome {
+        if command.lengths.is_empty() {
+            return Err(invalid("messages"));
+        }
+        if command.lengths.iter().map(|length| *length as usize).sum::<usize>() != command.messages.len() {
+            return Err(invalid("lengths"));
+        }
+        let Some(queue) = self.queues.get_mut(&command.queue) else {
+            return Err(Refusal::UnknownQueue(command.queue.clone()));
+        };
+        let mut without_session = Producer {
+            name: String::new(),
+            epoch: 0,
+            last_seq: 0,
+            acked_seq: 0,
+            ttl_ms: 0,
+            used_at_ms: 0,
+            look_at_ms: 0,
+            receipts: BTreeMap::new(),
+        };
+        let sessionless = command.producer == 0;
+        let first_seq = if sessionless { 1 } else { command.first_seq };
+        let row = match self.producers.get_mut(&command.producer) {
+            _ if sessionless => &mut without_session,
+            Some(row) if row.epoch != command.epoch => {
+                return Err(Refusal::ProducerFenced { given: command.epoch, current: row.epoch });
+            }
+            Some(row) => row,
+            None => return Err(Refusal::UnknownProducer),
+        };
+        if command.acked_seq > row.last_seq {
+            return Err(invalid("acked_seq"));
+        }
+        let acked = row.acked_seq.max(command.acked_seq);
+        if first_seq <= acked {
+            return Err(Refusal::ReceiptForgotten { given: first_seq, acked });
+        }
+        if first_seq > row.last_seq + 1 {
+            return Err(Refusal::SequenceGap { given: first_seq, last: row.last_seq });
+        }
+        let seqs: Vec<u64> = (first_seq..).take(command.lengths.len()).collect();
+        let elsewhere = |seq: &u64| row.receipts.get(seq).is_some_and(|(id, _)| *id != queue.id);
+        if seqs.iter().any(elsewhere) {
+            return Err(invalid("queue"));
+        }
+
+        let (mut positions, mut duplicates, mut offset) = (Vec::new(), 0, 0);
+        for (seq, length) in seqs.iter().zip(&command.lengths) {
+            let end = offset + *length as usize;
+            if row.receipts.contains_key(seq) {
+                duplicates += 1;
+            } else {
+                queue.messages.push(Message {
+                    at: At::Ready,
+                    attempt: 1,
+                    published_at_ms: self.now_ms,
+                    bytes: command.messages.slice(offset..end),
+                });
+                row.receipts.insert(*seq, (queue.id, queue.messages.len() as u64));
+                row.last_seq = *seq;
+            }
+            positions.push(PositionRun { first_position: row.receipts[seq].1, count: 1 });
+            offset = end;
+        }
+        row.acked_seq = acked;
+        row.used_at_ms = self.now_ms;
+        Ok(Reply::Published { positions, duplicates })
+    }
+}

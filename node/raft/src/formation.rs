@@ -1,0 +1,235 @@
+//! How a cluster forms out of new nodes.
+//!
+//! Every node that was started with `--bootstrap` asks the others who they are. Only when all of them are new
+//! does the first of the list draw the cluster's id and number the nodes in the order of the list; it writes
+//! its own identity first, then tells the others theirs until each has it on disk. Only then does the log
+//! begin. A founder that dies half way starts over from its own identity with the same numbers.
+//!
+//! A node whose directory is empty while the others know its name has lost its data: it is told so and does
+//! not come back under its old id.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_proto::peer::v1 as wire;
+use tokio::sync::mpsc;
+
+use crate::peers::{self, HELLO_TIMEOUT, Me};
+use crate::transport::Transport;
+use crate::types::Peer;
+
+/// How often the others are asked.
+const ASK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// A node that has no cluster yet, and the list it was started with.
+pub struct Formation {
+    /// This node's name.
+    pub name: String,
+    /// This node's data directory.
+    pub incarnation: [u8; 16],
+    /// The first members, by name, with the addresses of their peer APIs; includes this node.
+    pub bootstrap: Vec<(String, String)>,
+    /// Opens connections.
+    pub transport: Arc<dyn Transport>,
+}
+
+/// What a node becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Founding {
+    /// All are new and this node is the first: it founds the cluster under this id.
+    Found,
+    /// The founder told this node who it is.
+    Adopted {
+        /// The cluster.
+        cluster_id: [u8; 16],
+        /// This node's id.
+        node_id: u64,
+    },
+}
+
+/// Why a node cannot become a member.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum FormationError {
+    /// The list does not name this node, or names somebody twice.
+    #[error("--bootstrap must name {name:?} once and nobody twice")]
+    BadList {
+        /// This node.
+        name: String,
+    },
+    /// The directory was emptied.
+    #[error(
+        "{name} is a member of cluster {cluster} (id {id}), but this data directory is empty: the log and the \
+         vote of id {id} are gone, so this node must not answer under that id. Put its data directory back, \
+         or remove {name} from the cluster and let it join as a new member with a new id"
+    )]
+    Emptied {
+        /// This node.
+        name: String,
+        /// The cluster, in hexadecimal.
+        cluster: String,
+        /// The id that the cluster knows the name under.
+        id: u64,
+    },
+    /// There is a cluster, and this node is no part of it.
+    #[error(
+        "{at} belongs to cluster {cluster}, which {name} is no member of: --bootstrap forms a cluster out of \
+         new nodes only"
+    )]
+    AlreadyFormed {
+        /// This node.
+        name: String,
+        /// Who said so.
+        at: String,
+        /// The cluster, in hexadecimal.
+        cluster: String,
+    },
+    /// A half-formed cluster whose founder lost its data.
+    #[error(
+        "{at} was adopted into cluster {cluster}, whose founder is gone before the cluster began: nothing was \
+         stored yet, empty the data directories of all its nodes and start again"
+    )]
+    FounderLost {
+        /// Who said so.
+        at: String,
+        /// The cluster, in hexadecimal.
+        cluster: String,
+    },
+    /// The answers make no sense together.
+    #[error("the cluster cannot form: {0}")]
+    Confused(String),
+}
+
+impl Formation {
+    fn position(&self) -> Result<usize, FormationError> {
+        let bad = || FormationError::BadList { name: self.name.clone() };
+        let mut names: Vec<&str> = self.bootstrap.iter().map(|(name, _)| name.as_str()).collect();
+        let position = names.iter().position(|name| *name == self.name).ok_or_else(bad)?;
+        names.sort_unstable();
+        names.dedup();
+        if names.len() == self.bootstrap.len() { Ok(position) } else { Err(bad()) }
+    }
+
+    /// Waits until this node is adopted, or may found the cluster. Asks without end: a node that waits for
+    /// others to start is not in error.
+    pub async fn decide(&self, adoptions: &mut mpsc::Receiver<wire::AdoptRequest>) -> Result<Founding, FormationError> {
+        let first = self.position()? == 0;
+        loop {
+            let answers = self.ask_all().await;
+            for (at, answer) in answers.iter().flatten() {
+                self.check(at, answer, first)?;
+            }
+            let all_new = answers.iter().all(|a| a.as_ref().is_some_and(|(_, hello)| hello.cluster_id.is_empty()));
+            if first && all_new {
+                return Ok(Founding::Found);
+            }
+            match tokio::time::timeout(ASK_INTERVAL, adoptions.recv()).await {
+                Ok(Some(adoption)) => return adopted(&adoption),
+                Ok(None) => return Err(FormationError::Confused("the peer API has stopped".into())),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Tells every other node who it is, until all of them have it on disk. Returns the members.
+    pub async fn adopt_all(&self, me: &Me, client_addr: &str) -> Result<BTreeMap<u64, Peer>, FormationError> {
+        self.position()?;
+        loop {
+            let answers = self.ask_all().await;
+            let mut members = BTreeMap::new();
+            for (index, answer) in answers.iter().enumerate() {
+                let id = index as u64 + 1;
+                let (name, peer_addr) = self.bootstrap[index].clone();
+                if name == me.name {
+                    let (client_addr, incarnation) = (client_addr.to_owned(), me.incarnation);
+                    members.insert(id, Peer { name, peer_addr, client_addr, incarnation });
+                    continue;
+                }
+                let Some((_, hello)) = answer else { continue };
+                if hello.cluster_id.is_empty() {
+                    self.adopt(me, id, &peer_addr, hello).await;
+                } else if hello.cluster_id.as_ref() == me.cluster_id && hello.node_id == id {
+                    let incarnation = hello.incarnation.as_ref().try_into();
+                    let incarnation = incarnation.map_err(|_| FormationError::Confused("a bad incarnation".into()))?;
+                    let client_addr = hello.client_addr.clone();
+                    members.insert(id, Peer { name, peer_addr, client_addr, incarnation });
+                } else {
+                    let (name, at) = (me.name.clone(), name);
+                    return Err(FormationError::AlreadyFormed { name, at, cluster: hex(&hello.cluster_id) });
+                }
+            }
+            if members.len() == self.bootstrap.len() {
+                return Ok(members);
+            }
+            tokio::time::sleep(ASK_INTERVAL).await;
+        }
+    }
+
+    async fn adopt(&self, me: &Me, node_id: u64, addr: &str, hello: &wire::HelloResponse) {
+        let request = wire::AdoptRequest {
+            cluster_id: Bytes::copy_from_slice(&me.cluster_id),
+            node_id,
+            incarnation: hello.incarnation.clone(),
+            members: Vec::new(),
+        };
+        let mut client = peers::client(&self.transport, addr);
+        let asked = tokio::time::timeout(HELLO_TIMEOUT, client.adopt(request)).await;
+        if let Ok(Err(status)) = asked {
+            tracing::warn!("{} at {addr} was not adopted yet: {}", hello.name, status.message());
+        }
+    }
+
+    /// What an answer means for a node without data.
+    fn check(&self, at: &str, answer: &wire::HelloResponse, first: bool) -> Result<(), FormationError> {
+        if answer.cluster_id.is_empty() {
+            return Ok(());
+        }
+        let cluster = hex(&answer.cluster_id);
+        let (name, at) = (self.name.clone(), at.to_owned());
+        match answer.members.iter().find(|m| m.name == self.name) {
+            Some(me) if me.incarnation.as_ref() == self.incarnation => Ok(()), // the adoption is on its way
+            Some(me) => Err(FormationError::Emptied { name, cluster, id: me.id }),
+            None if !answer.members.is_empty() => Err(FormationError::AlreadyFormed { name, at, cluster }),
+            None if first => Err(FormationError::FounderLost { at, cluster }),
+            None => Ok(()), // still forming
+        }
+    }
+
+    /// Every node's own account, in the order of the list; this node's is made up, silent ones are `None`.
+    async fn ask_all(&self) -> Vec<Option<(String, wire::HelloResponse)>> {
+        let asked = self.bootstrap.iter().map(|(name, addr)| async move {
+            if *name == self.name {
+                return Some((name.clone(), wire::HelloResponse { name: name.clone(), ..Default::default() }));
+            }
+            let request = wire::HelloRequest {
+                name: self.name.clone(),
+                incarnation: Bytes::copy_from_slice(&self.incarnation),
+                ..Default::default()
+            };
+            let mut client = peers::client(&self.transport, addr);
+            let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await.ok()?.ok()?.into_inner();
+            if answer.name != *name {
+                tracing::warn!("at {addr} answers {:?}, not {name:?}: check --bootstrap", answer.name);
+                return None;
+            }
+            Some((name.clone(), answer))
+        });
+        futures::future::join_all(asked).await
+    }
+}
+
+fn adopted(request: &wire::AdoptRequest) -> Result<Founding, FormationError> {
+    let cluster_id = request.cluster_id.as_ref().try_into();
+    let cluster_id = cluster_id.map_err(|_| FormationError::Confused("a bad cluster id".into()))?;
+    Ok(Founding::Adopted { cluster_id, node_id: request.node_id })
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
+}

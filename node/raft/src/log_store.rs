@@ -1,0 +1,116 @@
+//! openraft's log storage over [`ShardLog`]: translation only.
+//!
+//! openraft awaits these calls inside its one core task, so none of them waits for the disk but `save_vote`
+//! and `truncate_after`, which must.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+
+use openraft::alias::VoteOf;
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use quorate_storage::log::ShardLog;
+
+use crate::types::{
+    Entry, LogId, Types, entry_from_record, entry_to_record, log_id_from_store, log_id_to_store, vote_from_store,
+    vote_to_store,
+};
+
+/// Bytes that one request to a follower carries at most, and that one step of applying reads at most.
+const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The log of one shard, for openraft.
+#[derive(Clone)]
+pub struct LogStore {
+    log: ShardLog,
+}
+
+impl LogStore {
+    /// Wraps the log of a shard.
+    pub fn new(log: ShardLog) -> Self {
+        Self { log }
+    }
+
+    fn read(&self, from: u64, to: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
+        let records = self.log.read(from, to, bytes_max).map_err(io::Error::other)?;
+        records.into_iter().map(|record| Ok(entry_from_record(record)?)).collect()
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
+        let from = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(from, to, u64::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        self.read(start, end, READ_BYTES_MAX)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
+        Ok(self.log.vote().map(vote_from_store))
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let purged = self.log.purged().map(log_id_from_store);
+        let last = self.log.last().map(log_id_from_store);
+        Ok(LogState { last_log_id: last.or_else(|| purged.clone()), last_purged_log_id: purged })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
+        self.log.save_vote(vote_to_store(vote)).await.map_err(io::Error::other)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        if let Some(id) = committed {
+            self.log.save_committed(log_id_to_store(&id));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.log.committed().map(log_id_from_store))
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let records = entries.into_iter().map(entry_to_record).collect();
+        let done = Box::new(move |result: Result<(), quorate_storage::Error>| {
+            flushed.io_completed(result.map_err(io::Error::other));
+        });
+        self.log.append(records, done).map_err(io::Error::other)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        let last = last.as_ref().map(log_id_to_store);
+        self.log.truncate_after(last).await.map_err(io::Error::other)
+    }
+
+    async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.log.purge(log_id_to_store(&upto)).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,183 @@
+//! Connections to the other nodes, and the check of whom they lead to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use quorate_proto::peer::v1 as wire;
+use quorate_proto::peer::v1::peer_client::PeerClient;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::transport::Transport;
+use crate::types::{LogId, Peer, log_id_from_wire};
+
+/// Largest message between peers, in bytes: one read of the log and the entry that overshoots it.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Deadline of a hello, and of opening a connection.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Who this node is, as its peers are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// The cluster.
+    pub cluster_id: [u8; 16],
+    /// This node.
+    pub node_id: u64,
+    /// Its data directory.
+    pub incarnation: [u8; 16],
+    /// Its name.
+    pub name: String,
+}
+
+impl Me {
+    /// Addresses a request to a peer.
+    pub fn route(&self, to: u64, shard: u32) -> wire::Route {
+        wire::Route {
+            cluster_id: Bytes::copy_from_slice(&self.cluster_id),
+            from: self.node_id,
+            from_incarnation: Bytes::copy_from_slice(&self.incarnation),
+            to,
+            shard,
+        }
+    }
+
+    fn hello(&self) -> wire::HelloRequest {
+        wire::HelloRequest {
+            name: self.name.clone(),
+            cluster_id: Bytes::copy_from_slice(&self.cluster_id),
+            node_id: self.node_id,
+            incarnation: Bytes::copy_from_slice(&self.incarnation),
+        }
+    }
+}
+
+/// A client of the peer API at `host:port`. It connects at the first call and again after a failure.
+pub fn client(transport: &Arc<dyn Transport>, addr: &str) -> PeerClient<Channel> {
+    let transport = transport.clone();
+    let target = addr.to_owned();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let connecting = transport.connect(target.clone());
+        async move { connecting.await.map(TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://peer")
+        .connect_timeout(HELLO_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_with_connector_lazy(connector);
+    PeerClient::new(channel)
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+}
+
+/// Why a peer is not spoken to.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HelloError {
+    /// It did not answer.
+    #[error("{name} at {addr} does not answer: {problem}")]
+    Silent {
+        /// The peer.
+        name: String,
+        /// Its address.
+        addr: String,
+        /// What happened.
+        problem: String,
+    },
+    /// Somebody else answers at its address.
+    #[error("at {addr} answers {found}, not {name} (id {id}): check the addresses and the data directories")]
+    Stranger {
+        /// The address.
+        addr: String,
+        /// Who answered.
+        found: String,
+        /// Who should have.
+        name: String,
+        /// Who should have.
+        id: u64,
+    },
+    /// It lost entries that it had confirmed.
+    #[error(
+        "{name} (id {id}) confirmed the log up to {confirmed} and now ends at {found}: its disk lost data; \
+         remove it and let it join as a new member"
+    )]
+    WentBack {
+        /// The peer.
+        name: String,
+        /// The peer.
+        id: u64,
+        /// Up to where it had confirmed.
+        confirmed: u64,
+        /// Where it ends now.
+        found: u64,
+    },
+}
+
+/// What each follower confirmed to this node while it led one term: openraft checks only in debug builds that
+/// a follower does not go back behind it.
+#[derive(Default)]
+pub struct Confirmed {
+    by_peer: Mutex<BTreeMap<(u64, u32), (u64, LogId)>>,
+}
+
+impl Confirmed {
+    /// The peer confirmed its log up to `last` to the leader of `term`.
+    pub fn note(&self, peer: u64, shard: u32, term: u64, last: LogId) {
+        self.by_peer.lock().insert((peer, shard), (term, last));
+    }
+
+    fn get(&self, peer: u64, shard: u32, term: u64) -> Option<LogId> {
+        let by_peer = self.by_peer.lock();
+        by_peer.get(&(peer, shard)).filter(|(noted, _)| *noted == term).map(|(_, last)| last.clone())
+    }
+}
+
+/// Asks a peer who it is, and refuses it if it is somebody else or has lost what it confirmed.
+pub async fn hello(
+    client: &mut PeerClient<Channel>,
+    me: &Me,
+    (id, peer): (u64, &Peer),
+    (shard, term): (u32, u64),
+    confirmed: &Confirmed,
+) -> Result<(), HelloError> {
+    let silent = |problem: String| HelloError::Silent {
+        name: peer.name.clone(),
+        addr: peer.peer_addr.clone(),
+        problem,
+    };
+    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello()))
+        .await
+        .map_err(|_| silent("no answer within 1 s".into()))?
+        .map_err(|status| silent(status.message().to_owned()))?
+        .into_inner();
+    let same = answer.cluster_id.as_ref() == me.cluster_id
+        && answer.node_id == id
+        && answer.incarnation.as_ref() == peer.incarnation;
+    if !same {
+        let found = match answer.cluster_id.is_empty() {
+            true => format!("{:?}, a new node without data", answer.name),
+            false => format!("{:?} (id {}) with another identity", answer.name, answer.node_id),
+        };
+        let name = peer.name.clone();
+        return Err(HelloError::Stranger { addr: peer.peer_addr.clone(), found, name, id });
+    }
+    let last = answer.tails.iter().find(|t| t.shard == shard).and_then(|t| t.last).map(log_id_from_wire);
+    match confirmed.get(id, shard, term) {
+        Some(noted) if last.as_ref() < Some(&noted) => Err(HelloError::WentBack {
+            name: peer.name.clone(),
+            id,
+            confirmed: noted.index,
+            found: last.map_or(0, |id| id.index),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,35 @@
+//! Keeps the log within its bound: bytes decide, not entries, since an entry may hold one message or thousands.
+
+use openraft::type_config::async_runtime::watch::WatchReceiver;
+
+use crate::replica::Replica;
+
+/// Purges what is on disk in the state whenever the log holds more than its bound. Runs until the replica
+/// stops.
+pub async fn run(replica: Replica) {
+    let settings = replica.settings().clone();
+    let mut interval = tokio::time::interval(settings.retention_interval);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        if replica.log().bytes() <= settings.log_bytes_max {
+            continue;
+        }
+        if let Err(e) = purge(&replica, settings.log_bytes_max / 2).await {
+            tracing::warn!("the log is not purged: {e}");
+            return; // the replica has stopped
+        }
+    }
+}
+
+/// Has openraft take a snapshot, which is a flush of the state, and forget the log before it.
+async fn purge(replica: &Replica, keep_bytes: u64) -> Result<(), crate::Error> {
+    let Some(leaving) = replica.log().index_leaving(keep_bytes) else { return Ok(()) };
+    let stopped = |e: openraft::errors::Fatal<_>| crate::Error::Stopped(e.to_string());
+    let snapshot = replica.raft().metrics().borrow_watched().snapshot.as_ref().map_or(0, |id| id.index);
+    if snapshot < leaving.index {
+        replica.raft().trigger().snapshot().await.map_err(stopped)?;
+    }
+    // Purges as far as the last finished snapshot reaches; the next round goes on from there.
+    replica.raft().trigger().purge_log(leaving.index).await.map_err(stopped)
+}

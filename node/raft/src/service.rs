@@ -1,0 +1,285 @@
+//! The incoming half: the peer API, which checks who is speaking and hands over to the shard's replica.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
+    VoteRequest,
+};
+use parking_lot::RwLock;
+use quorate_proto::peer::v1 as wire;
+use quorate_proto::peer::v1::append_response::Result as Answer;
+use quorate_proto::peer::v1::peer_server::{Peer, PeerServer};
+use quorate_proto::peer::v1::snapshot_request::Part;
+use tokio::sync::mpsc;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::peers::{CONNECTION_WINDOW_BYTES, Me, PEER_MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
+use crate::replica::Replica;
+use crate::types::{
+    Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire,
+};
+use crate::{Raft, snapshot};
+
+/// What the peer API answers from. It serves from the moment the node starts: a node without an identity says
+/// so, which is how a cluster forms.
+#[derive(Clone)]
+pub struct PeerApi(Arc<Shared>);
+
+/// What a node knows of itself before it has a cluster.
+#[derive(Clone, Debug)]
+pub struct LocalNode {
+    /// Its name.
+    pub name: String,
+    /// Its data directory.
+    pub incarnation: [u8; 16],
+    /// `host:port` of its client API.
+    pub client_addr: String,
+}
+
+struct Shared {
+    node: LocalNode,
+    me: RwLock<Option<Me>>,
+    replicas: RwLock<BTreeMap<u32, Replica>>,
+    adoptions: mpsc::Sender<wire::AdoptRequest>,
+}
+
+impl PeerApi {
+    /// An API for a node that has a name and a data directory, and perhaps no cluster yet. Adoptions by the
+    /// node that forms the cluster arrive at `adoptions`.
+    pub fn new(node: LocalNode, adoptions: mpsc::Sender<wire::AdoptRequest>) -> Self {
+        let (me, replicas) = Default::default();
+        Self(Arc::new(Shared { node, me, replicas, adoptions }))
+    }
+
+    /// From now on the node is a member.
+    pub fn set_identity(&self, me: Me) {
+        *self.0.me.write() = Some(me);
+    }
+
+    /// From now on the shard is served.
+    pub fn add_replica(&self, shard: u32, replica: Replica) {
+        self.0.replicas.write().insert(shard, replica);
+    }
+
+    /// Lets go of the replicas, so that they can be shut down.
+    pub fn clear(&self) {
+        self.0.replicas.write().clear();
+    }
+
+    /// The gRPC service.
+    pub fn into_service(self) -> PeerServer<Self> {
+        PeerServer::new(self)
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+    }
+
+    /// The replica that a request is meant for, if it is meant for this node at all.
+    fn replica(&self, route: Option<wire::Route>) -> Result<Replica, Status> {
+        let route = route.ok_or_else(|| Status::invalid_argument("a request without a route"))?;
+        let me = self.0.me.read();
+        let me = me.as_ref().ok_or_else(|| Status::failed_precondition("this node has no cluster yet"))?;
+        if route.cluster_id.as_ref() != me.cluster_id || route.to != me.node_id {
+            let to = route.to;
+            return Err(Status::failed_precondition(format!(
+                "the request is for node {to} of another cluster or another node; this is {} (id {})",
+                me.name, me.node_id
+            )));
+        }
+        let replicas = self.0.replicas.read();
+        let replica = replicas.get(&route.shard);
+        let replica = replica.ok_or_else(|| Status::unavailable("the shard is not served here (yet)"))?;
+        match replica.incarnation_of(route.from) {
+            Some(known) if known != route.from_incarnation.as_ref() => Err(Status::failed_precondition(
+                "the sender's data directory is not the one that is a member: it lost its data",
+            )),
+            _ => Ok(replica.clone()),
+        }
+    }
+
+    fn raft(&self, route: Option<wire::Route>) -> Result<Raft, Status> {
+        Ok(self.replica(route)?.raft().clone())
+    }
+}
+
+fn fatal(e: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("the replica has stopped: {e}"))
+}
+
+fn incomplete(what: &str) -> Status {
+    Status::invalid_argument(format!("a request without its {what}"))
+}
+
+/// The peer API on a router, with windows that let a stream fill a fast link.
+pub fn router(api: PeerApi) -> Router {
+    Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .add_service(api.into_service())
+}
+
+#[tonic::async_trait]
+impl Peer for PeerApi {
+    async fn hello(&self, _: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
+        let me = self.0.me.read().clone();
+        let replicas = self.0.replicas.read();
+        let tails = replicas.iter().map(|(shard, r)| wire::ShardTail { shard: *shard, last: r.durable_tail() });
+        Ok(Response::new(wire::HelloResponse {
+            name: self.0.node.name.clone(),
+            cluster_id: me.as_ref().map_or_else(Bytes::new, |me| Bytes::copy_from_slice(&me.cluster_id)),
+            node_id: me.map_or(0, |me| me.node_id),
+            incarnation: Bytes::copy_from_slice(&self.0.node.incarnation),
+            tails: tails.collect(),
+            members: replicas.get(&0).map(Replica::members).unwrap_or_default(),
+            client_addr: self.0.node.client_addr.clone(),
+        }))
+    }
+
+    async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Result<Response<wire::AdoptResponse>, Status> {
+        let request = request.into_inner();
+        if request.incarnation.as_ref() != self.0.node.incarnation {
+            return Err(Status::failed_precondition("the adoption is for another data directory"));
+        }
+        if let Some(me) = self.0.me.read().as_ref() {
+            let same = me.cluster_id == request.cluster_id.as_ref() && me.node_id == request.node_id;
+            let refusal = || Status::already_exists("this node is a member of another cluster");
+            return if same { Ok(Response::new(wire::AdoptResponse {})) } else { Err(refusal()) };
+        }
+        // Answered before the identity is on disk: the former asks again until a hello shows the identity.
+        self.0.adoptions.try_send(request).map_err(|_| Status::unavailable("an adoption is under way"))?;
+        Ok(Response::new(wire::AdoptResponse {}))
+    }
+
+    async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
+        let mut request = request.into_inner();
+        let raft = self.raft(request.route.take())?;
+        let answer = raft.vote(vote_request(request)?).await.map_err(fatal)?;
+        Ok(Response::new(vote_response(answer)))
+    }
+
+    async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
+        let mut request = request.into_inner();
+        let raft = self.raft(request.route.take())?;
+        let answer = raft.pre_vote(vote_request(request)?).await.map_err(fatal)?;
+        Ok(Response::new(vote_response(answer)))
+    }
+
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<wire::AppendResponse, Status>> + Send>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<wire::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let mut requests = request.into_inner();
+        let Some(mut first) = requests.message().await? else {
+            return Ok(Response::new(futures::stream::empty().boxed()));
+        };
+        let raft = self.raft(first.route.take())?;
+        let first = append_request(first)?;
+        // An unreadable request ends the stream: the leader opens a new one from what was confirmed.
+        let rest = requests
+            .map(|request| append_request(request?))
+            .take_while(|request| futures::future::ready(request.is_ok()))
+            .filter_map(|request| futures::future::ready(request.ok()));
+        let input = futures::stream::once(futures::future::ready(first)).chain(rest);
+        let answers = raft.stream_append(input).map(|answer| answer.map(append_answer).map_err(fatal));
+        Ok(Response::new(answers.boxed()))
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<wire::AppendRequest>,
+    ) -> Result<Response<wire::AppendResponse>, Status> {
+        let mut request = request.into_inner();
+        let raft = self.raft(request.route.take())?;
+        let request = append_request(request)?;
+        let prev = request.prev_log_id.clone();
+        let last = request.entries.last().map(|e| e.log_id.clone()).or_else(|| prev.clone());
+        let answer = match raft.append_entries(request).await.map_err(fatal)? {
+            AppendEntriesResponse::Conflict if prev.is_none() => {
+                return Err(Status::internal("a conflict at the start of the log"));
+            }
+            answer => answer.into_stream_result(prev, last),
+        };
+        Ok(Response::new(append_answer(answer)))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<Streaming<wire::SnapshotRequest>>,
+    ) -> Result<Response<wire::SnapshotResponse>, Status> {
+        let mut parts = request.into_inner();
+        let Some(Part::Head(mut head)) = parts.message().await?.and_then(|m| m.part) else {
+            return Err(incomplete("head"));
+        };
+        let replica = self.replica(head.route.take())?;
+        let answer = snapshot::receive(replica.raft(), replica.state(), head, parts).await?;
+        Ok(Response::new(answer))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<wire::TransferLeaderRequest>,
+    ) -> Result<Response<wire::TransferLeaderResponse>, Status> {
+        let mut request = request.into_inner();
+        let raft = self.raft(request.route.take())?;
+        let vote = request.vote.map(vote_from_wire).ok_or_else(|| incomplete("vote"))?;
+        let request = TransferLeaderRequest::<Types>::new(vote, request.to, request.last.map(log_id_from_wire));
+        match raft.handle_transfer_leader(request).await.map_err(fatal)? {
+            Ok(()) => Ok(Response::new(wire::TransferLeaderResponse {})),
+            Err(refused) => Err(Status::failed_precondition(refused.to_string())),
+        }
+    }
+
+    async fn status(
+        &self,
+        request: Request<wire::PeerStatusRequest>,
+    ) -> Result<Response<wire::PeerStatusResponse>, Status> {
+        let mut route = request.into_inner().route.ok_or_else(|| incomplete("route"))?;
+        route.shard = 0;
+        self.replica(Some(route))?;
+        let replicas: Vec<Replica> = self.0.replicas.read().values().cloned().collect();
+        let replicas = replicas.iter().map(Replica::status).collect::<Result<_, _>>();
+        Ok(Response::new(wire::PeerStatusResponse { replicas: replicas.map_err(fatal)? }))
+    }
+}
+
+fn vote_request(request: wire::VoteRequest) -> Result<VoteRequest<Types>, Status> {
+    let vote = request.vote.map(vote_from_wire).ok_or_else(|| incomplete("vote"))?;
+    let mut vote_request = VoteRequest::new(vote, request.last.map(log_id_from_wire));
+    vote_request.leadership_transfer = request.leadership_transfer;
+    Ok(vote_request)
+}
+
+fn vote_response(answer: openraft::raft::VoteResponse<Types>) -> wire::VoteResponse {
+    wire::VoteResponse {
+        vote: Some(vote_to_wire(&answer.vote)),
+        granted: answer.vote_granted,
+        last: answer.last_log_id.as_ref().map(log_id_to_wire),
+    }
+}
+
+fn append_request(request: wire::AppendRequest) -> Result<AppendEntriesRequest<Types>, Status> {
+    let entries = request.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>();
+    Ok(AppendEntriesRequest {
+        vote: request.vote.map(vote_from_wire).ok_or_else(|| incomplete("vote"))?,
+        prev_log_id: request.prev.map(log_id_from_wire),
+        entries: entries.map_err(|e| Status::invalid_argument(e.to_string()))?,
+        leader_commit: request.committed.map(log_id_from_wire),
+    })
+}
+
+fn append_answer(answer: StreamAppendResult<Types>) -> wire::AppendResponse {
+    let result = match answer {
+        Ok(last) => Answer::Matched(wire::Matched { last: last.as_ref().map(log_id_to_wire) }),
+        Err(StreamAppendError::Conflict(id)) => Answer::Conflict(log_id_to_wire(&id)),
+        Err(StreamAppendError::HigherVote(vote)) => Answer::HigherVote(vote_to_wire(&vote)),
+    };
+    wire::AppendResponse { result: Some(result) }
+}

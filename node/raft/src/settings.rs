@@ -1,0 +1,58 @@
+//! The settings of a replica: plain data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::{Config, SnapshotPolicy};
+
+/// Times and sizes of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The leader speaks to its followers this often, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// A follower that hears nothing campaigns after at least `election_ms_max` plus this, in milliseconds.
+    pub election_ms_min: u64,
+    /// How long the leader's lease lasts, in milliseconds; a silent leader is replaced within twice this.
+    pub election_ms_max: u64,
+    /// The log is purged when it holds more than this, in bytes, and about half of it is kept.
+    pub log_bytes_max: u64,
+    /// How often the size of the log is looked at.
+    pub retention_interval: Duration,
+    /// Deadline of sending a whole snapshot.
+    pub snapshot_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 100,
+            election_ms_min: 500,
+            election_ms_max: 1000,
+            log_bytes_max: 512 * 1024 * 1024,
+            retention_interval: Duration::from_secs(1),
+            snapshot_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Settings {
+    /// openraft's own settings. Why each is as it is: docs/adr/001-openraft-alpha.md.
+    pub(crate) fn config(&self) -> Result<Arc<Config>, crate::Error> {
+        let config = Config {
+            cluster_name: "quorate".into(),
+            heartbeat_interval: self.heartbeat_ms,
+            election_timeout_min: self.election_ms_min,
+            election_timeout_max: self.election_ms_max,
+            enable_pre_vote: Some(true),
+            quorum_loss_probe_interval: Some(2 * self.election_ms_max),
+            // Snapshots and purges go by bytes: see retention.rs.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: u64::MAX,
+            // A follower gets a snapshot only when its part of the log is gone.
+            replication_lag_threshold: u64::MAX,
+            allow_log_reversion: Some(false),
+            ..Config::default()
+        };
+        Ok(Arc::new(config.validate().map_err(|e| crate::Error::Settings(e.to_string()))?))
+    }
+}

@@ -1,0 +1,103 @@
+//! Moving a whole state to a replica whose part of the log is gone: rows in key order, in checked chunks.
+
+use bytes::Bytes;
+use openraft::SnapshotMeta;
+use openraft::storage::Snapshot;
+use quorate_proto::peer::v1 as wire;
+use quorate_proto::peer::v1::peer_client::PeerClient;
+use quorate_proto::peer::v1::snapshot_request::Part;
+use quorate_storage::state::State;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Status, Streaming};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::Raft;
+use crate::state_machine::{Received, SnapshotData};
+use crate::types::{
+    Vote, log_id_from_store, log_id_from_wire, log_id_to_wire, members_from_bytes, vote_from_wire, vote_to_wire,
+};
+
+/// Chunks on their way at once.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+/// Sends the state as it stands on disk. Returns the vote of the receiver.
+pub async fn send(
+    state: &State,
+    client: &mut PeerClient<Channel>,
+    route: wire::Route,
+    vote: &Vote,
+) -> Result<Vote, String> {
+    let mut snapshot = state.snapshot().await.map_err(|e| e.to_string())?;
+    let last = snapshot.applied().ok_or("there is no state to send yet")?;
+    if last.term > vote.leader_id.term {
+        return Err("this node is no longer the leader that the snapshot was asked of".into());
+    }
+    let head = wire::SnapshotHead {
+        route: Some(route),
+        vote: Some(vote_to_wire(vote)),
+        last: Some(log_id_to_wire(&log_id_from_store(last))),
+        membership: snapshot.membership(),
+    };
+    let (tx, rx) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let part = |part| wire::SnapshotRequest { part: Some(part) };
+    let produce = async {
+        let (mut hash, mut rows) = (Xxh3::new(), 0);
+        let _ = tx.send(part(Part::Head(head))).await; // a closed channel shows in the answer
+        while let Some(chunk) = snapshot.next_chunk().map_err(|e| e.to_string())? {
+            hash.update(&chunk.bytes);
+            rows += chunk.rows;
+            if tx.send(part(Part::Chunk(chunk.bytes))).await.is_err() {
+                return Ok(());
+            }
+        }
+        let digest = Bytes::copy_from_slice(&hash.digest128().to_be_bytes());
+        let _ = tx.send(part(Part::End(wire::SnapshotEnd { rows, digest }))).await;
+        drop(tx);
+        Ok::<(), String>(())
+    };
+    let answer = async { client.snapshot(ReceiverStream::new(rx)).await.map_err(|s| s.message().to_owned()) };
+    let ((), answer) = futures::try_join!(produce, answer)?;
+    answer.into_inner().vote.map(vote_from_wire).ok_or_else(|| "an answer without a vote".into())
+}
+
+/// Receives what [`send`] sends, and installs it once all of it has arrived and been checked.
+pub async fn receive(
+    raft: &Raft,
+    state: &State,
+    head: wire::SnapshotHead,
+    mut parts: Streaming<wire::SnapshotRequest>,
+) -> Result<wire::SnapshotResponse, Status> {
+    let vote = head.vote.map(vote_from_wire).ok_or_else(|| missing("vote"))?;
+    let last = head.last.map(log_id_from_wire).ok_or_else(|| missing("log id"))?;
+    if last.leader_id > vote.leader_id {
+        return Err(Status::failed_precondition("the snapshot is newer than the vote it is sent under"));
+    }
+    let last_membership =
+        members_from_bytes(&head.membership).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let internal = |e: quorate_storage::Error| Status::internal(e.to_string());
+    let mut installer = state.install().map_err(internal)?;
+    let mut hash = Xxh3::new();
+    let rows = loop {
+        match parts.message().await?.and_then(|m| m.part) {
+            Some(Part::Chunk(chunk)) => {
+                hash.update(&chunk);
+                installer.chunk(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
+            }
+            Some(Part::End(end)) if end.digest.as_ref() == hash.digest128().to_be_bytes() => break end.rows,
+            Some(Part::End(_)) => return Err(Status::data_loss("the snapshot was damaged on its way")),
+            Some(Part::Head(_)) => return Err(Status::invalid_argument("a second head")),
+            None => return Err(Status::cancelled("the snapshot ended before its end")),
+        }
+    };
+    let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
+    let snapshot = SnapshotData::Received(Box::new(Received { installer, rows }));
+    let answer = raft.install_full_snapshot(vote, Snapshot { meta, snapshot }).await;
+    let answer = answer.map_err(|e| Status::unavailable(e.to_string()))?;
+    Ok(wire::SnapshotResponse { vote: Some(vote_to_wire(&answer.vote)) })
+}
+
+fn missing(what: &str) -> Status {
+    Status::invalid_argument(format!("a snapshot head without its {what}"))
+}

@@ -1,0 +1,156 @@
+//! openraft's state machine over [`State`] and the pure machine.
+//!
+//! A snapshot costs a flush and nothing else: its rows are read from the state when they are sent. So what a
+//! follower installs may be newer than what openraft asked for; it is a committed prefix all the same, and the
+//! head of the transfer says which one.
+
+use std::io;
+
+use futures::{Stream, StreamExt};
+use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, SnapshotMeta};
+use quorate_machine::reply::Refusal;
+use quorate_storage::state::{Installer, State};
+use tokio::sync::mpsc;
+
+use crate::Applied;
+use crate::types::{
+    Answers, LogId, Members, Types, log_id_from_store, log_id_to_store, members_from_bytes, members_to_bytes,
+};
+
+/// What openraft passes around as a snapshot.
+pub enum SnapshotData {
+    /// This node's own state, read when it is sent.
+    Local,
+    /// Rows received from the leader, checked and on disk, ready to become the state.
+    Received(Box<Received>),
+}
+
+/// A received snapshot.
+pub struct Received {
+    /// Holds the rows.
+    pub installer: Installer,
+    /// How many there must be.
+    pub rows: u64,
+}
+
+/// The state of one shard, for openraft.
+#[derive(Clone)]
+pub struct StateMachine {
+    state: State,
+    applied: mpsc::UnboundedSender<Applied>,
+}
+
+impl StateMachine {
+    /// Wraps the state of a shard. Every applied entry is told to `applied`; its reader only hands it on, so
+    /// what waits there is bounded by the entries in flight.
+    pub fn new(state: State, applied: mpsc::UnboundedSender<Applied>) -> Self {
+        Self { state, applied }
+    }
+
+    fn apply_commands(&self, id: &LogId, entry: &bytes::Bytes) -> io::Result<Vec<quorate_machine::reply::Outcome>> {
+        let mut writer = self.state.write();
+        let outcome = quorate_machine::apply(&mut writer, entry).map_err(io::Error::other)?;
+        writer.commit(log_id_to_store(id), None).map_err(io::Error::other)?;
+        // The receiver lives in the shell; while the node shuts down nobody needs the effects.
+        let _ = self.applied.send(Applied {
+            index: id.index,
+            effects: outcome.effects,
+            next_deadline_ms: outcome.next_deadline_ms,
+        });
+        Ok(outcome.replies)
+    }
+
+    fn apply_other(&self, id: &LogId, membership: Option<bytes::Bytes>) -> io::Result<()> {
+        let writer = self.state.write();
+        writer.commit(log_id_to_store(id), membership).map_err(io::Error::other)
+    }
+
+    /// What a snapshot of the flushed state would hold.
+    async fn current(&self) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
+        let snapshot = self.state.snapshot().await.map_err(io::Error::other)?;
+        let Some(last) = snapshot.applied() else { return Ok(None) };
+        let last_membership = members_from_bytes(&snapshot.membership())?;
+        let meta = SnapshotMeta { last_log_id: Some(log_id_from_store(last)), last_membership };
+        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Local }))
+    }
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, Members)> {
+        let applied = self.state.applied();
+        Ok((applied.last.map(log_id_from_store), members_from_bytes(&applied.membership)?))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        while let Some(item) = entries.next().await {
+            let (entry, responder) = item?;
+            self.state.ready().await;
+            let answers = match &entry.payload {
+                EntryPayload::Normal(commands) => self.apply_commands(&entry.log_id, &commands.0)?,
+                EntryPayload::Blank => {
+                    self.apply_other(&entry.log_id, None)?;
+                    Vec::new()
+                }
+                EntryPayload::Membership(membership) => {
+                    let members = Members::new(Some(entry.log_id.clone()), membership.clone());
+                    self.apply_other(&entry.log_id, Some(members_to_bytes(&members)))?;
+                    Vec::new()
+                }
+            };
+            if let Some(responder) = responder {
+                responder.send(Answers(answers));
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, data: SnapshotData) -> io::Result<()> {
+        let SnapshotData::Received(received) = data else { return Ok(()) }; // our own state is already here
+        let last = meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
+        let membership = members_to_bytes(&meta.last_membership);
+        received
+            .installer
+            .finish(received.rows, log_id_to_store(last), membership)
+            .await
+            .map_err(io::Error::other)?;
+        let next_deadline_ms = quorate_machine::read::next_deadline(&self.state.read()).map_err(io::Error::other)?;
+        let _ = self.applied.send(Applied { index: last.index, effects: Vec::new(), next_deadline_ms });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
+        self.current().await
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for StateMachine {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
+        self.current().await?.ok_or_else(|| io::Error::other("there is nothing to take a snapshot of"))
+    }
+}
+
+/// Replies to a batch that the machine could not read: one refusal stands for all of them.
+pub fn spread(answers: Vec<quorate_machine::reply::Outcome>, commands: usize) -> Vec<quorate_machine::reply::Outcome> {
+    if answers.len() == commands {
+        return answers;
+    }
+    let refusal = match answers.into_iter().next() {
+        Some(Err(refusal)) => refusal,
+        _ => Refusal::Malformed("the entry answered for another number of commands".into()),
+    };
+    vec![Err(refusal); commands]
+}

@@ -1,0 +1,116 @@
+//! `quorate cluster status`.
+
+use std::time::Duration;
+
+use quorate_client::wire;
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::options::Options;
+use super::output::{Format, coloured, print_json, print_line, print_table, table, verdict};
+use super::stop::Stop;
+use super::units::bytes_for_people;
+
+/// Pause between two looks.
+const WATCH: Duration = Duration::from_secs(1);
+
+#[derive(clap::Subcommand)]
+pub(super) enum Verb {
+    /// Members, leader, terms, applied and flushed index, lag, digest, disk.
+    Status {
+        /// Show it again every second until interrupted.
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
+    let Verb::Status { watch, options } = verb;
+    let cluster = options.client()?.cluster();
+    if !watch {
+        return print(&cluster.status().await?, options.output);
+    }
+    let mut stop = Stop::listen()?;
+    loop {
+        let look = async {
+            let replicas = cluster.status().await?;
+            if options.output == Format::Table && coloured() {
+                print_line("\x1b[2J\x1b[H")?; // clear the terminal
+            }
+            print(&replicas, options.output)?;
+            tokio::time::sleep(WATCH).await;
+            Ok::<(), Failure>(())
+        };
+        tokio::select! {
+            biased;
+            () = stop.asked() => return Ok(()),
+            looked = look => looked?,
+        }
+    }
+}
+
+fn print(replicas: &[wire::ReplicaStatus], format: Format) -> Result<(), Failure> {
+    if format == Format::Json {
+        return replicas.iter().try_for_each(|replica| print_json(&to_json(replica)));
+    }
+    let mut out = table(&[
+        "NAME", "ID", "SHARD", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "FLUSHED", "LAG", "DIGEST", "CLIENT",
+        "DISK FREE",
+    ]);
+    // How far the leader of the shard has committed is what the others are measured by.
+    let ahead = |shard| {
+        let of_shard = replicas.iter().filter(|replica| replica.shard == shard);
+        of_shard.map(|replica| replica.committed).max().unwrap_or(0)
+    };
+    for replica in replicas {
+        let role = role_name(replica.role());
+        let lag = ahead(replica.shard).saturating_sub(replica.applied);
+        let mut row = vec![replica.name.clone().into(), replica.id.to_string().into(), replica.shard.to_string().into()];
+        row.push(verdict(role, replica.role() != wire::Role::Unreachable));
+        if replica.role() == wire::Role::Unreachable {
+            row.extend((0..7).map(|_| "".into()));
+            row.extend([replica.client_addr.clone().into(), "".into()]);
+        } else {
+            let figures = [replica.term, replica.last, replica.committed, replica.applied, replica.flushed, lag];
+            row.extend(figures.map(|figure| figure.to_string().into()));
+            row.push(digest(replica).into());
+            row.extend([replica.client_addr.clone().into(), bytes_for_people(replica.disk_free).into()]);
+        }
+        out.add_row(row);
+    }
+    print_table(&out)
+}
+
+fn digest(replica: &wire::ReplicaStatus) -> String {
+    format!("{}:{}", replica.digest_index, replica.digest)
+}
+
+fn to_json(replica: &wire::ReplicaStatus) -> Value {
+    json!({
+        "name": replica.name,
+        "id": replica.id,
+        "shard": replica.shard,
+        "role": role_name(replica.role()),
+        "term": replica.term,
+        "last": replica.last,
+        "committed": replica.committed,
+        "applied": replica.applied,
+        "flushed": replica.flushed,
+        "purged": replica.purged,
+        "digest": digest(replica),
+        "client_addr": replica.client_addr,
+        "disk_free": replica.disk_free,
+    })
+}
+
+fn role_name(role: wire::Role) -> &'static str {
+    match role {
+        wire::Role::Leader => "leader",
+        wire::Role::Follower => "follower",
+        wire::Role::Learner => "learner",
+        wire::Role::Candidate => "candidate",
+        wire::Role::Unreachable | wire::Role::Unspecified => "unreachable",
+    }
+}

@@ -1,0 +1,87 @@
+//! `quorate dev`: a whole cluster in one process, for trying it and for tests of other programs.
+
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+use super::serve::not_started;
+use super::stop::Stop;
+use crate::{Components, Config, Node};
+
+/// Distance between the ports of two nodes.
+const PORTS_PER_NODE: u16 = 10;
+
+/// Flags of `dev`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    nodes: u16,
+    /// Where they keep their data; found again at the next start
+    #[arg(long, default_value = "./quorate-data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Node i listens on this + 10·(i−1) for clients and on the port after it for its peers
+    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    port_base: u16,
+    /// Keeps the data in a temporary directory that is removed at the end
+    #[arg(long)]
+    ephemeral: bool,
+}
+
+/// Removes the data of an ephemeral cluster at the end.
+struct Ephemeral(PathBuf);
+
+impl Drop for Ephemeral {
+    fn drop(&mut self) {
+        if let Err(e) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("{} was not removed: {e}", self.0.display());
+        }
+    }
+}
+
+/// Runs until Ctrl-C or SIGTERM.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    super::log::to_stderr("warn,openraft=error");
+    let parts = Components::system();
+    let (dir, _ephemeral) = if args.ephemeral {
+        let name = format!("quorate-dev-{}", quorate_raft::hex(&parts.random.id()));
+        let dir = std::env::temp_dir().join(name);
+        (dir.clone(), Some(Ephemeral(dir)))
+    } else {
+        (args.data_dir.clone(), None)
+    };
+    let configs = configs(&args, &dir);
+    let mut stop = Stop::listen()?;
+    let starting = futures::future::try_join_all(configs.into_iter().map(|c| Node::start(c, parts.clone())));
+    let nodes = tokio::select! {
+        biased;
+        () = stop.asked() => return Ok(()),
+        nodes = starting => nodes.map_err(|e| not_started(&e))?,
+    };
+    let mut leadership = nodes[0].shard().leadership.clone();
+    tokio::select! {
+        biased;
+        () = stop.asked() => {}
+        _ = leadership.wait_for(|l| l.leader.is_some()) => {
+            let endpoints: Vec<String> = nodes.iter().map(|n| format!("http://{}", n.client_addr())).collect();
+            println!("ready {}", endpoints.join(","));
+            stop.asked().await;
+        }
+    }
+    futures::future::join_all(nodes.into_iter().map(Node::shutdown)).await;
+    Ok(())
+}
+
+fn configs(args: &Args, dir: &Path) -> Vec<Config> {
+    let port = |index: u16, offset: u16| args.port_base + PORTS_PER_NODE * index + offset;
+    let bootstrap = |index: u16| (format!("n{}", index + 1), format!("127.0.0.1:{}", port(index, 1)));
+    let bootstrap: Vec<_> = (0..args.nodes).map(bootstrap).collect();
+    let config = |index: u16| {
+        let name = format!("n{}", index + 1);
+        let mut config = Config::new(&name, dir.join(&name));
+        config.client_addr = format!("127.0.0.1:{}", port(index, 0));
+        config.peer_addr = format!("127.0.0.1:{}", port(index, 1));
+        config.bootstrap = bootstrap.clone();
+        config
+    };
+    (0..args.nodes).map(config).collect()
+}

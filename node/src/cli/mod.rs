@@ -1,0 +1,121 @@
+//! The command line: one file a verb, this one only dispatches.
+//!
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection.
+
+mod bench;
+mod cluster;
+pub mod dev;
+mod failure;
+mod json;
+mod log;
+mod options;
+mod output;
+mod peek;
+mod publish;
+mod queue;
+mod receive;
+pub mod serve;
+mod settings;
+mod stat;
+mod stop;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// A queue cluster in which every change is a Raft log entry.
+#[derive(Parser)]
+#[command(name = "quorate", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// A whole cluster in one process, for trying it.
+    Dev(dev::Args),
+    /// One node.
+    Serve(serve::Args),
+    /// Create, list, show and delete queues.
+    #[command(subcommand)]
+    Queue(queue::Verb),
+    /// Publish a message, or one a line.
+    Publish(publish::Args),
+    /// Receive messages and acknowledge each after it has been written out.
+    Receive(receive::Args),
+    /// Look at messages without leasing them.
+    Peek(peek::Args),
+    /// Exact figures of a queue.
+    Stat(stat::Args),
+    /// The cluster's members and their state.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
+    /// Measure this cluster, and check what it promises while measuring.
+    #[command(subcommand)]
+    Bench(bench::Verb),
+}
+
+/// Reads the command line, runs the verb, and says what went wrong if it did.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse(); // clap exits with 2 for wrong usage
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::new(format!("the runtime cannot start: {error}"), "").report(),
+    };
+    let outcome = runtime.block_on(run(cli.verb));
+    // A read of standard input cannot be interrupted; the process does not wait for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Dev(args) => Box::pin(dev::run(args)).await,
+        Verb::Serve(args) => Box::pin(serve::run(args)).await,
+        Verb::Queue(verb) => queue::run(verb).await,
+        Verb::Publish(args) => Box::pin(publish::run(args)).await,
+        Verb::Receive(args) => Box::pin(receive::run(args)).await,
+        Verb::Peek(args) => peek::run(args).await,
+        Verb::Stat(args) => stat::run(args).await,
+        Verb::Cluster(verb) => cluster::run(verb).await,
+        Verb::Bench(verb) => Box::pin(bench::run(verb)).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_right() {
+        for right in [
+            "quorate queue create q --order total --lease 30s --backoff 1s..60s",
+            "quorate publish q hello --key k --header a=b",
+            "quorate publish q --file - --key-field /customer/id",
+            "quorate receive q --count 5 --wait 1s --body",
+            "quorate -o json stat q",
+            "quorate stat q -o json --endpoint http://a:1,http://b:2",
+            "quorate bench pipeline --producers 8 --consumers 8 --size 1KiB --seconds 5",
+        ] {
+            // Options of a verb follow it; those before it are wrong usage.
+            let parsed = Cli::try_parse_from(right.split(' '));
+            assert_eq!(parsed.is_ok(), !right.starts_with("quorate -o"), "{right}");
+        }
+        for wrong in ["quorate publish q", "quorate publish q a --file b", "quorate queue create q --delay 5s"] {
+            assert!(Cli::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Tables for people, lines of JSON for programs.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use super::Failure;
+
+/// How a command answers on standard output.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// One JSON object a line, nothing else.
+    Json,
+}
+
+/// Whether standard output may carry colours: a terminal, and the user did not object (no-color.org).
+pub(super) fn coloured() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A table without lines, so that it can be cut and grepped.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    let colours = coloured();
+    table.set_header(header.iter().map(|name| {
+        let cell = Cell::new(name);
+        if colours { cell.add_attribute(Attribute::Bold) } else { cell }
+    }));
+    table
+}
+
+/// A cell whose colour says whether it is good news.
+pub(super) fn verdict(text: &str, good: bool) -> Cell {
+    let cell = Cell::new(text);
+    if coloured() { cell.fg(if good { Color::Green } else { Color::Red }) } else { cell }
+}
+
+/// Writes a table, or a list of names and values.
+pub(super) fn print_table(table: &Table) -> Result<(), Failure> {
+    print_line(&table.trim_fmt())
+}
+
+/// Writes one object on one line.
+pub(super) fn print_json(value: &Value) -> Result<(), Failure> {
+    print_line(&value.to_string())
+}
+
+/// Writes a line. A reader that went away is no error: it has what it wanted.
+pub(super) fn print_line(line: &str) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{line}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Standard output does not take what was written.
+pub(super) fn unwritable(error: &std::io::Error) -> Failure {
+    Failure::new(format!("standard output cannot be written: {error}"), "check the disk or the program reading it")
+}

@@ -1,0 +1,101 @@
+//! `quorate serve`: one node.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Failure;
+use super::settings::{self, Settings};
+use super::stop::Stop;
+use crate::{Components, Node, StartError};
+
+/// Flags of `serve`. Each but `--config` and `--print-config` is also a key of the file and a `QUORATE_…`
+/// variable.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Stable name of the node, unique in the cluster
+    #[arg(long)]
+    name: Option<String>,
+    /// Directory of the node's identity, log and state
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// host:port for clients [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR")]
+    client_addr: Option<String>,
+    /// host:port for the other nodes [default: 127.0.0.1:7401]
+    #[arg(long, value_name = "ADDR")]
+    peer_addr: Option<String>,
+    /// First members: n1=host:7401,n2=host:7401,n3=host:7401. Only new nodes form a cluster; afterwards the list is not looked at
+    #[arg(long, value_name = "NAME=ADDR,…")]
+    bootstrap: Option<String>,
+    /// The log is purged when it holds more than this [default: 512MiB]
+    #[arg(long, value_name = "SIZE")]
+    log_bytes_max: Option<String>,
+    /// Room reserved for the log's map, and for the state's; publishing stops at nine tenths [default: 1024GiB]
+    #[arg(long, value_name = "SIZE")]
+    map_bytes_max: Option<String>,
+    /// The leader speaks to its followers this often [default: 100ms]
+    #[arg(long, value_name = "DURATION")]
+    heartbeat: Option<String>,
+    /// A silent leader is replaced within twice this [default: 1000ms]
+    #[arg(long, value_name = "DURATION")]
+    election_timeout: Option<String>,
+    /// A TOML file with these settings
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Shows the settings that apply and where they come from, and ends
+    #[arg(long)]
+    print_config: bool,
+}
+
+impl Args {
+    fn flags(&self) -> BTreeMap<&'static str, String> {
+        let given = [
+            ("name", &self.name),
+            ("data-dir", &self.data_dir),
+            ("client-addr", &self.client_addr),
+            ("peer-addr", &self.peer_addr),
+            ("bootstrap", &self.bootstrap),
+            ("log-bytes-max", &self.log_bytes_max),
+            ("map-bytes-max", &self.map_bytes_max),
+            ("heartbeat", &self.heartbeat),
+            ("election-timeout", &self.election_timeout),
+        ];
+        given.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> Result<(), Failure> {
+    super::log::to_stderr("info,openraft=warn");
+    let settings = Settings::gather(args.flags(), args.config.as_deref()).map_err(wrong)?;
+    if args.print_config {
+        print!("{}", settings.print());
+        return Ok(());
+    }
+    let config = settings.config().map_err(wrong)?;
+    let name = config.name.clone();
+    let mut stop = Stop::listen()?;
+    let node = tokio::select! {
+        biased;
+        () = stop.asked() => return Ok(()),
+        started = Node::start(config, Components::system()) => started.map_err(|e| not_started(&e))?,
+    };
+    println!("ready {name} serves clients on {}", node.client_addr());
+    stop.asked().await;
+    tracing::info!("stopping");
+    node.drain().await;
+    node.shutdown().await;
+    Ok(())
+}
+
+fn wrong(e: settings::Error) -> Failure {
+    Failure::usage(e.to_string(), "quorate serve --help lists the settings")
+}
+
+/// A node that does not start. What to do stands in the error itself.
+pub(super) fn not_started(e: &StartError) -> Failure {
+    match e {
+        StartError::Config(_) | StartError::NoCluster => Failure::usage(e.to_string(), ""),
+        _ => Failure::new(e.to_string(), ""),
+    }
+}

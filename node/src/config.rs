@@ -1,0 +1,106 @@
+//! The settings of a node: plain data, checked once.
+
+use std::path::PathBuf;
+
+use crate::{proposal, server};
+
+/// Everything that a node is told. What it is made of is in [`crate::Components`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Stable name of the node, unique in the cluster.
+    pub name: String,
+    /// Where it keeps its identity, log and state.
+    pub data_dir: PathBuf,
+    /// `host:port` to serve clients on.
+    pub client_addr: String,
+    /// `host:port` to serve peers on.
+    pub peer_addr: String,
+    /// The first members of the cluster with their peer addresses, in the order of their ids; empty for a node
+    /// that is a member already.
+    pub bootstrap: Vec<(String, String)>,
+    /// Times and sizes of replication.
+    pub raft: quorate_raft::Settings,
+    /// Bounds of the proposer.
+    pub proposal: proposal::Limits,
+    /// Bodies that were read and not answered yet, in bytes.
+    pub unanswered_bytes_max: usize,
+    /// Publishing stops when the disk has less than this left, in bytes.
+    pub disk_reserve_bytes: u64,
+    /// Size that the map of the log, and of each state, may grow to, in bytes. It is reserved, not used.
+    pub map_bytes_max: u64,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("{key}: {problem}")]
+pub struct Invalid {
+    /// The setting.
+    pub key: &'static str,
+    /// What is wrong with it, and what it may be.
+    pub problem: String,
+}
+
+impl Config {
+    /// A node with everything at its default.
+    pub fn new(name: impl Into<String>, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            data_dir: data_dir.into(),
+            client_addr: "127.0.0.1:7400".into(),
+            peer_addr: "127.0.0.1:7401".into(),
+            bootstrap: Vec::new(),
+            raft: quorate_raft::Settings::default(),
+            proposal: proposal::Limits::default(),
+            unanswered_bytes_max: 256 * 1024 * 1024,
+            disk_reserve_bytes: 256 * 1024 * 1024,
+            map_bytes_max: 1 << 40,
+        }
+    }
+
+    /// Checks what can be checked without touching anything.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let invalid = |key, problem: &str| Err(Invalid { key, problem: problem.into() });
+        if self.name.is_empty() || self.name.len() > 128 {
+            return invalid("name", "must have 1 to 128 characters");
+        }
+        for (key, addr) in [("client-addr", &self.client_addr), ("peer-addr", &self.peer_addr)] {
+            if split_addr(addr).is_none() {
+                return invalid(key, &format!("{addr:?} is not host:port"));
+            }
+        }
+        for (name, addr) in &self.bootstrap {
+            if name.is_empty() || split_addr(addr).is_none_or(|(_, port)| port == 0) {
+                return invalid("bootstrap", &format!("{name}={addr} is not name=host:port"));
+            }
+        }
+        if !self.bootstrap.is_empty() && !self.bootstrap.iter().any(|(name, _)| *name == self.name) {
+            return invalid("bootstrap", &format!("does not name this node, {:?}", self.name));
+        }
+        Ok(())
+    }
+
+    /// The client address that others are told: a wildcard is replaced by the host that peers use.
+    pub fn advertised_client_addr(&self, bound_port: u16) -> String {
+        let host = split_addr(&self.client_addr).map_or("127.0.0.1", |(host, _)| host);
+        let own = self.bootstrap.iter().find(|(name, _)| *name == self.name);
+        let peer_host = own.and_then(|(_, addr)| split_addr(addr)).map(|(host, _)| host);
+        let host = match host {
+            "0.0.0.0" | "[::]" => peer_host.unwrap_or("127.0.0.1"),
+            host => host,
+        };
+        format!("{host}:{bound_port}")
+    }
+
+    pub(crate) fn admission(&self) -> server::admission::Limits {
+        server::admission::Limits {
+            unanswered_bytes_max: self.unanswered_bytes_max,
+            disk_reserve_bytes: self.disk_reserve_bytes,
+        }
+    }
+}
+
+/// Splits `host:port`.
+pub fn split_addr(addr: &str) -> Option<(&str, u16)> {
+    let (host, port) = addr.rsplit_once(':')?;
+    if host.is_empty() { None } else { Some((host, port.parse().ok()?)) }
+}

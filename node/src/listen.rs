@@ -1,0 +1,42 @@
+//! Serves gRPC on a listener until it is told to stop.
+
+use std::time::Duration;
+
+use quorate_raft::transport::{BoxedIo, Listener};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Router;
+
+/// After a failed accept, such as one without a free descriptor, the next is tried this much later.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// Open calls have this long to end after the stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Serves `router` until `stop` is cancelled and the open calls have ended, or their grace has.
+pub fn serve(router: Router, listener: Box<dyn Listener>, stop: CancellationToken) -> JoinHandle<()> {
+    let incoming = futures::stream::unfold(listener, |mut listener| async move {
+        loop {
+            match listener.accept().await {
+                Ok(io) => return Some((Ok::<BoxedIo, std::io::Error>(io), listener)),
+                Err(e) => {
+                    tracing::warn!("a connection was not accepted: {e}");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    });
+    let graceful = router.serve_with_incoming_shutdown(Box::pin(incoming), stop.clone().cancelled_owned());
+    tokio::spawn(async move {
+        let cut = async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            served = graceful => if let Err(e) = served {
+                tracing::error!("serving has failed: {e}");
+            },
+            () = cut => {}
+        }
+    })
+}

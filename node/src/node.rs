@@ -1,0 +1,345 @@
+//! One node: the only place that puts the parts together, and takes them apart in order.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use quorate_proto::peer::v1::AdoptRequest;
+use quorate_raft::peers::Me;
+use quorate_raft::service::{LocalNode, PeerApi};
+use quorate_raft::transport::{Listener, Transport};
+use quorate_raft::{Formation, FormationError, Founding, Replica};
+use quorate_storage::data_dir::{Contents, DataDir};
+use quorate_storage::disk::DiskRunner;
+use quorate_storage::identity::Identity;
+use quorate_storage::log::{Log, LogOptions, MapSize};
+use quorate_storage::state::{State, StateOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::{Config, Invalid};
+use crate::delivery::{self, Hub};
+use crate::proposal::Proposer;
+use crate::random::Random;
+use crate::server::Api;
+use crate::server::admission::Admission;
+use crate::shard::Shard;
+use crate::listen;
+
+/// The only shard so far; it will hold the catalogue.
+const SHARD: u32 = 0;
+/// How long a leader that stops waits for another to take over.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What a node is made of: everything that is not deterministic.
+#[derive(Clone)]
+pub struct Components {
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Draws ids.
+    pub random: Arc<dyn Random>,
+    /// Connects and listens.
+    pub transport: Arc<dyn Transport>,
+    /// Runs blocking disk work.
+    pub disk: Arc<dyn DiskRunner>,
+}
+
+impl Components {
+    /// The system's clock, randomness and network, and threads for the disk.
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(crate::clock::SystemClock),
+            random: Arc::new(crate::random::SystemRandom),
+            transport: Arc::new(quorate_raft::transport::Tcp),
+            disk: Arc::new(quorate_storage::disk::Threads),
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] Invalid),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] quorate_storage::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {addr} for {what}: {source}; choose another address or stop who uses it")]
+    Listen {
+        /// The address.
+        addr: String,
+        /// `clients` or `peers`.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is neither data nor a list of first members.
+    #[error("the data directory is new: name the first members with --bootstrap")]
+    NoCluster,
+    /// The data directory belongs to a node of another name.
+    #[error("the data directory belongs to the node {found:?}, not {name:?}")]
+    OtherName {
+        /// Whose it is.
+        found: String,
+        /// This node.
+        name: String,
+    },
+    /// The cluster did not form.
+    #[error(transparent)]
+    Formation(#[from] FormationError),
+    /// Replication cannot go on.
+    #[error(transparent)]
+    Raft(#[from] quorate_raft::Error),
+    /// A service cannot be built.
+    #[error("the client API cannot be served: {0}")]
+    Service(String),
+}
+
+/// A running node.
+pub struct Node {
+    client_addr: String,
+    shard: Shard,
+    log: Log,
+    peer_api: PeerApi,
+    /// Cancelled first: streams and requests are told to go elsewhere.
+    draining: CancellationToken,
+    /// Cancelled when nothing is to be served any more.
+    stop: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Cancels the servers if the start is given up half way.
+struct Started {
+    stop: CancellationToken,
+    servers: Mutex<Vec<JoinHandle<()>>>,
+    client_addr: String,
+    api: Api,
+    peer_api: PeerApi,
+    draining: CancellationToken,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if !self.servers.lock().is_empty() {
+            self.stop.cancel();
+        }
+    }
+}
+
+impl Node {
+    /// Starts a node and returns when it is a member that can take part; a new node first waits for the others
+    /// of its `bootstrap` list.
+    pub async fn start(config: Config, parts: Components) -> Result<Self, StartError> {
+        config.check()?;
+        let dir = DataDir::open(&config.data_dir)?;
+        let incarnation = dir.identity().map_or_else(|| parts.random.id(), |identity| identity.incarnation);
+        let (adopt, mut adoptions) = mpsc::channel(1);
+        let started = listen_and_serve(&config, &parts, incarnation, adopt).await?;
+        let formation = Formation {
+            name: config.name.clone(),
+            incarnation,
+            bootstrap: config.bootstrap.clone(),
+            transport: parts.transport.clone(),
+        };
+        let identity = identify(&config, &parts, &dir, &formation, &mut adoptions).await?;
+        let me = Me {
+            cluster_id: identity.cluster_id,
+            node_id: identity.node_id,
+            incarnation: identity.incarnation,
+            name: identity.name,
+        };
+        started.peer_api.set_identity(me.clone());
+        let log = Log::open(&dir, log_options(&config), &parts.disk)?;
+        let (shard, mut tasks) = start_shard(&config, &parts, &dir, &log, &me, &started).await?;
+        let is_founder = config.bootstrap.first().is_some_and(|(name, _)| *name == config.name) && me.node_id == 1;
+        if is_founder && !shard.replica.is_initialized().await? {
+            let members = formation.adopt_all(&me, &started.client_addr).await?;
+            shard.replica.initialize(members).await?;
+        }
+        let watch = admission_watch(&config, &started, &log);
+        tasks.push(watch);
+        let servers = std::mem::take(&mut *started.servers.lock());
+        Ok(Self {
+            client_addr: started.client_addr.clone(),
+            shard,
+            log,
+            peer_api: started.peer_api.clone(),
+            draining: started.draining.clone(),
+            stop: started.stop.clone(),
+            servers,
+            tasks,
+        })
+    }
+
+    /// `host:port` of the client API, as clients are told.
+    pub fn client_addr(&self) -> &str {
+        &self.client_addr
+    }
+
+    /// The shard that this node serves.
+    pub fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    /// Before a planned stop of one node: clients are told to go elsewhere, and leadership is handed over.
+    pub async fn drain(&self) {
+        self.draining.cancel();
+        self.shard.replica.hand_over(HAND_OVER_TIMEOUT).await;
+    }
+
+    /// Stops the node in the order of the flow: servers, shell, replica, state, log.
+    pub async fn shutdown(self) {
+        self.draining.cancel();
+        self.stop.cancel();
+        for task in self.servers.into_iter().chain(self.tasks) {
+            if let Err(e) = task.await {
+                tracing::error!("a task had failed: {e}");
+            }
+        }
+        self.peer_api.clear();
+        self.shard.replica.shutdown().await;
+        if let Err(e) = self.shard.state().close().await {
+            tracing::warn!("the state was not flushed at the end: {e}"); // the log has it all
+        }
+        self.log.close().await;
+    }
+}
+
+/// Binds both addresses first, so that a port in use is the first thing that is said.
+async fn listen_and_serve(
+    config: &Config,
+    parts: &Components,
+    incarnation: [u8; 16],
+    adopt: mpsc::Sender<AdoptRequest>,
+) -> Result<Started, StartError> {
+    let clients = bind(parts, &config.client_addr, "clients").await?;
+    let peers = bind(parts, &config.peer_addr, "peers").await?;
+    let port = clients.local_addr().map_err(|e| listen_error(&config.client_addr, "clients", e))?.port();
+    let client_addr = config.advertised_client_addr(port);
+    let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
+    let admission = Admission::new(&config.admission());
+    let api = Api::new(parts.transport.clone(), parts.clock.clone(), admission, draining.clone());
+    let node = LocalNode { name: config.name.clone(), incarnation, client_addr: client_addr.clone() };
+    let peer_api = PeerApi::new(node, adopt);
+    let router = api.router().await.map_err(|e| StartError::Service(e.to_string()))?;
+    let servers = Mutex::new(vec![
+        listen::serve(router, clients, stop.clone()),
+        listen::serve(quorate_raft::service::router(peer_api.clone()), peers, stop.clone()),
+    ]);
+    Ok(Started { stop, servers, client_addr, api, peer_api, draining })
+}
+
+async fn bind(parts: &Components, addr: &str, what: &'static str) -> Result<Box<dyn Listener>, StartError> {
+    parts.transport.listen(addr.to_owned()).await.map_err(|e| listen_error(addr, what, e))
+}
+
+fn listen_error(addr: &str, what: &'static str, source: io::Error) -> StartError {
+    StartError::Listen { addr: addr.into(), what, source }
+}
+
+/// Who this node is: from its directory, or from the cluster that forms.
+async fn identify(
+    config: &Config,
+    parts: &Components,
+    dir: &DataDir,
+    formation: &Formation,
+    adoptions: &mut mpsc::Receiver<AdoptRequest>,
+) -> Result<Identity, StartError> {
+    if let Contents::Member(identity) = dir.contents() {
+        return match identity.name == config.name {
+            true => Ok(identity),
+            false => Err(StartError::OtherName { found: identity.name, name: config.name.clone() }),
+        };
+    }
+    if config.bootstrap.is_empty() {
+        return Err(StartError::NoCluster);
+    }
+    tracing::info!("waiting for the other nodes of --bootstrap");
+    let (cluster_id, node_id) = match formation.decide(adoptions).await? {
+        Founding::Found => (parts.random.id(), 1),
+        Founding::Adopted { cluster_id, node_id } => (cluster_id, node_id),
+    };
+    let identity = Identity {
+        format_version: quorate_storage::identity::FORMAT,
+        cluster_id,
+        node_id,
+        name: config.name.clone(),
+        incarnation: formation.incarnation,
+        voted: false,
+    };
+    dir.create(identity.clone())?;
+    Ok(identity)
+}
+
+async fn start_shard(
+    config: &Config,
+    parts: &Components,
+    dir: &DataDir,
+    log: &Log,
+    me: &Me,
+    started: &Started,
+) -> Result<(Shard, Vec<JoinHandle<()>>), StartError> {
+    let shard_log = log.shard(SHARD)?;
+    let state = State::open(dir, SHARD, state_options(config), shard_log.clone(), &parts.disk)?;
+    let (applied_tx, applied) = mpsc::unbounded_channel();
+    let replica = Replica::start(quorate_raft::Parts {
+        me: me.clone(),
+        shard: SHARD,
+        settings: config.raft.clone(),
+        log: shard_log,
+        state,
+        transport: parts.transport.clone(),
+        applied: applied_tx,
+    })
+    .await?;
+    let (clock, stop) = (parts.clock.clone(), started.stop.clone());
+    let (proposer, packer) = Proposer::start(replica.clone(), clock.clone(), config.proposal, stop.clone());
+    let hub = Arc::new(Hub::default());
+    let shell = delivery::Parts {
+        replica: replica.clone(),
+        proposer: proposer.clone(),
+        clock,
+        hub: hub.clone(),
+        applied,
+        stop,
+    };
+    let mut tasks = delivery::start(shell);
+    tasks.push(packer);
+    let leadership = replica.leadership();
+    let shard = Shard { replica: replica.clone(), proposer, hub, leadership };
+    started.peer_api.add_replica(SHARD, replica);
+    started.api.serve_shard(me.clone(), shard.clone());
+    Ok((shard, tasks))
+}
+
+fn admission_watch(config: &Config, started: &Started, log: &Log) -> JoinHandle<()> {
+    let (log, stop) = (log.clone(), started.stop.clone());
+    let watch = started.api.admission().clone().watch(config.admission(), move || log.space());
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = watch => {}
+        }
+    })
+}
+
+fn log_options(config: &Config) -> LogOptions {
+    LogOptions { map: map_size(config), ..LogOptions::default() }
+}
+
+fn state_options(config: &Config) -> StateOptions {
+    StateOptions { map: map_size(config), ..StateOptions::default() }
+}
+
+fn map_size(config: &Config) -> MapSize {
+    let default = MapSize::default();
+    let max_bytes = config.map_bytes_max;
+    MapSize { initial_bytes: default.initial_bytes.min(max_bytes), max_bytes }
+}

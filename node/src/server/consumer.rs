@@ -1,0 +1,284 @@
+//! Receiving and settling: one stream carries one consumer session.
+//!
+//! The stream's two halves meet in one writer: news of leases from the [`Hub`](crate::delivery::Hub), and the
+//! answers to settles in the order they were asked. Bodies are read from the state only when the client takes
+//! them, so a consumer that stops reading holds nothing but its leases.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::Stream;
+use quorate_machine::command::{Attach, Credit, Detach, Settle, Verb};
+use quorate_machine::effect::Lease;
+use quorate_machine::limits::SESSION_TIMEOUT_MS_DEFAULT;
+use quorate_machine::reply::{Attached, Reply};
+use quorate_proto::v1;
+use quorate_proto::v1::consumer_server::Consumer;
+use quorate_proto::v1::receive_request::Request as Req;
+use quorate_proto::v1::receive_response::Response as Res;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::error::Failure;
+use super::producer::lost_leadership;
+use super::{Api, convert};
+use crate::delivery::News;
+use crate::proposal::Pending;
+use crate::shard::Shard;
+
+/// Frames that wait for the client.
+const FRAMES_WAITING_MAX: usize = 4;
+/// Bodies in one frame, in bytes; a single message may be larger.
+const FRAME_BYTES: usize = 256 * 1024;
+/// Requests of one stream that are read and not answered yet.
+const REQUESTS_UNANSWERED_MAX: usize = 256;
+
+type Frame = Result<v1::ReceiveResponse, Status>;
+
+/// A request in the order of answers.
+enum InOrder {
+    /// A settle with the client's id.
+    Settle(u64, Pending),
+    /// A new credit.
+    Credit(u32, Pending),
+    /// The end of the session.
+    Detach(Pending),
+    /// The stream ends with this.
+    Fails(Failure),
+}
+
+/// One consumer's stream.
+struct Session {
+    api: Api,
+    shard: Shard,
+    consumer: u64,
+    generation: u64,
+    session_timeout: Duration,
+    frames: mpsc::Sender<Frame>,
+}
+
+#[tonic::async_trait]
+impl Consumer for Api {
+    type ReceiveStream = Pin<Box<dyn Stream<Item = Frame> + Send>>;
+
+    async fn receive(
+        &self,
+        request: Request<Streaming<v1::ReceiveRequest>>,
+    ) -> Result<Response<Self::ReceiveStream>, Status> {
+        let mut requests = request.into_inner();
+        let Some(Req::Attach(attach)) = requests.message().await?.and_then(|r| r.request) else {
+            return Err(Failure::invalid("the first request of a receive stream must be `attach`").into());
+        };
+        let namespace = convert::namespace(attach.namespace);
+        let shard = self.shard_of(&namespace)?.clone();
+        let session_timeout = Duration::from_millis(match attach.session_timeout_ms {
+            0 => SESSION_TIMEOUT_MS_DEFAULT,
+            given => given,
+        });
+        let verb = Attach {
+            namespace,
+            queue: attach.queue,
+            subscription: convert::subscription(attach.subscription),
+            session: attach.session,
+            credit: attach.credit,
+            session_timeout_ms: attach.session_timeout_ms,
+            name: attach.name,
+        };
+        let attached = match shard.propose(Verb::Attach(verb)).await?.map_err(Failure::from)? {
+            Reply::Attached(attached) => attached,
+            other => return Err(Failure::internal(format!("an unexpected answer: {other:?}")).into()),
+        };
+        let (frames, stream) = mpsc::channel(FRAMES_WAITING_MAX);
+        let Attached { consumer, generation, .. } = attached;
+        let session = Session { api: self.clone(), shard, consumer, generation, session_timeout, frames };
+        // Owned by the stream: it ends when the client, the session or the leadership goes away.
+        tokio::spawn(session.run(attached, requests));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+impl Session {
+    async fn run(self, attached: Attached, requests: Streaming<v1::ReceiveRequest>) {
+        let news = self.shard.hub.open(self.consumer, self.generation, self.session_timeout);
+        let (ordered, in_order) = mpsc::channel(REQUESTS_UNANSWERED_MAX);
+        let stopping = self.api.0.stopping.clone();
+        let ended = tokio::select! {
+            biased;
+            ended = self.write(attached, news, in_order) => ended,
+            failure = lost_leadership(self.shard.clone()) => Err(Some(failure)),
+            () = stopping.cancelled() => Err(Some(Failure::shutting_down())),
+            () = self.frames.closed() => Err(None),
+            ended = self.read(requests, ordered) => ended,
+        };
+        if let Err(failure) = ended {
+            self.shard.hub.lost(self.consumer, self.generation);
+            if let Some(failure) = failure {
+                let _ = self.frames.send(Err(failure.into())).await; // the client may be gone
+            }
+        }
+    }
+
+    /// Reads requests and gives them their place in the order of commands. Ends with the client's side; after
+    /// a `detach` the writer ends the stream.
+    async fn read(
+        &self,
+        mut requests: Streaming<v1::ReceiveRequest>,
+        ordered: mpsc::Sender<InOrder>,
+    ) -> Result<(), Option<Failure>> {
+        while let Ok(Some(request)) = requests.message().await {
+            let item = match request.request {
+                Some(Req::Settle(settle)) => {
+                    let ranges = settle.ranges.iter().map(convert::range_in).collect();
+                    let verb = Verb::Settle(Settle { consumer: self.consumer, ranges });
+                    self.submit(verb, |pending| InOrder::Settle(settle.id, pending)).await
+                }
+                Some(Req::Credit(v1::Credit { credit })) => {
+                    let (consumer, generation) = (self.consumer, self.generation);
+                    let verb = Verb::Credit(Credit { consumer, generation, credit });
+                    self.submit(verb, |pending| InOrder::Credit(credit, pending)).await
+                }
+                Some(Req::Detach(v1::Detach {})) => {
+                    let (consumer, generation) = (self.consumer, self.generation);
+                    let verb = Verb::Detach(Detach { consumer, generation });
+                    self.submit(verb, InOrder::Detach).await
+                }
+                Some(Req::Attach(_)) | None => {
+                    InOrder::Fails(Failure::invalid("after `attach` only settle, credit and detach may follow"))
+                }
+            };
+            let last = matches!(item, InOrder::Detach(_) | InOrder::Fails(_));
+            if ordered.send(item).await.is_err() || last {
+                return std::future::pending().await; // the writer has the last word
+            }
+        }
+        Err(None)
+    }
+
+    async fn submit(&self, verb: Verb, answered: impl FnOnce(Pending) -> InOrder) -> InOrder {
+        match self.shard.submit(verb).await {
+            Ok(pending) => answered(pending),
+            Err(failure) => InOrder::Fails(failure),
+        }
+    }
+
+    /// Writes deliveries and answers. `Ok` after the session has ended, an error when only the stream has.
+    async fn write(
+        &self,
+        attached: Attached,
+        mut news: mpsc::Receiver<News>,
+        mut in_order: mpsc::Receiver<InOrder>,
+    ) -> Result<(), Option<Failure>> {
+        let order = convert::order_out(&attached.settings).into();
+        let (resumed, lease_ms) = (attached.resumed, attached.settings.lease_ms);
+        self.send(Res::Attached(v1::Attached { resumed, lease_ms, order })).await?;
+        // The stream hears every lease assigned from here on; those before it are in the state.
+        let held = quorate_machine::read::held(&self.shard.state().read(), self.consumer);
+        let held = held.map_err(|e| Failure::internal(e.to_string()))?;
+        for lease in &held.leases {
+            self.deliver(*lease).await?;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                item = in_order.recv() => match item {
+                    Some(item) => {
+                        if self.answer(item).await? {
+                            return Ok(());
+                        }
+                    }
+                    None => return Err(None),
+                },
+                item = news.recv() => match item {
+                    Some(News::Assigned(lease)) if lease.first_token < held.next_token => {}
+                    Some(News::Assigned(lease)) => self.deliver(lease).await?,
+                    Some(News::Revoked(lease)) => {
+                        let Lease { first_position, count, first_token, .. } = lease;
+                        self.send(Res::Revoked(v1::Revoked { first_position, count, first_token })).await?;
+                    }
+                    Some(News::Ended) => {
+                        // The end that this stream asked for is answered first.
+                        while let Some(item) = in_order.recv().await {
+                            if self.answer(item).await? {
+                                return Ok(());
+                            }
+                        }
+                        return Err(Some(Failure::session_ended()));
+                    }
+                    None => return Err(Some(self.why_unheard())),
+                },
+            }
+        }
+    }
+
+    /// The hub let go of this stream: another attach, a new leader, or a consumer that does not read.
+    fn why_unheard(&self) -> Failure {
+        match self.shard.check_leader() {
+            Err(failure) => failure,
+            Ok(()) if self.shard.hub.is_current(self.consumer, self.generation) => Failure::fell_behind(),
+            Ok(()) => Failure::superseded(),
+        }
+    }
+
+    /// Sends what was leased, in frames of bounded size.
+    async fn deliver(&self, lease: Lease) -> Result<(), Option<Failure>> {
+        let mut rest = lease;
+        while rest.count > 0 {
+            let part = quorate_machine::read::lease_part(&self.shard.state().read(), &rest, FRAME_BYTES);
+            let (messages, looked_at) = part.map_err(|e| Failure::internal(e.to_string()))?;
+            let lease_left_ms = lease.deadline_ms.saturating_sub(self.api.0.clock.now_ms());
+            let deliveries = messages.into_iter().map(|m| {
+                Ok(v1::Delivery {
+                    position: m.position,
+                    token: m.token,
+                    attempt: lease.attempt,
+                    published_at_ms: m.published_at_ms,
+                    lease_left_ms,
+                    message: Some(convert::message_out(m.message)?),
+                })
+            });
+            let deliveries: Vec<v1::Delivery> = deliveries.collect::<Result<_, Failure>>()?;
+            if !deliveries.is_empty() {
+                self.send(Res::Deliveries(v1::Deliveries { deliveries })).await?;
+            }
+            rest.first_position += u64::from(looked_at);
+            rest.first_token += u64::from(looked_at);
+            rest.count -= looked_at;
+        }
+        Ok(())
+    }
+
+    /// Answers a request. True if it ended the session.
+    async fn answer(&self, item: InOrder) -> Result<bool, Option<Failure>> {
+        let (response, ends) = match item {
+            InOrder::Settle(id, pending) => match self.outcome(pending).await? {
+                Reply::Settled(not_settled) => {
+                    let refused = not_settled.into_iter().map(convert::not_settled_out).collect();
+                    (Res::Settled(v1::Settled { id, refused }), false)
+                }
+                other => return Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
+            },
+            InOrder::Credit(credit, pending) => {
+                self.outcome(pending).await?;
+                (Res::Credit(v1::CreditSet { credit }), false)
+            }
+            InOrder::Detach(pending) => {
+                self.outcome(pending).await?;
+                (Res::Detached(v1::Detached {}), true)
+            }
+            InOrder::Fails(failure) => return Err(Some(failure)),
+        };
+        self.send(response).await?;
+        Ok(ends)
+    }
+
+    async fn outcome(&self, pending: Pending) -> Result<Reply, Option<Failure>> {
+        let answer = pending.answer().await.map_err(|e| self.shard.not_done(e))?;
+        answer.map_err(|refusal| Some(Failure::from(refusal)))
+    }
+
+    async fn send(&self, response: Res) -> Result<(), Option<Failure>> {
+        let sent = self.frames.send(Ok(v1::ReceiveResponse { response: Some(response) })).await;
+        sent.map_err(|_| None)
+    }
+}

@@ -1,0 +1,165 @@
+//! Every refusal as the wire tells it: a stable reason, what happened, what to do, whether to retry.
+
+use std::collections::HashMap;
+
+use quorate_machine::reply::Refusal;
+use quorate_proto::{ERROR_DOMAIN, v1};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+/// A request that was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    action: &'static str,
+    retry: bool,
+    /// Name and client address of the leader.
+    leader: Option<(String, String)>,
+}
+
+impl Failure {
+    fn new(code: Code, reason: &'static str, message: impl Into<String>, action: &'static str, retry: bool) -> Self {
+        Self { code, reason, message: message.into(), action, retry, leader: None }
+    }
+
+    /// Another node leads.
+    pub fn not_leader(name: String, client_addr: String) -> Self {
+        let message = format!("{name} leads this shard");
+        let mut failure = Self::new(Code::Unavailable, "NOT_LEADER", message, "ask the leader", true);
+        failure.leader = Some((name, client_addr));
+        failure
+    }
+
+    /// No leader is known, or it hears from no majority.
+    pub fn no_quorum() -> Self {
+        let message = "there is no quorum: this node knows of no leader that a majority of the members follows";
+        Self::new(Code::Unavailable, "NO_QUORUM", message, "bring back the members that are down, then retry", true)
+    }
+
+    /// The node is not part of a cluster yet.
+    pub fn forming() -> Self {
+        let message = "there is no quorum: this node is not part of a cluster yet, it waits for the other nodes";
+        Self::new(Code::Unavailable, "NO_QUORUM", message, "start the other nodes of --bootstrap, then retry", true)
+    }
+
+    /// The write was taken and its leader lost before the answer.
+    pub fn unknown() -> Self {
+        let message = "the outcome is unknown: leadership or the majority was lost after the write was taken";
+        let action = "repeat it under the same session: what took effect is not done twice";
+        Self::new(Code::Unknown, "UNKNOWN", message, action, true)
+    }
+
+    /// The node is about to stop.
+    pub fn shutting_down() -> Self {
+        let message = "this node is shutting down";
+        Self::new(Code::Unavailable, "SHUTTING_DOWN", message, "go on at another node", true)
+    }
+
+    /// The disk of this node is nearly full.
+    pub fn no_space(detail: String) -> Self {
+        let action = "consume or delete messages, or give the data directory more room; settling goes on";
+        Self::new(Code::ResourceExhausted, "NO_SPACE", detail, action, true)
+    }
+
+    /// The consumer reads too slowly.
+    pub fn fell_behind() -> Self {
+        let message = "the consumer does not read what it was sent";
+        Self::new(Code::ResourceExhausted, "OVERLOADED", message, "attach again and grant less credit", true)
+    }
+
+    /// The session was taken over by a later attach.
+    pub fn superseded() -> Self {
+        let message = "the session was attached by another stream";
+        Self::new(Code::Aborted, "CONSUMER_FENCED", message, "use one stream for a session", false)
+    }
+
+    /// The session ended while its stream was open.
+    pub fn session_ended() -> Self {
+        let message = "the session ended: its queue was deleted, or it was detached elsewhere";
+        Self::new(Code::Aborted, "UNKNOWN_CONSUMER", message, "attach with a new session", false)
+    }
+
+    /// The request cannot be understood.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, "INVALID", message, "correct the request", false)
+    }
+
+    /// The state cannot be read.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(Code::Internal, "INTERNAL", message, "look at the node's log", false)
+    }
+
+    /// The failure inside a stream's answer.
+    pub fn into_refusal(self) -> v1::Refusal {
+        v1::Refusal {
+            reason: self.reason.into(),
+            message: self.message,
+            action: self.action.into(),
+            retry: self.retry,
+        }
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let mut metadata = HashMap::from([
+            ("action".to_owned(), failure.action.to_owned()),
+            ("retry".to_owned(), failure.retry.to_string()),
+        ]);
+        if let Some((name, addr)) = failure.leader {
+            metadata.insert("leader_name".into(), name);
+            metadata.insert("leader_addr".into(), addr);
+        }
+        let details = ErrorDetails::with_error_info(failure.reason, ERROR_DOMAIN, metadata);
+        Status::with_error_details(failure.code, failure.message, details)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        let new = |code, reason, action| Self::new(code, reason, message, action, false);
+        match refusal {
+            Refusal::Malformed(_) | Refusal::Invalid { .. } => {
+                new(Code::InvalidArgument, "INVALID", "correct the request")
+            }
+            Refusal::UnknownNamespace(_) => {
+                new(Code::NotFound, "UNKNOWN_NAMESPACE", "use the namespace \"default\"")
+            }
+            Refusal::UnknownQueue(_) => new(Code::NotFound, "UNKNOWN_QUEUE", "create the queue first"),
+            Refusal::UnknownSubscription(_) => {
+                new(Code::NotFound, "UNKNOWN_SUBSCRIPTION", "use the subscription \"default\"")
+            }
+            Refusal::QueueExists(_) => {
+                new(Code::AlreadyExists, "QUEUE_EXISTS", "choose another name, or delete the queue first")
+            }
+            Refusal::LimitReached { .. } => {
+                new(Code::ResourceExhausted, "LIMIT_REACHED", "remove some, or use several namespaces")
+            }
+            Refusal::UnknownProducer => {
+                new(Code::NotFound, "UNKNOWN_PRODUCER", "open a new session; what has no receipt is unknown")
+            }
+            Refusal::ProducerFenced { .. } => {
+                new(Code::Aborted, "PRODUCER_FENCED", "use one producer for a session name")
+            }
+            Refusal::SequenceGap { .. } => {
+                new(Code::FailedPrecondition, "SEQUENCE_GAP", "send again from the first batch without a receipt")
+            }
+            Refusal::ReceiptForgotten { .. } => {
+                new(Code::FailedPrecondition, "RECEIPT_FORGOTTEN", "acknowledge only receipts that you keep")
+            }
+            Refusal::UnknownConsumer => new(Code::NotFound, "UNKNOWN_CONSUMER", "attach with a new session"),
+            Refusal::ConsumerFenced { .. } => {
+                new(Code::Aborted, "CONSUMER_FENCED", "use one stream for a session")
+            }
+            Refusal::StaleLease => {
+                new(Code::FailedPrecondition, "STALE_LEASE", "drop the work: the message is or was given out again")
+            }
+            Refusal::NeverLeased => {
+                new(Code::FailedPrecondition, "NEVER_LEASED", "settle only what was delivered, with its token")
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The public API: admits requests, hands them to the shard, and turns answers back into the wire's words.
+
+pub mod admission;
+mod cluster;
+mod consumer;
+pub mod convert;
+pub mod error;
+mod producer;
+mod queues;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use quorate_proto::v1::cluster_server::ClusterServer;
+use quorate_proto::v1::consumer_server::ConsumerServer;
+use quorate_proto::v1::producer_server::ProducerServer;
+use quorate_proto::v1::queues_server::QueuesServer;
+use quorate_raft::peers::Me;
+use quorate_raft::transport::Transport;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+
+use crate::clock::Clock;
+use crate::shard::Shard;
+use admission::Admission;
+use error::Failure;
+
+/// Largest request that is read, in bytes: the largest publish and its frame.
+const REQUEST_BYTES_MAX: usize = quorate_machine::limits::PUBLISH_BYTES_MAX + 1024 * 1024;
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What every service works with. Before the node is a member there is no shard, and every request is told so.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+struct Shared {
+    shard: OnceLock<(Me, Shard)>,
+    transport: Arc<dyn Transport>,
+    clock: Arc<dyn Clock>,
+    admission: Admission,
+    stopping: CancellationToken,
+}
+
+impl Api {
+    /// An API without a shard yet. `stopping` tells open streams to go elsewhere.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+        admission: Admission,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Shared { shard: OnceLock::new(), transport, clock, admission, stopping }))
+    }
+
+    /// What keeps the server within its bounds.
+    pub fn admission(&self) -> &Admission {
+        &self.0.admission
+    }
+
+    /// From now on the shard is served; a second call changes nothing.
+    pub fn serve_shard(&self, me: Me, shard: Shard) {
+        let _ = self.0.shard.set((me, shard));
+    }
+
+    /// The shard that holds a namespace. There is one shard so far; the catalogue will tell.
+    fn shard_of(&self, _namespace: &str) -> Result<&Shard, Failure> {
+        if self.0.stopping.is_cancelled() {
+            return Err(Failure::shutting_down());
+        }
+        self.0.shard.get().map(|(_, shard)| shard).ok_or_else(Failure::forming)
+    }
+
+    fn me(&self) -> Result<&Me, Failure> {
+        self.0.shard.get().map(|(me, _)| me).ok_or_else(Failure::forming)
+    }
+
+    /// All services on one router, with health and reflection.
+    pub async fn router(&self) -> Result<Router, tonic_reflection::server::Error> {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(quorate_proto::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        let router = Server::builder()
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+            .add_service(health_service)
+            .add_service(reflection)
+            .add_service(ProducerServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(
+                ConsumerServer::new(self.clone())
+                    .max_decoding_message_size(REQUEST_BYTES_MAX)
+                    .max_encoding_message_size(usize::MAX),
+            )
+            .add_service(QueuesServer::new(self.clone()).max_encoding_message_size(usize::MAX))
+            .add_service(ClusterServer::new(self.clone()));
+        Ok(router)
+    }
+}

@@ -1,0 +1,199 @@
+//! Publishing: one stream carries one producer session.
+//!
+//! Batches enter the order of commands as they are read; the answers come back in the same order. What is
+//! read and not answered yet is bounded, over all streams, by [`Admission`](super::admission::Admission).
+
+use std::pin::Pin;
+
+use futures::Stream;
+use quorate_machine::command::{CloseProducer, OpenProducer, Publish, Verb};
+use quorate_machine::reply::{ProducerOpened, Reply};
+use quorate_proto::v1;
+use quorate_proto::v1::producer_server::Producer;
+use quorate_proto::v1::publish_request::Request as Req;
+use quorate_proto::v1::publish_response::Response as Res;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::error::Failure;
+use super::{Api, convert};
+use crate::proposal::Pending;
+use crate::shard::Shard;
+
+/// Batches of one stream that are read and not answered yet.
+const BATCHES_UNANSWERED_MAX: usize = 256;
+/// Answers that wait for the stream.
+const ANSWERS_WAITING_MAX: usize = 64;
+
+/// A batch in the order of answers.
+struct InOrder {
+    first_seq: u64,
+    count: u32,
+    outcome: BatchOutcome,
+    /// Holds the batch's bytes against the server's bound until it is answered.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+enum BatchOutcome {
+    /// Proposed.
+    Pending(Pending),
+    /// Refused before it was proposed.
+    Refused(Failure),
+    /// Not taken: the stream ends, and the client goes on at the leader.
+    NotTaken(Failure),
+}
+
+/// One producer's stream.
+struct Session {
+    api: Api,
+    shard: Shard,
+    namespace: String,
+    opened: ProducerOpened,
+}
+
+#[tonic::async_trait]
+impl Producer for Api {
+    type PublishStream = Pin<Box<dyn Stream<Item = Result<v1::PublishResponse, Status>> + Send>>;
+
+    async fn publish(
+        &self,
+        request: Request<Streaming<v1::PublishRequest>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        let mut requests = request.into_inner();
+        let first = requests.message().await?.and_then(|r| r.request);
+        let Some(Req::Open(open)) = first else {
+            return Err(Failure::invalid("the first request of a publish stream must be `open`").into());
+        };
+        let session = Session::open(self.clone(), open).await?;
+        let (answers, stream) = mpsc::channel(ANSWERS_WAITING_MAX);
+        let (ordered, in_order) = mpsc::channel(BATCHES_UNANSWERED_MAX);
+        let opened = v1::ProducerOpened { epoch: session.opened.epoch, last_seq: session.opened.last_seq };
+        let _ = answers.send(Ok(v1::PublishResponse { response: Some(Res::Opened(opened)) })).await;
+        let shard = session.shard.clone();
+        let stopping = self.0.stopping.clone();
+        // Owned by the stream: both end when the client or the shard goes away.
+        tokio::spawn(async move {
+            let write = answer_in_order(shard.clone(), in_order, &answers);
+            let read = session.read(requests, ordered);
+            let failure = tokio::select! {
+                biased;
+                failure = write => failure,
+                failure = lost_leadership(shard) => Some(failure),
+                () = stopping.cancelled() => Some(Failure::shutting_down()),
+                failure = async { read.await; std::future::pending().await } => failure,
+            };
+            if let Some(failure) = failure {
+                let _ = answers.send(Err(failure.into())).await; // the client may be gone
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+impl Session {
+    async fn open(api: Api, open: v1::OpenProducer) -> Result<Self, Failure> {
+        let namespace = convert::namespace(open.namespace);
+        let shard = api.shard_of(&namespace)?.clone();
+        let verb = OpenProducer { namespace: namespace.clone(), session: open.session, ttl_ms: open.ttl_ms };
+        match shard.propose(Verb::OpenProducer(verb)).await?? {
+            Reply::ProducerOpened(opened) => Ok(Self { api, shard, namespace, opened }),
+            other => Err(Failure::internal(format!("an unexpected answer: {other:?}"))),
+        }
+    }
+
+    /// Reads batches until the client closes its side; dropping `ordered` then lets the answers end.
+    async fn read(&self, mut requests: Streaming<v1::PublishRequest>, ordered: mpsc::Sender<InOrder>) {
+        while let Ok(Some(request)) = requests.message().await {
+            let item = match request.request {
+                Some(Req::Batch(batch)) => self.admit(batch).await,
+                Some(Req::Open(_)) | None => InOrder {
+                    first_seq: 0,
+                    count: 0,
+                    outcome: BatchOutcome::Refused(Failure::invalid("after `open` only `batch` may follow")),
+                    _room: None,
+                },
+            };
+            if ordered.send(item).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Checks a batch and gives it its place in the order of commands.
+    async fn admit(&self, batch: v1::PublishBatch) -> InOrder {
+        let first_seq = batch.first_seq;
+        let count = u32::try_from(batch.messages.len()).unwrap_or(u32::MAX);
+        let bytes: usize = batch.messages.iter().map(|m| m.body.len() + m.key.len() + 64).sum();
+        let close = batch.close;
+        let room = self.api.0.admission.room(bytes).await;
+        let outcome = match self.verb(batch, close) {
+            Ok(verb) => match self.shard.submit(verb).await {
+                Ok(pending) => BatchOutcome::Pending(pending),
+                Err(failure) => BatchOutcome::NotTaken(failure),
+            },
+            Err(failure) => BatchOutcome::Refused(failure),
+        };
+        InOrder { first_seq, count, outcome, _room: room }
+    }
+
+    fn verb(&self, batch: v1::PublishBatch, close: bool) -> Result<Verb, Failure> {
+        let (producer, epoch) = (self.opened.producer, self.opened.epoch);
+        if close && batch.messages.is_empty() {
+            return Ok(Verb::CloseProducer(CloseProducer { producer, epoch }));
+        }
+        if close {
+            return Err(Failure::invalid("`close` goes without messages, after the last receipt"));
+        }
+        self.api.0.admission.check_space()?;
+        let messages = batch.messages.into_iter().map(convert::message_in).collect::<Result<Vec<_>, _>>()?;
+        let (lengths, messages) = Publish::pack(messages.iter());
+        Ok(Verb::Publish(Publish {
+            namespace: self.namespace.clone(),
+            queue: batch.queue,
+            producer,
+            epoch,
+            first_seq: batch.first_seq,
+            acked_seq: batch.acked_seq,
+            lengths,
+            messages,
+        }))
+    }
+}
+
+/// Answers batches in the order they were read. Returns what ends the stream, or nothing if all is answered.
+async fn answer_in_order(
+    shard: Shard,
+    mut in_order: mpsc::Receiver<InOrder>,
+    answers: &mpsc::Sender<Result<v1::PublishResponse, Status>>,
+) -> Option<Failure> {
+    while let Some(InOrder { first_seq, count, outcome, _room }) = in_order.recv().await {
+        let refused = |failure: Failure| {
+            Res::Refused(v1::PublishRefused { first_seq, count, refusal: Some(failure.into_refusal()) })
+        };
+        let response = match outcome {
+            BatchOutcome::Refused(failure) => refused(failure),
+            BatchOutcome::NotTaken(failure) => return Some(failure),
+            BatchOutcome::Pending(pending) => match pending.answer().await {
+                Ok(Ok(Reply::Published { positions, duplicates })) => {
+                    let positions = convert::positions_out(positions);
+                    Res::Receipt(v1::Receipt { first_seq, positions, duplicates })
+                }
+                Ok(Ok(_)) => Res::Receipt(v1::Receipt { first_seq, ..v1::Receipt::default() }), // closed
+                Ok(Err(refusal)) => refused(refusal.into()),
+                Err(e) => return Some(shard.not_done(e)),
+            },
+        };
+        if answers.send(Ok(v1::PublishResponse { response: Some(response) })).await.is_err() {
+            return None;
+        }
+    }
+    None
+}
+
+/// Returns when this node no longer leads the shard.
+pub(super) async fn lost_leadership(shard: Shard) -> Failure {
+    let mut leadership = shard.leadership.clone();
+    let leader = leadership.wait_for(|l| !l.mine).await.map_or(None, |l| l.leader);
+    shard.not_leader(leader)
+}

@@ -1,0 +1,172 @@
+//! Queues, and linearizable looks into them.
+
+use quorate_machine::command::{CreateQueue, DeleteQueue, Verb};
+use quorate_machine::read::{self, Peeked, QueueInfo, ReadError, Stat, State};
+use quorate_machine::reply::Reply;
+use quorate_proto::v1;
+use quorate_proto::v1::queues_server::Queues;
+use tonic::{Request, Response, Status};
+
+use super::error::Failure;
+use super::{Api, convert};
+
+const LIST_MAX: u32 = 1000;
+const PEEK_MAX: u32 = 1000;
+const PEEK_DEFAULT: u32 = 20;
+
+impl From<ReadError> for Failure {
+    fn from(e: ReadError) -> Self {
+        match e {
+            ReadError::Refused(refusal) => refusal.into(),
+            ReadError::Store(e) => Failure::internal(e.to_string()),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Queues for Api {
+    async fn create(
+        &self,
+        request: Request<v1::CreateQueueRequest>,
+    ) -> Result<Response<v1::CreateQueueResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::namespace(request.namespace);
+        let settings = convert::settings_in(request.default_subscription)?;
+        let verb = CreateQueue { namespace: namespace.clone(), name: request.name.clone(), settings };
+        let reply = self.shard_of(&namespace)?.propose(Verb::CreateQueue(verb)).await?;
+        let Reply::QueueCreated { settings, created, created_at_ms } = reply.map_err(Failure::from)? else {
+            return Err(Failure::internal("an unexpected answer to create").into());
+        };
+        let queue = queue_out(QueueInfo { name: request.name, settings, created_at_ms });
+        Ok(Response::new(v1::CreateQueueResponse { queue: Some(queue), created }))
+    }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::namespace(request.namespace);
+        let limit = bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
+        let shard = self.shard_of(&namespace)?;
+        let listed = shard.read(|state| read::queues(state, &namespace, &request.after, limit as usize)).await?;
+        let (queues, more) = listed.map_err(Failure::from)?;
+        let queues = queues.into_iter().map(queue_out).collect();
+        Ok(Response::new(v1::ListQueuesResponse { queues, more }))
+    }
+
+    async fn show(&self, request: Request<v1::ShowQueueRequest>) -> Result<Response<v1::ShowQueueResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::namespace(request.namespace);
+        let look = self.shard_of(&namespace)?.read(|state| {
+            let queue = read::queue(state, &namespace, &request.name)?;
+            Ok::<_, ReadError>((queue, read::stat(state, &namespace, &request.name, "default")?))
+        });
+        let (queue, stat) = look.await?.map_err(Failure::from)?;
+        Ok(Response::new(v1::ShowQueueResponse { queue: Some(queue_out(queue)), stat: Some(stat_out(&stat)) }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteQueueRequest>,
+    ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::namespace(request.namespace);
+        let verb = DeleteQueue { namespace: namespace.clone(), name: request.name };
+        let reply = self.shard_of(&namespace)?.propose(Verb::DeleteQueue(verb)).await?;
+        reply.map_err(Failure::from)?;
+        Ok(Response::new(v1::DeleteQueueResponse {}))
+    }
+
+    async fn peek(&self, request: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::namespace(request.namespace);
+        let subscription = convert::subscription(request.subscription);
+        let count = bounded(request.count, PEEK_DEFAULT, PEEK_MAX, "count")?;
+        let wanted = state_in(request.state)?;
+        let (queue, from) = (request.queue, request.from_position);
+        let look = self.shard_of(&namespace)?.read(|state| {
+            read::peek(state, &namespace, &queue, &subscription, from, count, wanted)
+        });
+        let (messages, next_position) = look.await?.map_err(Failure::from)?;
+        let messages = messages.into_iter().map(peeked_out).collect::<Result<_, _>>()?;
+        Ok(Response::new(v1::PeekResponse { messages, next_position }))
+    }
+
+    async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::namespace(request.namespace);
+        let subscription = convert::subscription(request.subscription);
+        let look = self
+            .shard_of(&namespace)?
+            .read(|state| read::stat(state, &namespace, &request.queue, &subscription));
+        Ok(Response::new(stat_out(&look.await?.map_err(Failure::from)?)))
+    }
+}
+
+/// A count from a request: zero means the default, and more than the most is refused.
+fn bounded(given: u32, default: u32, most: u32, field: &str) -> Result<u32, Failure> {
+    match given {
+        0 => Ok(default),
+        n if n <= most => Ok(n),
+        n => Err(Failure::invalid(format!("{field}: {n} is more than {most}"))),
+    }
+}
+
+fn queue_out(queue: QueueInfo) -> v1::Queue {
+    v1::Queue {
+        name: queue.name,
+        default_subscription: Some(convert::settings_out(&queue.settings)),
+        created_at_ms: queue.created_at_ms,
+    }
+}
+
+fn stat_out(stat: &Stat) -> v1::StatResponse {
+    v1::StatResponse {
+        length: stat.length,
+        ready: stat.ready,
+        leased: stat.leased,
+        delayed: stat.delayed,
+        retrying: stat.retrying,
+        parked: stat.parked,
+        bytes: stat.bytes,
+        first_position: stat.first_position,
+        last_position: stat.last_position,
+        oldest_age_ms: stat.oldest_age_ms,
+        consumers: stat.consumers,
+    }
+}
+
+/// The state that a peek asks for; none means every state but done.
+fn state_in(state: i32) -> Result<Option<State>, Failure> {
+    Ok(match v1::MessageState::try_from(state) {
+        Ok(v1::MessageState::Unspecified) => None,
+        Ok(v1::MessageState::Ready) => Some(State::Ready),
+        Ok(v1::MessageState::Leased) => Some(State::Leased),
+        Ok(v1::MessageState::Delayed) => Some(State::Delayed),
+        Ok(v1::MessageState::Retrying) => Some(State::Retrying),
+        Ok(v1::MessageState::Parked) => Some(State::Parked),
+        Ok(v1::MessageState::Done) => Some(State::Done),
+        Err(_) => return Err(Failure::invalid("state: not one that this version knows")),
+    })
+}
+
+fn peeked_out(peeked: Peeked) -> Result<v1::PeekedMessage, Failure> {
+    let state = match peeked.state {
+        State::Ready => v1::MessageState::Ready,
+        State::Leased => v1::MessageState::Leased,
+        State::Delayed => v1::MessageState::Delayed,
+        State::Retrying => v1::MessageState::Retrying,
+        State::Parked => v1::MessageState::Parked,
+        State::Done => v1::MessageState::Done,
+    };
+    Ok(v1::PeekedMessage {
+        position: peeked.position,
+        state: state.into(),
+        attempt: peeked.attempt,
+        published_at_ms: peeked.published_at_ms,
+        token: peeked.token,
+        due_at_ms: peeked.due_at_ms,
+        message: Some(convert::message_out(peeked.message)?),
+    })
+}

@@ -1,0 +1,190 @@
+//! The data directory: one process at a time, one node for ever.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::Error;
+use crate::identity::{self, Identity, sync_dir};
+use crate::preflight;
+
+const LOCK: &str = "LOCK";
+const LOG: &str = "log";
+const STATE: &str = "state-";
+const ASIDE: &str = "aside-";
+pub(crate) const DATA_FILE: &str = "data.mdb";
+
+/// What a directory holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing: it can be given to a node with [`DataDir::create`].
+    New,
+    /// The node that it belongs to.
+    Member(Identity),
+}
+
+/// An open data directory. Cheap to clone; the lock is released with the last clone.
+#[derive(Debug, Clone)]
+pub struct DataDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// Held, not read: closing it releases the lock.
+    _lock: File,
+    identity: Mutex<Option<(u64, Identity)>>,
+}
+
+impl DataDir {
+    /// Opens `path`, making it if it is not there, and looks at what it holds without touching the environments.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::IdentityMissing`], [`Error::Amnesia`] if the log of a used identity is gone or empty,
+    /// [`Error::Corrupt`] if both identities are bad or an environment is cut short, [`Error::NewerFormat`],
+    /// [`Error::Disk`]. Whose the environments are is checked when they are opened.
+    pub fn open(path: &Path) -> Result<DataDir, Error> {
+        fs::create_dir_all(path).map_err(|e| Error::io("making", path, &e))?;
+        let path = path.canonicalize().map_err(|e| Error::io("looking at", path, &e))?;
+        let lock = take_lock(&path)?;
+        let identity = identity::load(&path)?;
+        let environments = environments(&path)?;
+        match &identity {
+            None if !environments.is_empty() => return Err(Error::IdentityMissing { path }),
+            None => {}
+            Some((_, identity)) => check_log(&path, identity)?,
+        }
+        for environment in environments {
+            preflight::check(&environment.join(DATA_FILE))?;
+        }
+        Ok(DataDir(Arc::new(Inner { path, _lock: lock, identity: Mutex::new(identity) })))
+    }
+
+    /// What the directory holds.
+    pub fn contents(&self) -> Contents {
+        self.identity().map_or(Contents::New, Contents::Member)
+    }
+
+    /// Who the directory belongs to, if it belongs to anybody.
+    pub fn identity(&self) -> Option<Identity> {
+        self.0.identity.lock().as_ref().map(|(_, identity)| identity.clone())
+    }
+
+    /// Gives a new directory to a node. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Identity`] if it belongs to somebody already or the name is too long, [`Error::Disk`].
+    pub fn create(&self, identity: Identity) -> Result<(), Error> {
+        let mut slot = self.0.identity.lock();
+        let refuse = |what: &str| Error::Identity { path: self.0.path.clone(), what: what.into() };
+        if slot.is_some() {
+            return Err(refuse("the directory already belongs to a node"));
+        }
+        if identity.name.len() > identity::NAME_BYTES_MAX {
+            return Err(refuse("the name of the node is too long"));
+        }
+        let identity = Identity { format_version: identity::FORMAT, ..identity };
+        identity::save(&self.0.path, 1, &identity)?;
+        *slot = Some((1, identity));
+        Ok(())
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.0.path.join(LOG)
+    }
+
+    pub(crate) fn state_path(&self, shard: u32) -> PathBuf {
+        self.0.path.join(format!("{STATE}{shard}"))
+    }
+
+    pub(crate) fn owner(&self) -> Result<Identity, Error> {
+        self.identity().ok_or_else(|| Error::Identity {
+            path: self.0.path.clone(),
+            what: "the directory belongs to no node yet: create it first".into(),
+        })
+    }
+
+    /// From now on a missing log is amnesia. Called when the log exists and before anything is promised.
+    pub(crate) fn mark_voted(&self) -> Result<(), Error> {
+        let mut slot = self.0.identity.lock();
+        let Some((sequence, identity)) = slot.as_mut() else { return self.owner().map(drop) };
+        if !identity.voted {
+            let marked = Identity { voted: true, ..identity.clone() };
+            identity::save(&self.0.path, *sequence + 1, &marked)?;
+            (*sequence, *identity) = (*sequence + 1, marked);
+        }
+        Ok(())
+    }
+
+    /// Moves everything in `path` into a directory beside it called `aside-<n>`, so that the node can come back as a
+    /// new member, and keeps the evidence. Returns where it went. It is never called without being asked for.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] while a process has it open, [`Error::Disk`].
+    pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
+        let _lock = take_lock(path)?;
+        let names = names(path)?;
+        let taken = names.iter().filter_map(|n| n.strip_prefix(ASIDE)?.parse::<u32>().ok()).max().unwrap_or(0);
+        let aside = path.join(format!("{ASIDE}{}", taken + 1));
+        fs::create_dir(&aside).map_err(|e| Error::io("making", &aside, &e))?;
+        // The identity goes last: until then a crash leaves a directory that still says whose it is.
+        let (last, first): (Vec<_>, Vec<_>) = names
+            .into_iter()
+            .filter(|n| n != LOCK && !n.starts_with(ASIDE))
+            .partition(|n| n.starts_with("identity."));
+        for name in first.into_iter().chain(last) {
+            let from = path.join(&name);
+            fs::rename(&from, aside.join(&name)).map_err(|e| Error::io("moving", &from, &e))?;
+        }
+        sync_dir(&aside)?;
+        sync_dir(path)?;
+        Ok(aside)
+    }
+}
+
+fn take_lock(path: &Path) -> Result<File, Error> {
+    let at = path.join(LOCK);
+    let failed = |e: std::io::Error| Error::io("locking", &at, &e);
+    let lock = File::options().create(true).truncate(false).write(true).open(&at).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+fn names(path: &Path) -> Result<Vec<String>, Error> {
+    let failed = |e: std::io::Error| Error::io("listing", path, &e);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The environments that were finished; what is still called `.new` never held anything.
+fn environments(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let is_state = |n: &str| n.strip_prefix(STATE).is_some_and(|s| s.parse::<u32>().is_ok());
+    Ok(names(path)?.into_iter().filter(|n| n == LOG || is_state(n)).map(|n| path.join(n)).collect())
+}
+
+fn check_log(path: &Path, identity: &Identity) -> Result<(), Error> {
+    let amnesia =
+        |what: &str| Error::Amnesia { path: path.to_owned(), node: identity.node_id, what: what.to_owned() };
+    if !identity.voted {
+        return Ok(());
+    }
+    match fs::metadata(path.join(LOG).join(DATA_FILE)) {
+        Ok(data) if data.len() == 0 => Err(amnesia("log/data.mdb is empty")),
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(amnesia("log/data.mdb is missing")),
+        Err(e) => Err(Error::io("looking at", &path.join(LOG), &e)),
+    }
+}

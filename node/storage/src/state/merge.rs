@@ -1,0 +1,133 @@
+//! One ordered view of several levels: the newest that knows a key decides, and a tombstone hides what is below.
+
+use std::cell::OnceCell;
+use std::iter::Peekable;
+use std::ops::Bound::{Excluded, Included};
+
+use bytes::Bytes;
+
+use super::overlay::Overlay;
+use super::{Core, row};
+use crate::error::Error;
+use crate::map::View;
+
+/// A row as the machine reads it.
+pub(crate) type Found = Option<(Bytes, Bytes)>;
+
+/// The lowest level. Its transaction is opened by the first read that gets there.
+pub(crate) struct Disk<'a> {
+    core: &'a Core,
+    view: OnceCell<View<'a>>,
+    /// Nothing is on disk, so no read has to go there.
+    empty: bool,
+}
+
+impl<'a> Disk<'a> {
+    /// The caller holds the levels, so what is on disk under them cannot be told from what was when it took them.
+    pub fn new(core: &'a Core, empty: bool) -> Disk<'a> {
+        Disk { core, view: OnceCell::new(), empty }
+    }
+
+    fn view(&self) -> Result<&View<'a>, Error> {
+        match self.view.get() {
+            Some(view) => Ok(view),
+            None => {
+                let view = self.core.map.view()?;
+                Ok(self.view.get_or_init(|| view))
+            }
+        }
+    }
+
+    fn failed(&self, error: &heed::Error) -> Error {
+        Error::lmdb("reading", self.core.map.path(), error)
+    }
+}
+
+/// The value at `key`. `overlays` from new to old.
+pub(crate) fn get(overlays: &[&Overlay], disk: &Disk, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    for overlay in overlays {
+        if let Some(value) = overlay.get(key) {
+            return Ok(value.clone());
+        }
+    }
+    if disk.empty || key.is_empty() {
+        return Ok(None);
+    }
+    let stored = disk.core.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
+    stored.map(|stored| row::copy(disk.core.shard, key, stored)).transpose()
+}
+
+/// The first row with `from <= key < to`.
+pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Found, Error> {
+    if from >= to {
+        return Ok(None);
+    }
+    let levels = overlays.iter().map(|o| o.range(from, to).peekable()).collect();
+    if disk.empty {
+        return merge(levels, std::iter::empty(), disk, |a, b| a < b);
+    }
+    let bounds = (Included(from), Excluded(to));
+    let rows = disk.core.map.rows.range(disk.view()?.txn(), &bounds).map_err(|e| disk.failed(&e))?;
+    merge(levels, rows, disk, |a, b| a < b)
+}
+
+/// The last row with `from <= key < to`.
+pub(crate) fn last(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Found, Error> {
+    if from >= to {
+        return Ok(None);
+    }
+    let levels = overlays.iter().map(|o| o.range(from, to).rev().peekable()).collect();
+    if disk.empty {
+        return merge(levels, std::iter::empty(), disk, |a, b| a > b);
+    }
+    let bounds = (Included(from), Excluded(to));
+    let rows = disk.core.map.rows.rev_range(disk.view()?.txn(), &bounds).map_err(|e| disk.failed(&e))?;
+    merge(levels, rows, disk, |a, b| a > b)
+}
+
+/// The first row that is not removed, where `before` says which of two keys comes first.
+fn merge<'a, 'd, L, D>(
+    mut levels: Vec<Peekable<L>>,
+    mut rows: D,
+    disk: &Disk,
+    before: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<Found, Error>
+where
+    L: Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    D: Iterator<Item = Result<(&'d [u8], &'d [u8]), heed::Error>>,
+{
+    let mut stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;
+    loop {
+        let mut best: Option<&Bytes> = None;
+        for level in &mut levels {
+            if let Some((key, _)) = level.peek()
+                && best.is_none_or(|best| before(key, best))
+            {
+                best = Some(key);
+            }
+        }
+        let (key, on_disk) = match (best, stored) {
+            (None, None) => return Ok(None),
+            (Some(key), Some((below, _))) if before(key, below) => (key, false),
+            (Some(key), None) => (key, false),
+            (Some(key), Some((below, _))) if key.as_ref() == below => (key, true),
+            (_, Some((key, stored))) => {
+                let value = row::copy(disk.core.shard, key, stored)?;
+                return Ok(Some((Bytes::copy_from_slice(key), value)));
+            }
+        };
+        let key = key.clone();
+        let mut decided: Option<&Option<Bytes>> = None;
+        for level in &mut levels {
+            if let Some((_, value)) = level.next_if(|(k, _)| **k == key) {
+                decided = decided.or(Some(value));
+            }
+        }
+        if let Some(Some(value)) = decided {
+            return Ok(Some((key, value.clone())));
+        }
+        if on_disk {
+            stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;
+        }
+    }
+}

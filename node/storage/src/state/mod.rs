@@ -1,0 +1,254 @@
+//! The machine's rows of one shard: an ordered overlay in memory over an LMDB environment.
+//!
+//! Reads go through the levels from new to old: what the running entry wrote, the active overlay, the frozen overlay that
+//! is being flushed, the disk. A flush freezes the active overlay, waits until the log on disk has every entry in it,
+//! and writes it with the applied id in one synced transaction. So what is on disk is always the state after one entry
+//! that the log has.
+//!
+//! A flush happens when the active overlay is over its bound, and when somebody calls [`State::flush`]. There is no clock
+//! here: whoever runs the node calls it, about once a second.
+
+mod applied;
+mod chunk;
+mod flush;
+mod install;
+mod merge;
+mod overlay;
+mod reader;
+mod row;
+mod snapshot;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use install::Installer;
+pub use reader::StateReader;
+pub use snapshot::{Chunk, Snapshot};
+pub use writer::StateWriter;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::OnFatal;
+use crate::data_dir::DataDir;
+use crate::disk::{DiskRunner, Running};
+use crate::error::Error;
+use crate::log::{LogId, MapSize, ShardId, ShardLog};
+use crate::map::Map;
+use crate::space::Space;
+use flush::Job;
+use overlay::Overlay;
+
+/// How a state behaves. The defaults are for a real node.
+#[derive(Clone)]
+pub struct StateOptions {
+    /// How big the environment may become.
+    pub map: MapSize,
+    /// Bytes of rows in memory from which on a flush begins. [`State::ready`] holds back at twice that, so that with
+    /// the overlay being flushed a state takes at most about three times as much.
+    pub flush_bytes: u64,
+    /// Called once when the state must stop.
+    pub on_fatal: OnFatal,
+}
+
+impl Default for StateOptions {
+    fn default() -> Self {
+        StateOptions { map: MapSize::default(), flush_bytes: 32 << 20, on_fatal: crate::abort_process() }
+    }
+}
+
+/// What was applied last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Applied {
+    /// The last entry, if any.
+    pub last: Option<LogId>,
+    /// The last membership, as the caller encoded it; empty if there was none.
+    pub membership: Bytes,
+}
+
+/// The overlays and what they stand for.
+#[derive(Default)]
+pub(crate) struct Levels {
+    active: Overlay,
+    /// Being flushed, with what was applied when it was frozen.
+    frozen: Option<(Arc<Overlay>, Applied)>,
+    applied: Applied,
+    flushed: Option<LogId>,
+    /// Rows on disk below both overlays.
+    disk_rows: u64,
+    /// Whether the actor was already told that the active overlay is over its bound.
+    flush_asked: bool,
+}
+
+/// What the callers and the flush actor share.
+pub(crate) struct Core {
+    shard: ShardId,
+    map: Arc<Map>,
+    dir: DataDir,
+    log: ShardLog,
+    options: StateOptions,
+    levels: RwLock<Levels>,
+    stopped: OnceLock<Error>,
+    /// Counts what may end a wait for room in the overlays.
+    flushes: watch::Sender<u64>,
+    spools: AtomicU64,
+}
+
+impl Core {
+    fn check(&self) -> Result<(), Error> {
+        self.stopped.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    fn stop(&self, error: Error) {
+        if self.stopped.set(error).is_ok() {
+            self.flushes.send_modify(|n| *n += 1);
+        }
+    }
+}
+
+/// The state of one shard. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    core: Arc<Core>,
+    jobs: mpsc::UnboundedSender<Job>,
+    actor: Arc<Mutex<Option<Running>>>,
+}
+
+impl State {
+    /// Opens the state of `log`'s shard, empty if it is new, as it was flushed last, and starts its flush actor.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], also if the log was purged above what the state has; [`Error::Foreign`],
+    /// [`Error::NewerFormat`], [`Error::Identity`], [`Error::Disk`].
+    pub fn open(
+        dir: &DataDir,
+        log: &ShardLog,
+        options: StateOptions,
+        runner: &Arc<dyn DiskRunner>,
+    ) -> Result<State, Error> {
+        let shard = log.id();
+        install::remove_spools(dir, shard)?;
+        let path = dir.state_path(shard);
+        let map = Arc::new(Map::open(&path, &dir.owner()?, options.map)?);
+        let (applied, disk_rows) = {
+            let view = map.view()?;
+            let rows = map.rows.len(view.txn()).map_err(|e| Error::lmdb("reading", &path, &e))?;
+            (applied::load(&map, view.txn())?, rows)
+        };
+        if log.purged().map(|id| id.index) > applied.last.map(|id| id.index) {
+            let what = format!("the log was purged up to {:?}, the state has {:?}", log.purged(), applied.last);
+            return Err(Error::corrupt(path.display().to_string(), what));
+        }
+        let core = Arc::new(Core {
+            shard,
+            map,
+            dir: dir.clone(),
+            log: log.clone(),
+            options,
+            levels: RwLock::new(Levels { flushed: applied.last, applied, disk_rows, ..Levels::default() }),
+            stopped: OnceLock::new(),
+            flushes: watch::Sender::new(0),
+            spools: AtomicU64::new(0),
+        });
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let actor = flush::run(Arc::clone(&core), queue, Arc::clone(runner));
+        let actor = runner.run(&format!("quorate-state-{shard}"), Box::pin(actor));
+        Ok(State { core, jobs, actor: Arc::new(Mutex::new(Some(actor))) })
+    }
+
+    /// What was applied last, in memory.
+    pub fn applied(&self) -> Applied {
+        self.core.levels.read_recursive().applied.clone()
+    }
+
+    /// The last entry whose effect is on disk.
+    pub fn flushed(&self) -> Option<LogId> {
+        self.core.levels.read_recursive().flushed
+    }
+
+    /// Begins an entry. One at a time: a second writer waits for the first to be committed or dropped. Readers of the
+    /// same thread must be gone before it is committed.
+    pub fn write(&self) -> StateWriter<'_> {
+        StateWriter::new(self)
+    }
+
+    /// A consistent view of what was committed. It holds flushes back: short use, never across an await.
+    pub fn read(&self) -> StateReader<'_> {
+        StateReader::new(&self.core)
+    }
+
+    /// Waits while the overlays are over their bound; called before each entry. Returns at once when the state stopped.
+    pub async fn ready(&self) {
+        loop {
+            let mut flushes = self.core.flushes.subscribe();
+            let held = self.core.levels.read_recursive().active.cost();
+            if held <= 2 * self.core.options.flush_bytes || self.core.stopped.get().is_some() {
+                return;
+            }
+            // It fails only when the sender is gone, and this handle holds it.
+            let _ = flushes.changed().await;
+        }
+    }
+
+    /// Puts everything applied before the call on disk, and returns what is there then.
+    ///
+    /// # Errors
+    /// Why the state or its log stopped.
+    pub async fn flush(&self) -> Result<Option<LogId>, Error> {
+        let (done, wait) = oneshot::channel();
+        self.send(Job::Flush(Some(done)))?;
+        wait.await.unwrap_or_else(|_| Err(self.closed()))
+    }
+
+    /// Flushes, and gives the rows that are on disk then, whatever is flushed later.
+    ///
+    /// # Errors
+    /// As [`flush`](State::flush), and [`Error::Corrupt`].
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.flush().await?;
+        Snapshot::new(&self.core)
+    }
+
+    /// Begins to receive a snapshot. The state stays as it is until [`Installer::finish`].
+    ///
+    /// # Errors
+    /// [`Error::Disk`], or why the state stopped.
+    pub fn install(&self) -> Result<Installer, Error> {
+        self.core.check()?;
+        Installer::new(self.clone(), self.core.spools.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// How full the shard's environment and its disk are.
+    pub fn space(&self) -> Space {
+        self.core.map.space()
+    }
+
+    /// Flushes, then stops. The files can be opened again when the last clone is gone.
+    ///
+    /// # Errors
+    /// As [`flush`](State::flush); the state is closed all the same.
+    pub async fn close(self) -> Result<(), Error> {
+        let flushed = self.flush().await;
+        // An actor that has ended already needs no word.
+        let _ = self.jobs.send(Job::Close);
+        let actor = self.actor.lock().take();
+        if let Some(actor) = actor {
+            actor.join().await;
+        }
+        flushed.map(drop)
+    }
+
+    fn send(&self, job: Job) -> Result<(), Error> {
+        self.core.check()?;
+        self.jobs.send(job).map_err(|_| self.closed())
+    }
+
+    fn closed(&self) -> Error {
+        self.core.check().err().unwrap_or(Error::Closed)
+    }
+}

@@ -1,0 +1,74 @@
+//! Rows in memory, tombstones among them.
+
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included};
+
+use bytes::Bytes;
+
+/// Values shorter than this are copied out of the entry that they came in: a row that stays would otherwise keep the
+/// whole entry, which is up to some hundred times as big.
+const COPY_BELOW: usize = 16 << 10;
+/// About what the tree and two reference-counted buffers take beside the bytes.
+const ROW_COST: u64 = 128;
+
+/// An ordered set of changes.
+#[derive(Default)]
+pub(crate) struct Overlay {
+    rows: BTreeMap<Bytes, Option<Bytes>>,
+    cost: u64,
+}
+
+impl Overlay {
+    /// About how much memory it takes, in bytes.
+    pub fn cost(&self) -> u64 {
+        self.cost
+    }
+
+    /// What it says about `key`: nothing, removed, or a value.
+    pub fn get(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.rows.get(key)
+    }
+
+    /// Notes a change; the value is made independent of its entry if it is short.
+    pub fn set(&mut self, key: &[u8], value: Option<Bytes>) {
+        let value = value.map(|v| if v.len() < COPY_BELOW && !v.is_unique() { Bytes::copy_from_slice(&v) } else { v });
+        self.cost += value.as_ref().map_or(0, |v| v.len() as u64);
+        if let Some(slot) = self.rows.get_mut(key) {
+            self.cost -= slot.as_ref().map_or(0, |v| v.len() as u64);
+            *slot = value;
+        } else {
+            self.cost += ROW_COST + key.len() as u64;
+            self.rows.insert(Bytes::copy_from_slice(key), value);
+        }
+    }
+
+    /// Puts the changes of `newer` over its own.
+    pub fn absorb(&mut self, newer: Overlay) {
+        if self.rows.is_empty() {
+            *self = newer;
+            return;
+        }
+        for (key, value) in newer.rows {
+            self.cost += ROW_COST + key.len() as u64 + value.as_ref().map_or(0, |v| v.len() as u64);
+            let key_bytes = key.len() as u64;
+            if let Some(old) = self.rows.insert(key, value) {
+                self.cost -= ROW_COST + key_bytes + old.map_or(0, |v| v.len() as u64);
+            }
+        }
+    }
+
+    /// The changes with `from <= key < to`; the caller has seen to `from < to`.
+    pub fn range(&self, from: &[u8], to: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> {
+        self.rows.range::<[u8], _>((Included(from), Excluded(to)))
+    }
+
+    /// All changes in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&Bytes, &Option<Bytes>)> {
+        self.rows.iter()
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}

@@ -1,0 +1,79 @@
+//! The rows on disk at one moment, in key order, in chunks.
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use bytes::Bytes;
+
+use super::chunk::Filling;
+use super::{Applied, Core, applied, row};
+use crate::error::Error;
+use crate::log::{LogId, ShardId};
+use crate::map::LongView;
+
+/// A chunk is finished when it has at least this many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// A part of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// What [`Installer::chunk`](super::Installer::chunk) takes: about 256 KiB, more only for one long row.
+    pub bytes: Bytes,
+    /// The rows in it.
+    pub rows: u64,
+}
+
+/// The rows on disk at one moment. While it lives LMDB cannot reuse pages, so it must not be kept for long.
+pub struct Snapshot {
+    shard: ShardId,
+    view: LongView,
+    applied: Applied,
+    /// The last key given out.
+    after: Option<Vec<u8>>,
+    ended: bool,
+}
+
+impl Snapshot {
+    pub(crate) fn new(core: &Core) -> Result<Snapshot, Error> {
+        let view = core.map.long_view()?;
+        let applied = applied::load(&core.map, view.txn())?;
+        Ok(Snapshot { shard: core.shard, view, applied, after: None, ended: false })
+    }
+
+    /// The last entry in it; `None` if nothing was ever applied.
+    pub fn applied(&self) -> Option<LogId> {
+        self.applied.last
+    }
+
+    /// The membership in it; empty if there was none.
+    pub fn membership(&self) -> Bytes {
+        self.applied.membership.clone()
+    }
+
+    /// The next rows, or `None` after the last. Each row is checked.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Disk`].
+    pub fn next_chunk(&mut self) -> Result<Option<Chunk>, Error> {
+        if self.ended {
+            return Ok(None);
+        }
+        let map = &self.view.map;
+        let failed = |e: heed::Error| Error::lmdb("reading", map.path(), &e);
+        let from = self.after.as_deref().map_or(Unbounded, Excluded);
+        let mut filling = Filling::new(CHUNK_BYTES + CHUNK_BYTES / 4);
+        let mut after = None;
+        self.ended = true;
+        for stored in map.rows.range(self.view.txn(), &(from, Unbounded)).map_err(failed)? {
+            let (key, stored) = stored.map_err(failed)?;
+            filling.push(key, row::value(self.shard, key, stored)?);
+            if filling.len() >= CHUNK_BYTES {
+                after = Some(key.to_vec());
+                self.ended = false;
+                break;
+            }
+        }
+        self.after = after;
+        let (bytes, rows) = filling.finish();
+        Ok((rows > 0).then(|| Chunk { bytes: bytes.into(), rows: u64::from(rows) }))
+    }
+}

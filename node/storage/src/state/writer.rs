@@ -1,0 +1,94 @@
+//! One entry's changes: seen by its own reads, published together or not at all.
+
+use bytes::Bytes;
+use parking_lot::{RwLockUpgradableReadGuard, RwLockWriteGuard};
+use quorate_machine::limits::KEY_BYTES_MAX;
+use quorate_machine::store::{Read, Store, StoreError};
+
+use super::flush::Job;
+use super::merge::{self, Disk};
+use super::overlay::Overlay;
+use super::{Levels, State};
+use crate::error::Error;
+use crate::log::LogId;
+
+/// The changes of the entry that is being applied. Dropped without [`commit`](StateWriter::commit), it leaves nothing.
+pub struct StateWriter<'a> {
+    state: &'a State,
+    mine: Overlay,
+    // Dropped in this order: a read transaction never outlives the hold on the levels.
+    disk: Disk<'a>,
+    levels: RwLockUpgradableReadGuard<'a, Levels>,
+}
+
+impl<'a> StateWriter<'a> {
+    pub(crate) fn new(state: &'a State) -> StateWriter<'a> {
+        let levels = state.core.levels.upgradable_read();
+        let disk = Disk::new(&state.core, levels.disk_rows == 0);
+        StateWriter { state, mine: Overlay::default(), disk, levels }
+    }
+
+    /// Publishes the changes together with the entry's id, and with the membership if the entry set one.
+    ///
+    /// # Errors
+    /// Why the state stopped, or [`Error::Misuse`] for an entry that is not newer than the last; nothing was published.
+    pub fn commit(self, applied: LogId, membership: Option<Bytes>) -> Result<(), Error> {
+        let StateWriter { state, mine, disk, levels } = self;
+        state.core.check()?;
+        if levels.applied.last.is_some_and(|last| applied.index <= last.index) {
+            let what = format!("{applied:?} was applied after {:?}", levels.applied.last);
+            return Err(Error::misuse(state.core.shard, what));
+        }
+        // The transaction ends first: whoever waits for it may hold what the upgrade waits for.
+        drop(disk);
+        let mut levels = RwLockUpgradableReadGuard::upgrade(levels);
+        let now: &mut Levels = &mut levels;
+        now.active.absorb(mine);
+        now.applied.last = Some(applied);
+        if let Some(membership) = membership {
+            now.applied.membership = Bytes::copy_from_slice(&membership);
+        }
+        let full = now.active.cost() > state.core.options.flush_bytes && !now.flush_asked;
+        now.flush_asked |= full;
+        RwLockWriteGuard::unlock_fair(levels);
+        if full { state.send(Job::Flush(None)) } else { Ok(()) }
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&[&Overlay]) -> T) -> T {
+        match &self.levels.frozen {
+            Some((frozen, _)) => read(&[&self.mine, &self.levels.active, frozen]),
+            None => read(&[&self.mine, &self.levels.active]),
+        }
+    }
+}
+
+impl Read for StateWriter<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.with(|overlays| merge::get(overlays, &self.disk, key))?)
+    }
+
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        Ok(self.with(|overlays| merge::first(overlays, &self.disk, from, to))?)
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        Ok(self.with(|overlays| merge::last(overlays, &self.disk, from, to))?)
+    }
+}
+
+impl Store for StateWriter<'_> {
+    fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), StoreError> {
+        if key.is_empty() || key.len() > KEY_BYTES_MAX {
+            return Err(StoreError(format!("a key of {} bytes; 1 to {KEY_BYTES_MAX} are possible", key.len())));
+        }
+        self.mine.set(key, Some(value));
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        if !key.is_empty() && key.len() <= KEY_BYTES_MAX {
+            self.mine.set(key, None);
+        }
+        Ok(())
+    }
+}
