@@ -204,7 +204,7 @@ impl Node {
         }
         self.peer_api.clear();
         self.shard.replica.shutdown().await;
-        if let Err(e) = self.shard.state().close().await {
+        if let Err(e) = self.shard.state().clone().close().await {
             tracing::warn!("the state was not flushed at the end: {e}"); // the log has it all
         }
         self.log.close().await;
@@ -286,7 +286,7 @@ async fn start_shard(
     started: &Started,
 ) -> Result<(Shard, Vec<JoinHandle<()>>), StartError> {
     let shard_log = log.shard(SHARD)?;
-    let state = State::open(dir, SHARD, state_options(config), shard_log.clone(), &parts.disk)?;
+    let state = State::open(dir, &shard_log, state_options(config), &parts.disk)?;
     let (applied_tx, applied) = mpsc::unbounded_channel();
     let replica = Replica::start(quorate_raft::Parts {
         me: me.clone(),

@@ -22,6 +22,8 @@ use crate::status::{Verdict, judge};
 const TICK: Duration = Duration::from_millis(100);
 /// A leader that leaves settles unanswered for so long may be cut off: the other nodes are asked.
 const SILENCE: Duration = Duration::from_secs(1);
+/// After so long without a word on a stream where nothing is due, the leader is asked whether it is there.
+const IDLE: Duration = Duration::from_secs(2);
 /// Commands taken over at once.
 const COMMANDS_AT_ONCE: usize = 1024;
 
@@ -114,6 +116,8 @@ impl Actor {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
+        let idle = tokio::time::sleep(IDLE);
+        tokio::pin!(idle);
         loop {
             self.todo.wake();
             let send = self.todo.has_next();
@@ -146,6 +150,13 @@ impl Actor {
                     if moved {
                         return End::Again { pause: false };
                     }
+                }
+                () = &mut idle => {
+                    if heard.elapsed() >= IDLE && self.todo.is_idle() {
+                        let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
+                        probe = async move { router.gone_from(&leader).await }.boxed().fuse();
+                    }
+                    idle.as_mut().reset(Instant::now() + IDLE);
                 }
                 _ = tick.tick(), if !self.todo.is_idle() => {
                     let waited = self.timeout;

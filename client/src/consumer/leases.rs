@@ -29,6 +29,7 @@ struct State {
     /// Tokens that came again on this stream while they were held.
     again: BTreeSet<u64>,
     failures: Vec<FailedSettle>,
+    settled_count: u64,
     /// To be told once.
     error: Option<Error>,
     ended: bool,
@@ -119,6 +120,14 @@ impl Shared {
         if state.failures.len() < FAILURES_MAX {
             state.failures.push(FailedSettle { position, token, error });
         }
+    }
+
+    pub(super) fn settled(&self, count: u64) {
+        self.state.lock().settled_count += count;
+    }
+
+    pub(super) fn settled_count(&self) -> u64 {
+        self.state.lock().settled_count
     }
 
     pub(super) fn take_failures(&self) -> Vec<FailedSettle> {

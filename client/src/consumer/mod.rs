@@ -216,6 +216,16 @@ impl<T, C> Consumer<T, C> {
         let _ = self.commands.send(Command::Credit(messages.min(CREDIT_MAX)));
     }
 
+    /// Failures of settles that nobody waited for, since they were last taken, without waiting for the others.
+    pub fn failures(&self) -> Vec<FailedSettle> {
+        self.shared.take_failures()
+    }
+
+    /// How many messages were settled for good so far: acknowledged, retried or released.
+    pub fn settled_count(&self) -> u64 {
+        self.shared.settled_count()
+    }
+
     /// Waits until every settle asked for so far has its answer, and hands over those that failed and that
     /// nobody waited for, since the last call. At most 65,536 failures are kept.
     ///

@@ -108,6 +108,7 @@ impl Settles {
         let Some(items) = self.sent.remove(&settled.id) else { return false };
         let over = items.iter().filter(|item| item.outcome != v1::Outcome::Extend);
         let tokens: Vec<u64> = over.map(|item| item.token).collect();
+        let mut done = 0;
         for item in items {
             let hit = settled.refused.iter().find(|refused| {
                 let at = item.position.checked_sub(refused.first_position);
@@ -117,8 +118,10 @@ impl Settles {
                 Some(refused) => Err(judge(&item, refused.refusal.clone(), shared)),
                 None => Ok(()),
             };
+            done += u64::from(result.is_ok() && item.outcome != v1::Outcome::Extend);
             finish(item, result, shared);
         }
+        shared.settled(done);
         shared.let_go_all(tokens.into_iter());
         true
     }

@@ -135,12 +135,7 @@ fn lease_ready<S: Store>(
 }
 
 /// Leases `count` messages that were never leased.
-fn lease_new<S: Store>(
-    tx: &mut Tx<'_, S>,
-    id: SubId,
-    consumer: u64,
-    count: u64,
-) -> Result<Run, StoreError> {
+fn lease_new<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, count: u64) -> Result<Run, StoreError> {
     if count == 0 {
         return Err(StoreError(format!("{id:?} counts ready messages and has none")));
     }

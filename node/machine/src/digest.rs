@@ -54,7 +54,11 @@ impl<'a, S: Store> Digested<'a, S> {
 
     /// Removes a row whose value is known.
     pub(crate) fn remove(&mut self, key: &Key, old: &[u8]) -> Result<(), StoreError> {
-        debug_assert!(matches!(self.store.get(key), Ok(Some(row)) if row == old), "row {:?} differs", &key[..]);
+        debug_assert!(
+            matches!(self.store.get(key), Ok(Some(row)) if row == old),
+            "row {:?} differs",
+            &key[..]
+        );
         self.subtract(key, old);
         self.store.delete(key)
     }
@@ -107,7 +111,8 @@ fn row_hash(scratch: &mut Vec<u8>, key: &[u8], value: &[u8]) -> u128 {
 /// The digest as the state holds it; zero for a state without rows.
 pub(crate) fn stored(store: &impl Read) -> Result<u128, StoreError> {
     let Some(row) = store.get(&key::digest())? else { return Ok(0) };
-    let bytes: [u8; 16] = row[..].try_into().map_err(|_| StoreError("the digest row is not 16 bytes".into()))?;
+    let bytes: [u8; 16] =
+        row[..].try_into().map_err(|_| StoreError("the digest row is not 16 bytes".into()))?;
     Ok(u128::from_be_bytes(bytes))
 }
 

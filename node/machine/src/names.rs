@@ -42,7 +42,7 @@ pub(crate) fn sub(rows: &impl Read, queue: QueueId, name: &str) -> Result<SubId,
 pub(crate) fn check(name: &str) -> Result<(), Refusal> {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
-    if fits && name.as_bytes()[0].is_ascii_alphanumeric() && name.as_bytes().iter().all(|byte| allowed(byte)) {
+    if fits && name.as_bytes()[0].is_ascii_alphanumeric() && name.as_bytes().iter().all(allowed) {
         return Ok(());
     }
     Err(Refusal::Invalid {

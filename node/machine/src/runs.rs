@@ -77,9 +77,11 @@ impl Run {
     pub(crate) fn decode(key: &[u8], value: Bytes) -> Result<Run, StoreError> {
         let row: row::Run = row::decode(key, value)?;
         let state = match row.state {
-            1 => {
-                State::Leased { consumer: row.consumer, first_token: row.first_token, deadline_ms: row.time_ms }
-            }
+            1 => State::Leased {
+                consumer: row.consumer,
+                first_token: row.first_token,
+                deadline_ms: row.time_ms,
+            },
             2 => State::Ready,
             3 => State::Retrying { at_ms: row.time_ms },
             other => return Err(StoreError(format!("a run has the unknown state {other}"))),

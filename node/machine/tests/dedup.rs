@@ -8,8 +8,9 @@ use quorate_machine::limits::{PRODUCER_UNACKED_MAX, PUBLISH_MESSAGES_MAX};
 use quorate_machine::reply::{Outcome, PositionRun, Refusal, Reply};
 
 fn published(runs: &[(u64, u32)], duplicates: u32) -> Outcome {
-    let positions =
-        runs.iter().map(|(first_position, count)| PositionRun { first_position: *first_position, count: *count });
+    let positions = runs
+        .iter()
+        .map(|(first_position, count)| PositionRun { first_position: *first_position, count: *count });
     Ok(Reply::Published { positions: positions.collect(), duplicates })
 }
 

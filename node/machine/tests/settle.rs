@@ -72,7 +72,9 @@ fn the_backoff_doubles_up_to_its_bound_and_a_delay_overrides_it() {
     let mut world = World::with_queue(Order::None);
     world.publish(&["a"]);
     world.attach(1, 1);
-    for (attempt, wait_ms) in [(1, 1), (2, 2), (3, 4), (4, 4), (5, 4)].map(|(a, times)| (a, times * BACKOFF_MS)) {
+    for (attempt, wait_ms) in
+        [(1, 1), (2, 2), (3, 4), (4, 4), (5, 4)].map(|(a, times)| (a, times * BACKOFF_MS))
+    {
         let got = world.got()[0];
         assert_eq!(got.attempt, attempt);
         world.settle_one(got, Outcome::Retry);
@@ -153,7 +155,10 @@ fn a_resumed_session_gets_its_leases_again_with_the_same_tokens() {
     let new = world.attach(1, 3);
     assert!(new.resumed && new.consumer == old.consumer && new.generation > old.generation);
     assert_eq!(new.leases.len(), 1);
-    assert_eq!((new.leases[0].first_position, new.leases[0].count, new.leases[0].first_token), (1, 2, got[0].token));
+    assert_eq!(
+        (new.leases[0].first_position, new.leases[0].count, new.leases[0].first_token),
+        (1, 2, got[0].token)
+    );
     assert_eq!(positions(&world.got()), [3], "the new lease comes as an effect");
     let fenced = Refusal::ConsumerFenced { given: old.generation, current: new.generation };
     assert_eq!(world.detach(&old), Err(fenced.clone()), "a late end of the old stream ends nothing");
@@ -187,7 +192,11 @@ fn a_message_is_kept_until_its_whole_chunk_is_done() {
     let peek = |world: &World, state| read::peek(&world.store, "default", "jobs", "", 0, 0, state).unwrap().0;
     assert_eq!(peek(&world, None).iter().map(|row| row.position).collect::<Vec<_>>(), [3]);
     let done = peek(&world, Some(State::Done));
-    assert_eq!(done.iter().map(|row| row.position).collect::<Vec<_>>(), [1, 2], "their bytes are still there");
+    assert_eq!(
+        done.iter().map(|row| row.position).collect::<Vec<_>>(),
+        [1, 2],
+        "their bytes are still there"
+    );
     world.settle_one(got[2], Outcome::Ack);
     assert_eq!((world.stat().length, world.stat().bytes, world.stat().first_position), (0, 0, 0));
     assert_eq!(peek(&world, Some(State::Done)), []);

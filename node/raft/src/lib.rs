@@ -23,7 +23,7 @@ pub use formation::{Formation, FormationError, Founding, hex};
 pub use log_store::LogStore;
 pub use replica::{Leadership, NotDone, Parts, Replica};
 pub use settings::Settings;
-pub use state_machine::{SnapshotData, StateMachine};
+pub use state_machine::{Received, SnapshotData, StateMachine};
 
 pub(crate) type Raft = openraft::Raft<types::Types, StateMachine>;
 

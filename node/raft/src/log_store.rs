@@ -7,6 +7,8 @@ use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
 
+use futures::future::ready;
+use futures::{Stream, stream};
 use openraft::alias::VoteOf;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -43,17 +45,30 @@ impl RaftLogReader<Types> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        let from = match range.start_bound() {
-            Bound::Included(index) => *index,
-            Bound::Excluded(index) => index + 1,
-            Bound::Unbounded => 0,
-        };
-        let to = match range.end_bound() {
-            Bound::Included(index) => index + 1,
-            Bound::Excluded(index) => *index,
-            Bound::Unbounded => u64::MAX,
-        };
-        self.read(from, to, u64::MAX)
+        let (from, to) = bounds(&range);
+        // openraft's contract for this call: what is there of the range, even if its start was purged.
+        self.read(from.max(self.log.first()), to, u64::MAX)
+    }
+
+    /// What is applied comes through here: a part of the range at a time, and without a gap at its start.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = io::Result<Entry>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let (from, to) = bounds(&range);
+        let store = self.clone();
+        stream::unfold((from, Vec::new().into_iter()), move |(mut next, mut read)| {
+            if read.len() == 0 && next < to {
+                read = match store.read(next, to, READ_BYTES_MAX) {
+                    Ok(entries) => entries.into_iter(),
+                    Err(e) => return ready(Some((Err(e), (to, read)))),
+                };
+            }
+            ready(read.next().map(|entry| {
+                next = entry.log_id.index + 1;
+                (Ok(entry), (next, read))
+            }))
+        })
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
@@ -113,4 +128,19 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.log.purge(log_id_to_store(&upto)).map_err(io::Error::other)
     }
+}
+
+/// A range as `from <= index < to`.
+fn bounds(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(index) => *index,
+        Bound::Excluded(index) => index.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(index) => index.saturating_add(1),
+        Bound::Excluded(index) => *index,
+        Bound::Unbounded => u64::MAX,
+    };
+    (from, to)
 }

@@ -189,7 +189,7 @@ impl Replica {
         let (digest_index, digest) = {
             let reader = self.0.state.read();
             let digest = quorate_machine::read::digest(&reader).map_err(|e| Error::Stopped(e.to_string()))?;
-            (reader.applied().map_or(0, |id| id.index), digest)
+            (reader.applied().last.map_or(0, |id| id.index), digest)
         };
         let role = match metrics.state {
             ServerState::Leader => "leader",

@@ -1,17 +1,24 @@
-//! Keeps the log within its bound: bytes decide, not entries, since an entry may hold one message or thousands.
+//! Brings the state to the disk at a steady pace, and keeps the log within its bound: bytes decide, not entries,
+//! since an entry may hold one message or thousands.
 
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 
 use crate::replica::Replica;
 
-/// Purges what is on disk in the state whenever the log holds more than its bound. Runs until the replica
-/// stops.
+/// Flushes the state, so that a restart replays little, and purges the log whenever it holds more than its
+/// bound. Runs until the replica stops.
 pub async fn run(replica: Replica) {
     let settings = replica.settings().clone();
     let mut interval = tokio::time::interval(settings.retention_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
+        if replica.state().flushed() != replica.state().applied().last
+            && let Err(e) = replica.state().flush().await
+        {
+            tracing::warn!("the state is not flushed: {e}");
+            return; // the store has stopped
+        }
         if replica.log().bytes() <= settings.log_bytes_max {
             continue;
         }
@@ -24,12 +31,13 @@ pub async fn run(replica: Replica) {
 
 /// Has openraft take a snapshot, which is a flush of the state, and forget the log before it.
 async fn purge(replica: &Replica, keep_bytes: u64) -> Result<(), crate::Error> {
-    let Some(leaving) = replica.log().index_leaving(keep_bytes) else { return Ok(()) };
-    let stopped = |e: openraft::errors::Fatal<_>| crate::Error::Stopped(e.to_string());
+    let leaving = replica.log().index_leaving(keep_bytes).map_err(|e| crate::Error::Stopped(e.to_string()))?;
+    let Some(leaving) = leaving else { return Ok(()) };
     let snapshot = replica.raft().metrics().borrow_watched().snapshot.as_ref().map_or(0, |id| id.index);
     if snapshot < leaving.index {
-        replica.raft().trigger().snapshot().await.map_err(stopped)?;
+        replica.raft().trigger().snapshot().await?;
     }
     // Purges as far as the last finished snapshot reaches; the next round goes on from there.
-    replica.raft().trigger().purge_log(leaving.index).await.map_err(stopped)
+    replica.raft().trigger().purge_log(leaving.index).await?;
+    Ok(())
 }

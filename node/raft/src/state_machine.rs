@@ -22,7 +22,7 @@ use crate::types::{
 /// What openraft passes around as a snapshot.
 pub enum SnapshotData {
     /// This node's own state, read when it is sent.
-    Local,
+    Local(State),
     /// Rows received from the leader, checked and on disk, ready to become the state.
     Received(Box<Received>),
 }
@@ -49,6 +49,11 @@ impl StateMachine {
         Self { state, applied }
     }
 
+    /// The rows.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
     fn apply_commands(&self, id: &LogId, entry: &bytes::Bytes) -> io::Result<Vec<quorate_machine::reply::Outcome>> {
         let mut writer = self.state.write();
         let outcome = quorate_machine::apply(&mut writer, entry).map_err(io::Error::other)?;
@@ -68,12 +73,11 @@ impl StateMachine {
     }
 
     /// What a snapshot of the flushed state would hold.
-    async fn current(&self) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
+    async fn current(&self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
         let snapshot = self.state.snapshot().await.map_err(io::Error::other)?;
-        let Some(last) = snapshot.applied() else { return Ok(None) };
         let last_membership = members_from_bytes(&snapshot.membership())?;
-        let meta = SnapshotMeta { last_log_id: Some(log_id_from_store(last)), last_membership };
-        Ok(Some(Snapshot { meta, snapshot: SnapshotData::Local }))
+        let meta = SnapshotMeta { last_log_id: snapshot.applied().map(log_id_from_store), last_membership };
+        Ok(Snapshot { meta, snapshot: SnapshotData::Local(self.state.clone()) })
     }
 }
 
@@ -131,7 +135,7 @@ impl RaftStateMachine<Types> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
-        self.current().await
+        Ok(Some(self.current().await?).filter(|snapshot| snapshot.meta.last_log_id.is_some()))
     }
 }
 
@@ -139,7 +143,7 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
-        self.current().await?.ok_or_else(|| io::Error::other("there is nothing to take a snapshot of"))
+        self.current().await
     }
 }
 

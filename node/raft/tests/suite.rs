@@ -9,7 +9,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{OptionalSend, StorageError};
 use quorate_raft::types::{LogId, Members, Types, log_id_to_store};
-use quorate_raft::{LogStore, SnapshotData, StateMachine};
+use quorate_raft::{LogStore, Received, SnapshotData, StateMachine};
 use quorate_storage::DataDir;
 use quorate_storage::disk::{DiskRunner, Threads};
 use quorate_storage::identity::{FORMAT, Identity};
@@ -49,7 +49,7 @@ impl StoreBuilder<Types, LogStore, Witnessed, Guard> for OnDisk {
         let runner: Arc<dyn DiskRunner> = Arc::new(Threads);
         let log = Log::open(&data, LogOptions::default(), &runner).expect("a log");
         let (shard, witness) = (log.shard(0).expect("a shard"), log.shard(1).expect("a second shard"));
-        let state = State::open(&data, 0, StateOptions::default(), witness.clone(), &runner).expect("a state");
+        let state = State::open(&data, &witness, StateOptions::default(), &runner).expect("a state");
         let (applied, _) = mpsc::unbounded_channel();
         let guard = Guard { _log: log, _dir: dir };
         let machine = Witnessed { machine: StateMachine::new(state, applied), log: witness };
@@ -86,7 +86,17 @@ impl RaftStateMachine<Types> for Witnessed {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, data: SnapshotData) -> io::Result<()> {
-        self.machine.install_snapshot(meta, data).await
+        // What the network does on the way: rows out of one state, into another.
+        let SnapshotData::Local(from) = data else { return self.machine.install_snapshot(meta, data).await };
+        let mut snapshot = from.snapshot().await.map_err(io::Error::other)?;
+        let mut installer = self.machine.state().install().map_err(io::Error::other)?;
+        let mut rows = 0;
+        while let Some(chunk) = snapshot.next_chunk().map_err(io::Error::other)? {
+            rows += chunk.rows;
+            installer.chunk(chunk.bytes).map_err(io::Error::other)?;
+        }
+        let received = SnapshotData::Received(Box::new(Received { installer, rows }));
+        self.machine.install_snapshot(meta, received).await
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {

@@ -56,7 +56,18 @@ fn print(replicas: &[wire::ReplicaStatus], format: Format) -> Result<(), Failure
         return replicas.iter().try_for_each(|replica| print_json(&to_json(replica)));
     }
     let mut out = table(&[
-        "NAME", "ID", "SHARD", "ROLE", "TERM", "LAST", "COMMITTED", "APPLIED", "FLUSHED", "LAG", "DIGEST", "CLIENT",
+        "NAME",
+        "ID",
+        "SHARD",
+        "ROLE",
+        "TERM",
+        "LAST",
+        "COMMITTED",
+        "APPLIED",
+        "FLUSHED",
+        "LAG",
+        "DIGEST",
+        "CLIENT",
         "DISK FREE",
     ]);
     // How far the leader of the shard has committed is what the others are measured by.
@@ -67,13 +78,18 @@ fn print(replicas: &[wire::ReplicaStatus], format: Format) -> Result<(), Failure
     for replica in replicas {
         let role = role_name(replica.role());
         let lag = ahead(replica.shard).saturating_sub(replica.applied);
-        let mut row = vec![replica.name.clone().into(), replica.id.to_string().into(), replica.shard.to_string().into()];
+        let mut row = vec![
+            replica.name.clone().into(),
+            replica.id.to_string().into(),
+            replica.shard.to_string().into(),
+        ];
         row.push(verdict(role, replica.role() != wire::Role::Unreachable));
         if replica.role() == wire::Role::Unreachable {
             row.extend((0..7).map(|_| "".into()));
             row.extend([replica.client_addr.clone().into(), "".into()]);
         } else {
-            let figures = [replica.term, replica.last, replica.committed, replica.applied, replica.flushed, lag];
+            let figures =
+                [replica.term, replica.last, replica.committed, replica.applied, replica.flushed, lag];
             row.extend(figures.map(|figure| figure.to_string().into()));
             row.push(digest(replica).into());
             row.extend([replica.client_addr.clone().into(), bytes_for_people(replica.disk_free).into()]);
@@ -92,17 +108,24 @@ fn to_json(replica: &wire::ReplicaStatus) -> Value {
         "name": replica.name,
         "id": replica.id,
         "shard": replica.shard,
-        "role": role_name(replica.role()),
+        "role": stable_role(replica.role()),
         "term": replica.term,
         "last": replica.last,
         "committed": replica.committed,
         "applied": replica.applied,
         "flushed": replica.flushed,
-        "purged": replica.purged,
         "digest": digest(replica),
         "client_addr": replica.client_addr,
         "disk_free": replica.disk_free,
     })
+}
+
+/// A candidate is a follower without a leader: the names in JSON don't grow.
+fn stable_role(role: wire::Role) -> &'static str {
+    match role {
+        wire::Role::Candidate => "follower",
+        other => role_name(other),
+    }
 }
 
 fn role_name(role: wire::Role) -> &'static str {

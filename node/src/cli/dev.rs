@@ -58,10 +58,12 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         nodes = starting => nodes.map_err(|e| not_started(&e))?,
     };
     let mut leadership = nodes[0].shard().leadership.clone();
+    // The value is let go of inside: held on to, it would lock everybody out who looks at the leadership.
+    let led = async { leadership.wait_for(|l| l.leader.is_some()).await.is_ok() };
     tokio::select! {
         biased;
         () = stop.asked() => {}
-        _ = leadership.wait_for(|l| l.leader.is_some()) => {
+        _ = led => {
             let endpoints: Vec<String> = nodes.iter().map(|n| format!("http://{}", n.client_addr())).collect();
             println!("ready {}", endpoints.join(","));
             stop.asked().await;

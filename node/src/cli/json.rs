@@ -34,8 +34,7 @@ pub(super) fn headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) ->
 /// Text that stands in for bytes in a table.
 pub(super) fn printable(bytes: &[u8], chars_max: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let shown: String =
-        text.chars().take(chars_max).map(|c| if c.is_control() { '·' } else { c }).collect();
+    let shown: String = text.chars().take(chars_max).map(|c| if c.is_control() { '·' } else { c }).collect();
     if text.chars().nth(chars_max).is_some() { format!("{shown}…") } else { shown }
 }
 

@@ -114,7 +114,9 @@ mod tests {
             let parsed = Cli::try_parse_from(right.split(' '));
             assert_eq!(parsed.is_ok(), !right.starts_with("quorate -o"), "{right}");
         }
-        for wrong in ["quorate publish q", "quorate publish q a --file b", "quorate queue create q --delay 5s"] {
+        for wrong in
+            ["quorate publish q", "quorate publish q a --file b", "quorate queue create q --delay 5s"]
+        {
             assert!(Cli::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
         }
     }

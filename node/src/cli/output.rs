@@ -60,5 +60,8 @@ pub(super) fn print_line(line: &str) -> Result<(), Failure> {
 
 /// Standard output does not take what was written.
 pub(super) fn unwritable(error: &std::io::Error) -> Failure {
-    Failure::new(format!("standard output cannot be written: {error}"), "check the disk or the program reading it")
+    Failure::new(
+        format!("standard output cannot be written: {error}"),
+        "check the disk or the program reading it",
+    )
 }

@@ -111,6 +111,7 @@ async fn show(args: Named) -> Result<(), Failure> {
     if args.options.output == Format::Json {
         let mut object = to_json(&queue);
         object["stat"] = super::stat::to_json(&stat);
+        object["consumers"] = stat.consumers.into();
         return print_json(&object);
     }
     let settings = queue.default_subscription.unwrap_or_default();

@@ -164,6 +164,7 @@ fn size(key: &'static str, text: &str) -> Result<u64, Invalid> {
 }
 
 fn millis(key: &'static str, text: &str) -> Result<u64, Invalid> {
-    let duration = super::units::duration(text).map_err(|problem| Invalid { key, problem: problem.to_string() })?;
+    let duration =
+        super::units::duration(text).map_err(|problem| Invalid { key, problem: problem.to_string() })?;
     Ok(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

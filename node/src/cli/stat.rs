@@ -25,7 +25,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         return print_json(&to_json(&stat));
     }
     let mut out = table(&[
-        "LENGTH", "READY", "LEASED", "DELAYED", "RETRYING", "PARKED", "BYTES", "FIRST", "LAST", "OLDEST", "CONSUMERS",
+        "LENGTH",
+        "READY",
+        "LEASED",
+        "DELAYED",
+        "RETRYING",
+        "PARKED",
+        "BYTES",
+        "FIRST",
+        "LAST",
+        "OLDEST",
+        "CONSUMERS",
     ]);
     out.add_row([
         stat.length.to_string(),
@@ -55,6 +65,5 @@ pub(super) fn to_json(stat: &wire::StatResponse) -> Value {
         "first_position": stat.first_position,
         "last_position": stat.last_position,
         "oldest_age_ms": stat.oldest_age_ms,
-        "consumers": stat.consumers,
     })
 }

@@ -49,7 +49,7 @@ impl Queues for Api {
         let namespace = convert::namespace(request.namespace);
         let limit = bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
         let shard = self.shard_of(&namespace)?;
-        let listed = shard.read(|state| read::queues(state, &namespace, &request.after, limit as usize)).await?;
+        let listed = shard.read(|state| read::queues(state, &namespace, &request.after, limit)).await?;
         let (queues, more) = listed.map_err(Failure::from)?;
         let queues = queues.into_iter().map(queue_out).collect();
         Ok(Response::new(v1::ListQueuesResponse { queues, more }))

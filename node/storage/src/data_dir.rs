@@ -130,7 +130,8 @@ impl DataDir {
     pub fn set_aside(path: &Path) -> Result<PathBuf, Error> {
         let _lock = take_lock(path)?;
         let names = names(path)?;
-        let taken = names.iter().filter_map(|n| n.strip_prefix(ASIDE)?.parse::<u32>().ok()).max().unwrap_or(0);
+        let taken =
+            names.iter().filter_map(|n| n.strip_prefix(ASIDE)?.parse::<u32>().ok()).max().unwrap_or(0);
         let aside = path.join(format!("{ASIDE}{}", taken + 1));
         fs::create_dir(&aside).map_err(|e| Error::io("making", &aside, &e))?;
         // The identity goes last: until then a crash leaves a directory that still says whose it is.

@@ -21,7 +21,10 @@ pub trait DiskRunner: Send + Sync + 'static {
 pub struct Running(Kind);
 
 enum Kind {
-    Thread { ended: oneshot::Receiver<()>, thread: thread::JoinHandle<()> },
+    Thread {
+        ended: oneshot::Receiver<()>,
+        thread: thread::JoinHandle<()>,
+    },
     Task(JoinHandle<()>),
     /// The thread could not be started; the actor was dropped, which its callers see as a closed store.
     None,

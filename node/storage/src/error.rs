@@ -60,7 +60,9 @@ pub enum Error {
         expected: String,
     },
     /// Written by a newer program.
-    #[error("{what} has format {found} and this program reads up to {supported}: run the newer program again")]
+    #[error(
+        "{what} has format {found} and this program reads up to {supported}: run the newer program again"
+    )]
     NewerFormat {
         /// What was read.
         what: String,

@@ -109,7 +109,8 @@ pub(crate) fn load(dir: &Path) -> Result<Option<(u64, Identity)>, Error> {
     if missing == 2 {
         return Ok(None);
     }
-    let Some((sequence, identity)) = copies.iter().flatten().max_by_key(|(sequence, _)| *sequence).cloned() else {
+    let Some((sequence, identity)) = copies.iter().flatten().max_by_key(|(sequence, _)| *sequence).cloned()
+    else {
         return Err(Error::corrupt(
             dir.join(COPIES[0]).display().to_string(),
             "both copies of the identity are bad",

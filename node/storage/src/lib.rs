@@ -32,6 +32,10 @@ mod owner;
 mod preflight;
 pub mod space;
 pub mod state;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use data_dir::DataDir;
 pub use error::Error;

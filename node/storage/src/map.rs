@@ -167,7 +167,9 @@ impl Map {
         seal: impl FnOnce() -> G,
     ) -> Result<G, Failure> {
         let bytes = added.unwrap_or(0);
-        if added.is_some() && self.used.load(Ordering::Relaxed) + bytes + bytes / 4 > self.limit.load(Ordering::Relaxed) {
+        if added.is_some()
+            && self.used.load(Ordering::Relaxed) + bytes + bytes / 4 > self.limit.load(Ordering::Relaxed)
+        {
             return Err(Failure::Full);
         }
         self.lengthen(bytes)?;

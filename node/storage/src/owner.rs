@@ -41,7 +41,11 @@ pub(crate) fn check(path: &Path, row: &[u8], identity: &Identity) -> Result<(), 
         return Err(Error::corrupt(place(), "its checksum does not fit"));
     }
     if format > FORMAT {
-        return Err(Error::NewerFormat { what: path.display().to_string(), found: format, supported: FORMAT });
+        return Err(Error::NewerFormat {
+            what: path.display().to_string(),
+            found: format,
+            supported: FORMAT,
+        });
     }
     let expected = encode(identity);
     if row.len() == BYTES && row[8..32] == expected[8..32] {
@@ -50,11 +54,7 @@ pub(crate) fn check(path: &Path, row: &[u8], identity: &Identity) -> Result<(), 
     if row.len() != BYTES {
         return Err(Error::corrupt(place(), "it has the wrong length"));
     }
-    Err(Error::Foreign {
-        path: path.to_owned(),
-        found: name(&row[8..32]),
-        expected: name(&expected[8..32]),
-    })
+    Err(Error::Foreign { path: path.to_owned(), found: name(&row[8..32]), expected: name(&expected[8..32]) })
 }
 
 fn name(cluster_and_node: &[u8]) -> String {

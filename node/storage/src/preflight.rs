@@ -47,11 +47,14 @@ pub(crate) fn check(path: &Path) -> Result<u64, Error> {
 }
 
 fn read_meta(file: &File, path: &Path, at: u64) -> Result<Meta, Error> {
-    let bad = |what: &str| Error::corrupt(path.display().to_string(), format!("meta page at byte {at}: {what}"));
+    let bad =
+        |what: &str| Error::corrupt(path.display().to_string(), format!("meta page at byte {at}: {what}"));
     let mut page = [0u8; META_BYTES];
     match file.read_exact_at(&mut page, at) {
         Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Err(bad("the file ends before it")),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return Err(bad("the file ends before it"));
+        }
         Err(e) => return Err(Error::io("reading", path, &e)),
     }
     let u16_at = |i: usize| u16::from_ne_bytes([page[i], page[i + 1]]);

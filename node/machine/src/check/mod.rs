@@ -31,9 +31,7 @@ pub fn check(store: &impl Read) -> Result<(), String> {
     indexes(store, &view)?;
     let digest = crate::read::digest(store).map_err(failed)?;
     let recount = crate::digest::recount(store).map_err(failed)?;
-    ensure(digest == recount, || {
-        format!("the digest is {digest:02x?}, the rows add up to {recount:02x?}")
-    })
+    ensure(digest == recount, || format!("the digest is {digest:02x?}, the rows add up to {recount:02x?}"))
 }
 
 /// The header rows, and the index rows that runs and producers say there should be.

@@ -56,5 +56,7 @@ fn receipts(store: &impl Read, id: u64, row: &Producer) -> Result<(), String> {
         next = Some(first + run.count);
     }
     let end = next.unwrap_or(row.acked_seq + 1);
-    ensure(end == row.last_seq + 1, || format!("producer {id}: receipts end before {end}, not {}", row.last_seq))
+    ensure(end == row.last_seq + 1, || {
+        format!("producer {id}: receipts end before {end}, not {}", row.last_seq)
+    })
 }

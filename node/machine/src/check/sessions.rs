@@ -10,7 +10,9 @@ pub(super) fn check(store: &impl Read, view: &View) -> Result<(), String> {
     let consumers = scan(store, &key::all(Table::Consumer))?;
     for table in [Table::ConsumerName, Table::SubConsumer] {
         let rows = scan(store, &key::all(table))?.len();
-        ensure(rows == consumers.len(), || format!("{rows} rows of {table:?}, {} consumers", consumers.len()))?;
+        ensure(rows == consumers.len(), || {
+            format!("{rows} rows of {table:?}, {} consumers", consumers.len())
+        })?;
     }
     let (mut waiting, mut attached) = (0, 0);
     for (key, value) in &consumers {
@@ -24,7 +26,9 @@ pub(super) fn check(store: &impl Read, view: &View) -> Result<(), String> {
         let is_attached = store.get(&key::sub_consumer(sub, id)).map_err(failed)?.is_some();
         ensure(is_attached, || format!("consumer {id} is not listed at {sub:?}"))?;
         let waits = store.get(&key::waiting(sub, id)).map_err(failed)?.is_some();
-        ensure(waits == (row.free() > 0), || format!("consumer {id} with {} free waits: {waits}", row.free()))?;
+        ensure(waits == (row.free() > 0), || {
+            format!("consumer {id} with {} free waits: {waits}", row.free())
+        })?;
         waiting += usize::from(waits);
         let runs = runs::held(store, sub, id, 0, u64::MAX).map_err(failed)?;
         let held: u64 = runs.iter().map(|run| run.count).sum();

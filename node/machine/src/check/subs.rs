@@ -111,9 +111,8 @@ fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], tail: u6
     let attached = scan(store, &key::of_sub(Table::SubConsumer, id))?;
     let Some((first, _)) = attached.first() else { return Ok(()) };
     let active = key::last_u64(first).map_err(failed)?;
-    let foreign = runs.iter().find(
-        |run| matches!(run.state, State::Leased { consumer, .. } if consumer != active),
-    );
+    let foreign =
+        runs.iter().find(|run| matches!(run.state, State::Leased { consumer, .. } if consumer != active));
     ensure(foreign.is_none(), || format!("{id:?}: {foreign:?} is not held by the active consumer {active}"))?;
     let row: Option<Consumer> = row::get(store, &key::consumer(active)).map_err(failed)?;
     let next_is_ready = match runs.get(front) {

@@ -58,7 +58,10 @@ fn resolve(given: &Settings) -> Result<Settings, Refusal> {
         Ok(Order::Unspecified | Order::None) => Order::None,
         Ok(Order::Total) => Order::Total,
         Err(_) => {
-            return Err(Refusal::Invalid { field: "order", problem: format!("{} is not known", given.order) });
+            return Err(Refusal::Invalid {
+                field: "order",
+                problem: format!("{} is not known", given.order),
+            });
         }
     };
     let lease_ms = in_range("lease_ms", given.lease_ms, LEASE_MS_DEFAULT, LEASE_MS_MIN, LEASE_MS_MAX)?;

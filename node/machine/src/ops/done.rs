@@ -7,12 +7,7 @@ use crate::tx::Tx;
 use crate::{runs, tables::QueueId};
 
 /// Takes note that `from..to` are done in `sub`; their runs are gone already.
-pub(super) fn done<S: Store>(
-    tx: &mut Tx<'_, S>,
-    sub: SubId,
-    from: u64,
-    to: u64,
-) -> Result<(), StoreError> {
+pub(super) fn done<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u64) -> Result<(), StoreError> {
     let (mut at, mut bytes) = (from, 0);
     while at < to {
         let chunk = chunk::at(&tx.rows, sub.queue, at)?;

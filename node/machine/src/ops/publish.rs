@@ -23,7 +23,10 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
         let first_position = append(tx, id, &command.lengths, command.messages)?;
         let count = command.lengths.len() as u32;
-        return Ok(Reply::Published { positions: vec![PositionRun { first_position, count }], duplicates: 0 });
+        return Ok(Reply::Published {
+            positions: vec![PositionRun { first_position, count }],
+            duplicates: 0,
+        });
     }
     let known = check_session(tx, &command)?;
     let mut positions = receipts(tx, id, &command, known)?;

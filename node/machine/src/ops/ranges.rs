@@ -19,6 +19,13 @@ pub(super) struct Range {
     pub(super) delay_ms: u64,
 }
 
+/// A stretch of a leased run.
+pub(super) struct Part {
+    pub(super) run: Run,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
 impl Range {
     pub(super) fn check(range: &SettleRange) -> Result<Self, Refusal> {
         let invalid = |field, problem: &str| Err(Refusal::Invalid { field, problem: problem.into() });
@@ -60,14 +67,13 @@ impl Range {
         self.first_token.wrapping_add(position - self.first)
     }
 
-    /// The parts of the consumer's leases that the range names with their current tokens, each as its run and the
-    /// stretch of it; and what is not settled.
+    /// The parts of the consumer's leases that the range names with their current tokens; and what is not settled.
     pub(super) fn judge<S: Store>(
         &self,
         tx: &mut Tx<'_, S>,
         sub: SubId,
         consumer: u64,
-    ) -> Result<(Vec<(Run, u64, u64)>, Vec<NotSettled>), StoreError> {
+    ) -> Result<(Vec<Part>, Vec<NotSettled>), StoreError> {
         let row = *tx.sub(sub)?;
         let (mut parts, mut refused, mut at) = (Vec::new(), Vec::new(), self.first);
         for run in runs::held(&tx.rows, sub, consumer, self.first, self.end)? {
@@ -75,7 +81,7 @@ impl Range {
             let State::Leased { first_token, .. } = run.state else { continue };
             if first_token + (from - run.first) == self.token(from) {
                 self.refuse(&row, at, from, &mut refused);
-                parts.push((run, from, to));
+                parts.push(Part { run, from, to });
                 at = to;
             }
         }

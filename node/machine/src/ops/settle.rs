@@ -7,7 +7,7 @@
 
 use super::Done;
 use super::done::done;
-use super::ranges::Range;
+use super::ranges::{Part, Range};
 use crate::command::{Outcome, Settings, Settle};
 use crate::effect::Effect;
 use crate::limits::{SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX};
@@ -62,7 +62,7 @@ fn carry_out<S: Store>(
 ) -> Result<Vec<NotSettled>, StoreError> {
     let (parts, refused) = range.judge(tx, sub, consumer)?;
     let settings = tx.sub(sub)?.settings;
-    for (run, from, to) in &parts {
+    for Part { run, from, to } in &parts {
         let part = runs::carve(tx, sub, run, *from, *to)?;
         if range.outcome == Outcome::Extend {
             runs::write(tx, sub, &extended(part, range.delay_ms, &settings, tx.now_ms))?;
@@ -81,7 +81,7 @@ fn carry_out<S: Store>(
         }
     }
     let gave_back = matches!(range.outcome, Outcome::Retry | Outcome::Release);
-    if let Some((_, from, _)) = parts.first()
+    if let Some(Part { from, .. }) = parts.first()
         && gave_back
         && tx.sub(sub)?.is_total()
     {

@@ -4,8 +4,8 @@ use super::sub_row;
 use crate::effect::Lease;
 use crate::runs;
 use crate::store::{Read, StoreError};
-use crate::tables::row::{self, Consumer};
 use crate::tables::key;
+use crate::tables::row::{self, Consumer};
 
 /// The leases of a consumer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,9 @@ pub struct Held {
 
 /// What `consumer` holds; nothing if there is no such session. Fails like the store.
 pub fn held(store: &impl Read, consumer: u64) -> Result<Held, StoreError> {
-    let Some(row) = row::get::<Consumer>(store, &key::consumer(consumer))? else { return Ok(Held::default()) };
+    let Some(row) = row::get::<Consumer>(store, &key::consumer(consumer))? else {
+        return Ok(Held::default());
+    };
     let sub = row.sub_id();
     let runs = runs::held(store, sub, consumer, 0, u64::MAX)?;
     let leases = runs.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease).collect();

@@ -27,7 +27,11 @@ pub fn lease_messages(store: &impl Read, lease: &Lease) -> Result<Vec<Leased>, S
 
 /// Like [`lease_messages`], but stops when the messages have `bytes_max` bytes; one message may have more. Also
 /// returns how many messages of the lease were looked at: the next part begins after them.
-pub fn lease_part(store: &impl Read, lease: &Lease, bytes_max: usize) -> Result<(Vec<Leased>, u32), StoreError> {
+pub fn lease_part(
+    store: &impl Read,
+    lease: &Lease,
+    bytes_max: usize,
+) -> Result<(Vec<Leased>, u32), StoreError> {
     let id = QueueId { namespace: lease.namespace, queue: lease.queue };
     let end = lease.first_position.saturating_add(lease.count.into());
     let mut messages = Vec::new();

@@ -45,7 +45,8 @@ pub fn stat(store: &impl Read, namespace: &str, queue: &str, sub: &str) -> Resul
         0 => 0,
         first => {
             let chunk = chunk::at(store, id.queue, first)?;
-            let chunk = chunk.ok_or_else(|| StoreError(format!("the chunk of position {first} is missing")))?;
+            let chunk =
+                chunk.ok_or_else(|| StoreError(format!("the chunk of position {first} is missing")))?;
             now_ms(store)?.saturating_sub(chunk.published_at_ms())
         }
     };

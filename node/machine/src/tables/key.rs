@@ -135,8 +135,10 @@ impl<'a> Fields<'a> {
     }
 
     fn take<const N: usize>(&mut self) -> Result<[u8; N], StoreError> {
-        let (rest, field) =
-            self.0.split_last_chunk::<N>().ok_or_else(|| StoreError("a key is too short for its table".into()))?;
+        let (rest, field) = self
+            .0
+            .split_last_chunk::<N>()
+            .ok_or_else(|| StoreError("a key is too short for its table".into()))?;
         self.0 = rest;
         Ok(*field)
     }

@@ -188,7 +188,8 @@ pub(crate) fn get<T: Message + Default>(rows: &impl Read, key: &Key) -> Result<O
 /// Reads a row that holds an id.
 pub(crate) fn get_u64(rows: &impl Read, key: &Key) -> Result<Option<u64>, StoreError> {
     let decode = |value: Bytes| {
-        let bytes: [u8; 8] = value[..].try_into().map_err(|_| StoreError("an id row is not 8 bytes".into()))?;
+        let bytes: [u8; 8] =
+            value[..].try_into().map_err(|_| StoreError("an id row is not 8 bytes".into()))?;
         Ok(u64::from_be_bytes(bytes))
     };
     rows.get(key)?.map(decode).transpose()
@@ -197,7 +198,8 @@ pub(crate) fn get_u64(rows: &impl Read, key: &Key) -> Result<Option<u64>, StoreE
 /// Reads a row that holds a subscription's id.
 pub(crate) fn get_u32(rows: &impl Read, key: &Key) -> Result<Option<u32>, StoreError> {
     let decode = |value: Bytes| {
-        let bytes: [u8; 4] = value[..].try_into().map_err(|_| StoreError("an id row is not 4 bytes".into()))?;
+        let bytes: [u8; 4] =
+            value[..].try_into().map_err(|_| StoreError("an id row is not 4 bytes".into()))?;
         Ok(u32::from_be_bytes(bytes))
     };
     rows.get(key)?.map(decode).transpose()

@@ -10,11 +10,14 @@ mod naive_settle;
 mod ops;
 mod view;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use naive::Naive;
 use ops::Op;
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
 use quorate_machine::command::{Batch, Command};
 use quorate_machine::{MemoryStore, apply, check, digest, read};
 
@@ -61,7 +64,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         .prop_map(|(advance_ms, rebuild, ops)| Entry { advance_ms, rebuild, ops })
 }
 
-fn run(entries: Vec<Entry>) -> Result<(), TestCaseError> {
+/// How often something happened.
+type Tally = BTreeMap<&'static str, u64>;
+
+fn run(entries: Vec<Entry>, tally: &mut Tally) -> Result<(), TestCaseError> {
     let (mut store, mut replica) = (MemoryStore::new(), MemoryStore::new());
     let mut naive = Naive::default();
     let mut clock_ms = 1_000_000u64;
@@ -85,6 +91,7 @@ fn run(entries: Vec<Entry>) -> Result<(), TestCaseError> {
         for ((given, expected), command) in applied.replies.iter().zip(&expected).zip(&commands) {
             prop_assert_eq!(view::reply(given), view::reply(expected), "reply to {:?}", command);
         }
+        view::tally(&applied, tally);
         prop_assert_eq!(view::effects(&applied.effects), view::effects(&naive.effects), "{:?}", commands);
         view::compare_reads(&store, &naive, &applied)?;
         if let Err(problem) = check::check(&store) {
@@ -106,6 +113,22 @@ proptest! {
     #![proptest_config(Config { cases: cases(), max_shrink_iters: 20_000, failure_persistence: None, ..Config::default() })]
     #[test]
     fn the_machine_is_the_model(entries in prop::collection::vec(entry(), 1..40)) {
-        run(entries)?;
+        run(entries, &mut Tally::new())?;
+    }
+}
+
+/// A search that never meets a case proves nothing about it: each of these must come up, with the same seed always.
+#[test]
+fn the_search_meets_every_case() {
+    let mut runner = TestRunner::deterministic();
+    let entries = prop::collection::vec(entry(), 1..40);
+    let mut tally = Tally::new();
+    for _ in 0..200 {
+        let case = entries.new_tree(&mut runner).expect("nothing is filtered").current();
+        run(case, &mut tally).expect("the machine is the model");
+    }
+    for case in view::CASES {
+        let times = tally.get(case).copied().unwrap_or(0);
+        assert!(times >= 20, "{case}: {times} times in {tally:?}");
     }
 }

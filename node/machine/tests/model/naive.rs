@@ -46,7 +46,7 @@ pub struct Consumer {
     pub session_timeout_ms: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Producer {
     pub name: String,
     pub epoch: u64,
@@ -83,8 +83,13 @@ impl Queue {
     }
 
     pub fn held(&self, consumer: u64) -> Vec<u64> {
-        let is_held = |message: &Message| matches!(message.at, At::Leased { consumer: c, .. } if c == consumer);
-        (1..).zip(&self.messages).filter(|(_, message)| is_held(message)).map(|(position, _)| position).collect()
+        let is_held =
+            |message: &Message| matches!(message.at, At::Leased { consumer: c, .. } if c == consumer);
+        (1..)
+            .zip(&self.messages)
+            .filter(|(_, message)| is_held(message))
+            .map(|(position, _)| position)
+            .collect()
     }
 
     pub fn message(&mut self, position: u64) -> &mut Message {
@@ -153,7 +158,7 @@ impl Naive {
     }
 
     fn delete(&mut self, name: &str) -> Outcome {
-        let queue = self.queues.remove(name).ok_or(Refusal::UnknownQueue(name.into()))?;
+        let queue = self.queues.remove(name).ok_or_else(|| Refusal::UnknownQueue(name.into()))?;
         let ended: Vec<u64> =
             self.consumers.iter().filter(|(_, row)| row.queue == queue.id).map(|(id, _)| *id).collect();
         for consumer in ended {
@@ -170,7 +175,8 @@ impl Naive {
     }
 
     fn attach(&mut self, command: &Attach) -> Outcome {
-        let queue = self.queues.get(&command.queue).ok_or(Refusal::UnknownQueue(command.queue.clone()))?;
+        let queue =
+            self.queues.get(&command.queue).ok_or_else(|| Refusal::UnknownQueue(command.queue.clone()))?;
         let (queue_id, settings) = (queue.id, queue.settings);
         let known = self.consumers.iter().find(|(_, row)| row.session == command.session).map(|(id, _)| *id);
         if known.is_some_and(|id| self.consumers[&id].queue != queue_id) {

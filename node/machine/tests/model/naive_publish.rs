@@ -1,7 +1,5 @@
 //! The model's producers.
 
-use std::collections::BTreeMap;
-
 use quorate_machine::command::Publish;
 use quorate_machine::limits::PRODUCER_TTL_MS_DEFAULT;
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
@@ -13,16 +11,10 @@ impl Naive {
         let known = self.producers.iter().find(|(_, row)| row.name == name).map(|(id, _)| *id);
         let producer = known.unwrap_or_else(|| self.next_producer());
         let now_ms = self.now_ms;
-        let row = self.producers.entry(producer).or_insert(Producer {
-            name: name.into(),
-            epoch: 0,
-            last_seq: 0,
-            acked_seq: 0,
-            ttl_ms: 0,
-            used_at_ms: 0,
-            look_at_ms: 0,
-            receipts: BTreeMap::new(),
-        });
+        let row = self
+            .producers
+            .entry(producer)
+            .or_insert_with(|| Producer { name: name.into(), ..Producer::default() });
         row.epoch += 1;
         row.ttl_ms = if ttl_ms == 0 { PRODUCER_TTL_MS_DEFAULT } else { ttl_ms };
         row.used_at_ms = now_ms;
@@ -50,16 +42,7 @@ impl Naive {
         let Some(queue) = self.queues.get_mut(&command.queue) else {
             return Err(Refusal::UnknownQueue(command.queue.clone()));
         };
-        let mut without_session = Producer {
-            name: String::new(),
-            epoch: 0,
-            last_seq: 0,
-            acked_seq: 0,
-            ttl_ms: 0,
-            used_at_ms: 0,
-            look_at_ms: 0,
-            receipts: BTreeMap::new(),
-        };
+        let mut without_session = Producer::default();
         let sessionless = command.producer == 0;
         let first_seq = if sessionless { 1 } else { command.first_seq };
         let row = match self.producers.get_mut(&command.producer) {

@@ -15,7 +15,8 @@ impl Naive {
         for range in &command.ranges {
             let is_valid = range.count > 0 && (1..=4).contains(&range.outcome);
             if !is_valid {
-                let field = if range.count == 0 && (1..=4).contains(&range.outcome) { "count" } else { "outcome" };
+                let field =
+                    if range.count == 0 && (1..=4).contains(&range.outcome) { "count" } else { "outcome" };
                 let (first_position, count) = (range.first_position, range.count);
                 refused.push(NotSettled { first_position, count, refusal: invalid(field) });
             } else {
@@ -35,19 +36,28 @@ impl Naive {
         Ok(Reply::Settled(refused))
     }
 
-    fn settle_range(&mut self, queue: u64, consumer: u64, range: &SettleRange, refused: &mut Vec<NotSettled>) {
+    fn settle_range(
+        &mut self,
+        queue: u64,
+        consumer: u64,
+        range: &SettleRange,
+        refused: &mut Vec<NotSettled>,
+    ) {
         let now_ms = self.now_ms;
         let mut effects = Vec::new();
         let queue = self.queue_by_id(queue);
         let settings = queue.settings;
         let mut settled = Vec::new();
-        for (position, token) in (range.first_position..).zip(range.first_token..).take(range.count as usize) {
-            let is_current = queue.held(consumer).contains(&position) && queue.lease(position).first_token == token;
+        for (position, token) in (range.first_position..).zip(range.first_token..).take(range.count as usize)
+        {
+            let is_current =
+                queue.held(consumer).contains(&position) && queue.lease(position).first_token == token;
             if is_current {
                 settled.push(position);
                 continue;
             }
-            let leased_once = (1..=queue.leased_up_to).contains(&position) && (1..=queue.last_token).contains(&token);
+            let leased_once =
+                (1..=queue.leased_up_to).contains(&position) && (1..=queue.last_token).contains(&token);
             let refusal = if leased_once { Refusal::StaleLease } else { Refusal::NeverLeased };
             refused.push(NotSettled { first_position: position, count: 1, refusal });
         }
@@ -62,7 +72,9 @@ impl Naive {
                         delay_ms = (delay_ms * 2).min(settings.backoff_last_ms);
                     }
                     message.attempt += 1;
-                    At::Retrying { at_ms: now_ms + if range.delay_ms == 0 { delay_ms } else { range.delay_ms } }
+                    At::Retrying {
+                        at_ms: now_ms + if range.delay_ms == 0 { delay_ms } else { range.delay_ms },
+                    }
                 }
                 (_, At::Leased { consumer, token, .. }) => {
                     let length_ms = if range.delay_ms == 0 { settings.lease_ms } else { range.delay_ms };

@@ -32,6 +32,7 @@ pub enum Twist {
     Next,
     NoSession,
     Repeat,
+    Forgotten,
     Gap,
     OldEpoch,
     AcksAhead,
@@ -54,7 +55,7 @@ pub struct Pick {
 fn pick() -> impl Strategy<Value = Pick> {
     let outcome = prop_oneof![8 => Just(1), 3 => Just(2), 3 => Just(3), 2 => Just(4), 1 => Just(9)];
     let delay_ms = prop_oneof![3 => Just(0u64), 1 => 100u64..600];
-    let off = || prop_oneof![12 => Just(0u64), 1 => 1u64..9];
+    let off = || prop_oneof![30 => Just(0u64), 1 => 1u64..9];
     let count = prop_oneof![1 => Just(0u64), 20 => 1u64..7, 20 => Just(1)];
     (any::<u8>(), count, outcome, delay_ms, off(), off(), any::<bool>()).prop_map(
         |(start, count, outcome, delay_ms, position_off, token_off, singly)| Pick {
@@ -74,26 +75,28 @@ pub fn op() -> impl Strategy<Value = Op> {
     let twist = prop_oneof![
         20 => Just(Twist::Next),
         5 => Just(Twist::NoSession),
-        6 => Just(Twist::Repeat),
+        8 => Just(Twist::Repeat),
+        1 => Just(Twist::Forgotten),
         1 => Just(Twist::Gap),
         1 => Just(Twist::OldEpoch),
         1 => Just(Twist::AcksAhead),
         1 => Just(Twist::LengthsOff),
     ];
+    let acks = prop_oneof![4 => Just(0u64), 1 => 1u64..5];
     let ttl_ms = prop_oneof![Just(0u64), 1000u64..3000];
     prop_oneof![
-        2 => (queue(), prop::bool::weighted(0.2)).prop_map(|(queue, other_settings)| Op::Create { queue, other_settings }),
+        4 => (queue(), prop::bool::weighted(0.2)).prop_map(|(queue, other_settings)| Op::Create { queue, other_settings }),
         1 => queue().prop_map(|queue| Op::Delete { queue }),
         3 => (0u8..3, ttl_ms).prop_map(|(producer, ttl_ms)| Op::Open { producer, ttl_ms }),
         1 => (0u8..3, any::<bool>()).prop_map(|(producer, stale)| Op::Close { producer, stale }),
-        20 => (queue(), 0u8..3, twist, 0u64..8, 1usize..7, 0u64..4).prop_map(
+        40 => (queue(), 0u8..3, twist, 0u64..8, 1usize..7, acks).prop_map(
             |(queue, producer, twist, back, count, acks)| Op::Publish { queue, producer, twist, back, count, acks }
         ),
-        8 => (0u8..6, queue(), 0u32..14).prop_map(|(session, queue, credit)| Op::Attach { session, queue, credit }),
+        10 => (0u8..6, queue(), 0u32..14).prop_map(|(session, queue, credit)| Op::Attach { session, queue, credit }),
         5 => (0usize..6, 0u32..14, prop::bool::weighted(0.1))
             .prop_map(|(consumer, credit, stale)| Op::Credit { consumer, credit, stale }),
         2 => (0usize..6, prop::bool::weighted(0.3)).prop_map(|(consumer, stale)| Op::Detach { consumer, stale }),
-        25 => (0usize..6, prop::collection::vec(pick(), 1..5))
+        50 => (0usize..6, prop::collection::vec(pick(), 1..5))
             .prop_map(|(consumer, picks)| Op::Settle { consumer, picks }),
         6 => Just(Op::Tick),
     ]
@@ -156,7 +159,18 @@ impl Op {
                 Verb::Detach(Detach { consumer, generation: generation + u64::from(*stale) })
             }
             Op::Settle { consumer: at, picks } => {
-                let (consumer, _) = consumer(*at);
+                // Mostly one that holds something.
+                let holders: Vec<u64> = naive
+                    .queues
+                    .values()
+                    .flat_map(|queue| &queue.messages)
+                    .filter_map(|row| match row.at {
+                        At::Leased { consumer, .. } => Some(consumer),
+                        _ => None,
+                    })
+                    .collect();
+                let holder = holders.get(*at * holders.len() / 6).filter(|_| *at > 0);
+                let consumer = holder.map_or_else(|| consumer(*at).0, |holder| *holder);
                 let ranges = picks.iter().flat_map(|pick| pick.ranges(naive, consumer)).collect();
                 Verb::Settle(Settle { consumer, ranges })
             }
@@ -171,13 +185,15 @@ impl Op {
         let mut acked = (acked_seq + acks).min(last_seq);
         let salt = naive.queues.values().map(|queue| queue.messages.len()).sum::<usize>();
         let body = |at: usize| Bytes::from(vec![at as u8; (salt * 7 + at * 3) % 40]);
-        let messages: Vec<Message> =
-            (0..*count).map(|at| Message { id: format!("{salt}-{at}"), body: body(at), ..Message::default() }).collect();
+        let messages: Vec<Message> = (0..*count)
+            .map(|at| Message { id: format!("{salt}-{at}"), body: body(at), ..Message::default() })
+            .collect();
         let (mut lengths, packed) = Publish::pack(&messages);
         match twist {
             Twist::Next => {}
             Twist::NoSession => (producer, epoch, first_seq, acked) = (0, 0, 0, 0),
             Twist::Repeat => (first_seq, acked) = ((last_seq + 1).saturating_sub(*back).max(1), acked_seq),
+            Twist::Forgotten => (first_seq, acked) = (acked_seq.max(1), acked_seq),
             Twist::Gap => first_seq += 1 + back,
             Twist::OldEpoch => epoch = epoch.saturating_sub(1).max(u64::from(epoch == 1) * 7),
             Twist::AcksAhead => acked = last_seq + 1 + back,
@@ -199,7 +215,8 @@ impl Op {
 /// Id, epoch, last and acknowledged sequence number.
 fn known_producer(naive: &Naive, name: u8) -> (u64, u64, u64, u64) {
     let name = format!("producer-{name}");
-    let found = naive.producers.iter().find(|(_, row)| row.name == name);
+    let named = naive.producers.iter().find(|(_, row)| row.name == name);
+    let found = named.or_else(|| naive.producers.iter().next());
     found.map_or((777, 1, 0, 0), |(id, row)| (*id, row.epoch, row.last_seq, row.acked_seq))
 }
 

@@ -31,7 +31,10 @@ pub fn reply(outcome: &Outcome) -> String {
         }
         Ok(Reply::Attached(attached)) => {
             let leases: Vec<Lease> = attached.leases.iter().flat_map(singles).collect();
-            format!("{:?} {leases:?}", quorate_machine::reply::Attached { leases: Vec::new(), ..attached.clone() })
+            format!(
+                "{:?} {leases:?}",
+                quorate_machine::reply::Attached { leases: Vec::new(), ..attached.clone() }
+            )
         }
         Ok(Reply::Settled(refused)) => {
             let mut each: Vec<(u64, String)> = Vec::new();
@@ -62,10 +65,14 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
     for effect in effects {
         match effect {
             Effect::Assigned { consumer, lease } => {
-                each.extend(singles(lease).into_iter().map(|lease| Effect::Assigned { consumer: *consumer, lease }));
+                each.extend(
+                    singles(lease).into_iter().map(|lease| Effect::Assigned { consumer: *consumer, lease }),
+                );
             }
             Effect::Revoked { consumer, lease } => {
-                each.extend(singles(lease).into_iter().map(|lease| Effect::Revoked { consumer: *consumer, lease }));
+                each.extend(
+                    singles(lease).into_iter().map(|lease| Effect::Revoked { consumer: *consumer, lease }),
+                );
             }
             Effect::Ended { .. } => each.push(*effect),
         }
@@ -75,7 +82,9 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
 }
 
 fn stat(queue: &Queue, naive: &Naive) -> Stat {
-    let count = |at: At| queue.messages.iter().filter(|row| discriminant(&row.at) == discriminant(&at)).count() as u64;
+    let count = |at: At| {
+        queue.messages.iter().filter(|row| discriminant(&row.at) == discriminant(&at)).count() as u64
+    };
     let left = || (1u64..).zip(&queue.messages).filter(|(_, row)| row.at != At::Done);
     Stat {
         length: left().count() as u64,
@@ -114,7 +123,8 @@ pub fn compare_reads(store: &MemoryStore, naive: &Naive, applied: &Applied) -> R
     prop_assert_eq!(read::now_ms(store).ok(), Some(naive.now_ms));
     for (name, queue) in &naive.queues {
         prop_assert_eq!(read::stat(store, "default", name, "").expect("it exists"), stat(queue, naive));
-        let all: Vec<Peeked> = (1..).zip(&queue.messages).map(|(position, row)| peeked(position, row)).collect();
+        let all: Vec<Peeked> =
+            (1..).zip(&queue.messages).map(|(position, row)| peeked(position, row)).collect();
         for state in [None, Some(State::Ready), Some(State::Leased), Some(State::Retrying)] {
             let expected: Vec<_> = all
                 .iter()
@@ -168,12 +178,75 @@ fn compare_deadline(naive: &Naive, given: Option<u64>) -> Result<(), TestCaseErr
         prop_assert!(given.is_some_and(|due| due <= naive.now_ms), "a sweep is due at once, not {:?}", given);
         return Ok(());
     }
-    let of_messages = naive.queues.values().flat_map(|queue| &queue.messages).filter_map(|row| match row.at {
-        At::Leased { deadline_ms, .. } => Some(deadline_ms),
-        At::Retrying { at_ms } => Some(at_ms),
-        At::Ready | At::Done => None,
-    });
+    let of_messages =
+        naive.queues.values().flat_map(|queue| &queue.messages).filter_map(|row| match row.at {
+            At::Leased { deadline_ms, .. } => Some(deadline_ms),
+            At::Retrying { at_ms } => Some(at_ms),
+            At::Ready | At::Done => None,
+        });
     let expected = of_messages.chain(naive.producers.values().map(|row| row.look_at_ms)).min();
     prop_assert_eq!(given, expected);
     Ok(())
+}
+
+/// What a search has to come across.
+pub const CASES: [&str; 19] = [
+    "queue created again",
+    "queue exists with other settings",
+    "new messages",
+    "known messages",
+    "messages known in part",
+    "fenced producer",
+    "gap",
+    "forgotten receipt",
+    "unknown producer",
+    "settled whole",
+    "stale lease",
+    "never leased",
+    "resumed with leases",
+    "fenced consumer",
+    "first delivery",
+    "later delivery",
+    "revoked",
+    "ended",
+    "invalid",
+];
+
+/// Counts what came up in an entry.
+pub fn tally(applied: &Applied, tally: &mut crate::Tally) {
+    let of_reply = |outcome: &Outcome| match outcome {
+        Ok(Reply::QueueCreated { created: false, .. }) => "queue created again",
+        Ok(Reply::Published { duplicates: 0, .. }) => "new messages",
+        Ok(Reply::Published { positions, duplicates }) => {
+            let count: u32 = positions.iter().map(|run| run.count).sum();
+            if *duplicates == count { "known messages" } else { "messages known in part" }
+        }
+        Ok(Reply::Attached(attached)) if attached.resumed && !attached.leases.is_empty() => {
+            "resumed with leases"
+        }
+        Ok(Reply::Settled(refused)) => match refused.first().map(|part| &part.refusal) {
+            None => "settled whole",
+            Some(Refusal::StaleLease) => "stale lease",
+            Some(Refusal::NeverLeased) => "never leased",
+            Some(_) => "invalid",
+        },
+        Ok(_) => "other",
+        Err(Refusal::QueueExists(_)) => "queue exists with other settings",
+        Err(Refusal::ProducerFenced { .. }) => "fenced producer",
+        Err(Refusal::ConsumerFenced { .. }) => "fenced consumer",
+        Err(Refusal::SequenceGap { .. }) => "gap",
+        Err(Refusal::ReceiptForgotten { .. }) => "forgotten receipt",
+        Err(Refusal::UnknownProducer) => "unknown producer",
+        Err(_) => "other refusal",
+    };
+    let of_effect = |effect: &Effect| match effect {
+        Effect::Assigned { lease, .. } if lease.attempt > 1 => "later delivery",
+        Effect::Assigned { .. } => "first delivery",
+        Effect::Revoked { .. } => "revoked",
+        Effect::Ended { .. } => "ended",
+    };
+    let each = applied.replies.iter().map(of_reply).chain(applied.effects.iter().map(of_effect));
+    for case in each {
+        *tally.entry(case).or_default() += 1;
+    }
 }

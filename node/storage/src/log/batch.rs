@@ -68,7 +68,13 @@ fn touch<'a>(heads: &'a mut Heads, shard: &Arc<Shard>) -> &'a mut Touched {
     })
 }
 
-fn append(map: &Map, txn: &mut RwTxn, shard: ShardId, touched: &mut Touched, records: &[Record]) -> Result<(), Fault> {
+fn append(
+    map: &Map,
+    txn: &mut RwTxn,
+    shard: ShardId,
+    touched: &mut Touched,
+    records: &[Record],
+) -> Result<(), Fault> {
     let head = &mut touched.head;
     for record in records {
         let index = record.id.index;
@@ -96,12 +102,20 @@ fn stored(map: &Map, txn: &RwTxn, shard: ShardId, id: LogId) -> Result<Link, Fau
     let value = map.rows.get(txn, &record::key(shard, id.index))?.ok_or_else(missing)?;
     let header = record::parse(shard, id.index, value)?;
     if header.id != id {
-        return Err(Error::misuse(shard, format!("{id:?} was named where the log has {:?}", header.id)).into());
+        return Err(
+            Error::misuse(shard, format!("{id:?} was named where the log has {:?}", header.id)).into()
+        );
     }
     Ok(header.link)
 }
 
-fn truncate(map: &Map, txn: &mut RwTxn, shard: ShardId, touched: &mut Touched, last: Option<LogId>) -> Result<(), Fault> {
+fn truncate(
+    map: &Map,
+    txn: &mut RwTxn,
+    shard: ShardId,
+    touched: &mut Touched,
+    last: Option<LogId>,
+) -> Result<(), Fault> {
     let head = &mut touched.head;
     head.last_link = match last {
         None => Link::default(),
@@ -119,7 +133,8 @@ fn purge(map: &Map, txn: &RwTxn, shard: ShardId, head: &mut Head, upto: LogId) -
     if head.purged.is_some_and(|purged| purged.index >= upto.index) {
         return Ok(());
     }
-    let inside = head.has_records() && head.start <= upto.index && head.last.is_some_and(|l| upto.index <= l.index);
+    let inside =
+        head.has_records() && head.start <= upto.index && head.last.is_some_and(|l| upto.index <= l.index);
     head.purged_link = if inside { stored(map, txn, shard, upto)? } else { restart(head.last_link.offset) };
     head.purged = Some(upto);
     head.start = upto.index + 1;
@@ -134,7 +149,8 @@ fn finish(map: &Map, txn: &mut RwTxn, touched: &mut Touched) -> Result<(), Fault
     let (shard, head) = (touched.shard.id, &mut touched.head);
     // Only as far as the disk goes: after a crash, what is committed must be there to be applied.
     let committed = touched.shard.memory.read().committed;
-    head.committed = committed.filter(|c| Some(c.index) <= head.last.map(|l| l.index)).or(head.committed);
+    let within = |c: &LogId| Some(c.index) <= head.last.map(|l| l.index);
+    head.committed = committed.filter(within).or(head.committed.filter(within));
     if let (true, Some(purged)) = (touched.unswept, head.purged) {
         let (low, high) = (record::key(shard, 0), record::key(shard, purged.index));
         let mut keys = Vec::new();

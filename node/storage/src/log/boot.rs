@@ -35,7 +35,9 @@ pub(crate) fn check(map: &Map, shard: ShardId) -> Result<(Head, bool), Error> {
     let unswept = lowest.is_some() && lowest <= purged;
     if !head.has_records() {
         return match highest {
-            Some(index) if Some(index) > purged => Err(damaged(shard, index, "the head says the log is empty")),
+            Some(index) if Some(index) > purged => {
+                Err(damaged(shard, index, "the head says the log is empty"))
+            }
             _ => Ok((head, unswept)),
         };
     }

@@ -88,7 +88,8 @@ impl Head {
             return Err(bad("it is the head of another shard"));
         }
         let flags = u16::from_le_bytes([row[6], row[7]]);
-        let word = |i: usize| row[16 + i * 8..24 + i * 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+        let word =
+            |i: usize| row[16 + i * 8..24 + i * 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
         let id = |i: usize| LogId { term: word(i), node: word(i + 1), index: word(i + 2) };
         let has = |bit: u16| flags & 1 << bit != 0;
         Ok(Head {

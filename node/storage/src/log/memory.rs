@@ -104,7 +104,8 @@ impl Memory {
         self.vote = head.vote;
         let durable = head.last.map_or(0, |id| id.index);
         while self.tail_bytes > tail_bytes_max
-            && let Some(recent) = self.tail.pop_front_if(|r| r.record.id.index <= durable && head.last.is_some())
+            && let Some(recent) =
+                self.tail.pop_front_if(|r| r.record.id.index <= durable && head.last.is_some())
         {
             self.tail_bytes -= recent.record.payload.len() as u64;
         }

@@ -20,7 +20,13 @@ enum Run {
 }
 
 /// The records of `[from, to)`; see [`ShardLog::read`](super::ShardLog::read).
-pub(crate) fn records(map: &Map, shard: &Shard, from: u64, to: u64, max_bytes: u64) -> Result<Vec<Record>, Error> {
+pub(crate) fn records(
+    map: &Map,
+    shard: &Shard,
+    from: u64,
+    to: u64,
+    max_bytes: u64,
+) -> Result<Vec<Record>, Error> {
     for _ in 0..ATTEMPTS {
         if let Some(records) = attempt(map, shard, from, to, max_bytes)? {
             return Ok(records);
@@ -29,7 +35,13 @@ pub(crate) fn records(map: &Map, shard: &Shard, from: u64, to: u64, max_bytes: u
     Err(record::damaged(shard.id, from, "it is in the log and cannot be found on disk"))
 }
 
-fn attempt(map: &Map, shard: &Shard, from: u64, to: u64, max_bytes: u64) -> Result<Option<Vec<Record>>, Error> {
+fn attempt(
+    map: &Map,
+    shard: &Shard,
+    from: u64,
+    to: u64,
+    max_bytes: u64,
+) -> Result<Option<Vec<Record>>, Error> {
     let mut out = Out { records: Vec::new(), left: max_bytes };
     let mut at = from;
     let truncations = shard.memory.read().truncations;
@@ -82,10 +94,10 @@ fn plan(memory: &Memory, shard: ShardId, at: u64, to: u64, out: &mut Out) -> Res
     }
     let first = memory.tail.front().map_or(end, |recent| recent.record.id.index);
     if at < first {
-        let base = match memory.base {
-            (purged, link) if purged.map_or(memory.start, |i| i + 1) == at => Some(link),
-            _ => None,
-        };
+        // The writer may not have purged yet what readers no longer see.
+        let (purged, link) = memory.base;
+        let known = at == memory.start && purged == memory.purged.map(|id| id.index);
+        let base = known.then_some(link);
         return Ok(Some((end.min(first), base)));
     }
     for recent in memory.tail.range((at - first) as usize..(end - first) as usize) {
@@ -97,7 +109,14 @@ fn plan(memory: &Memory, shard: ShardId, at: u64, to: u64, out: &mut Out) -> Res
     Ok(None)
 }
 
-fn from_disk(map: &Map, shard: ShardId, at: u64, end: u64, base: Option<Link>, out: &mut Out) -> Result<Run, Error> {
+fn from_disk(
+    map: &Map,
+    shard: ShardId,
+    at: u64,
+    end: u64,
+    base: Option<Link>,
+    out: &mut Out,
+) -> Result<Run, Error> {
     let view = map.view()?;
     let failed = |e: heed::Error| Error::lmdb("reading", map.path(), &e);
     let mut before = match (base, at.checked_sub(1)) {
@@ -134,9 +153,7 @@ fn from_disk(map: &Map, shard: ShardId, at: u64, end: u64, base: Option<Link>, o
 }
 
 fn stored<'a>(map: &Map, view: &'a View<'_>, shard: ShardId, index: u64) -> Result<Option<&'a [u8]>, Error> {
-    map.rows
-        .get(view.txn(), &record::key(shard, index))
-        .map_err(|e| Error::lmdb("reading", map.path(), &e))
+    map.rows.get(view.txn(), &record::key(shard, index)).map_err(|e| Error::lmdb("reading", map.path(), &e))
 }
 
 fn stored_link(map: &Map, view: &View<'_>, shard: ShardId, index: u64) -> Result<Option<Link>, Error> {

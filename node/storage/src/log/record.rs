@@ -128,7 +128,12 @@ pub(crate) fn parse(shard: ShardId, index: u64, value: &[u8]) -> Result<Header, 
 }
 
 /// [`parse`], and that the record follows one with the link `before`.
-pub(crate) fn decode(shard: ShardId, index: u64, value: &[u8], before: Link) -> Result<(Record, Link), Error> {
+pub(crate) fn decode(
+    shard: ShardId,
+    index: u64,
+    value: &[u8],
+    before: Link,
+) -> Result<(Record, Link), Error> {
     let header = parse(shard, index, value)?;
     if header.prev != before.checksum || header.link.offset != before.offset + value.len() as u64 {
         return Err(damaged(shard, index, "it does not follow the record before it"));
@@ -136,3 +141,7 @@ pub(crate) fn decode(shard: ShardId, index: u64, value: &[u8], before: Link) -> 
     let payload = Bytes::copy_from_slice(&value[HEADER_BYTES..]);
     Ok((Record { id: header.id, kind: header.kind, payload }, header.link))
 }
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;

@@ -72,7 +72,11 @@ impl ShardLog {
     pub fn durable(&self) -> Option<LogId> {
         let memory = self.shard.memory.read();
         // While a truncation waits for the disk, the disk still holds what is being cut off.
-        if memory.flushed.map(|id| id.index) > memory.last.map(|id| id.index) { memory.last } else { memory.flushed }
+        if memory.flushed.map(|id| id.index) > memory.last.map(|id| id.index) {
+            memory.last
+        } else {
+            memory.flushed
+        }
     }
 
     /// The last [`save_committed`](ShardLog::save_committed), or what the disk remembered of it.

@@ -52,8 +52,7 @@ struct Writer {
 
 /// Runs until the log is closed, nobody holds it any more, or it failed.
 pub(crate) async fn run(core: Arc<Core>, queue: mpsc::UnboundedReceiver<Job>, runner: Arc<dyn DiskRunner>) {
-    let mut writer =
-        Writer { core, queue, waiting: VecDeque::new(), unswept: BTreeMap::new(), runner };
+    let mut writer = Writer { core, queue, waiting: VecDeque::new(), unswept: BTreeMap::new(), runner };
     let end = writer.serve().await;
     writer.core.stop(end.clone());
     writer.queue.close();
@@ -130,7 +129,11 @@ impl Writer {
     fn transact(&mut self, added: Option<u64>, jobs: &[Job]) -> Result<(), Failure> {
         let mut heads = Heads::new();
         let unswept = &self.unswept;
-        self.core.map.write(added, &mut |map, txn| batch::fill(map, txn, jobs, unswept, &mut heads), || ())?;
+        self.core.map.write(
+            added,
+            &mut |map, txn| batch::fill(map, txn, jobs, unswept, &mut heads),
+            || (),
+        )?;
         for (id, touched) in heads {
             let head = touched.head;
             *touched.shard.head.lock() = head;

@@ -1,12 +1,12 @@
 //! The flush actor: the only writer of a shard's environment.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::install::{self, Spool};
 use super::overlay::Overlay;
-use super::{Applied, Core, Levels, applied, install, row};
+use super::{Applied, Core, Levels, applied, row};
 use crate::disk::DiskRunner;
 use crate::error::Error;
 use crate::log::LogId;
@@ -15,7 +15,7 @@ use crate::map::Failure;
 /// What the actor is asked to do.
 pub(crate) enum Job {
     Flush(Option<oneshot::Sender<Result<Option<LogId>, Error>>>),
-    Install { spool: PathBuf, applied: Applied, done: oneshot::Sender<Result<(), Error>> },
+    Install { spool: Spool, applied: Applied, done: oneshot::Sender<Result<(), Error>> },
     Close,
 }
 
@@ -25,7 +25,11 @@ struct Flusher {
 }
 
 /// Runs until the state is closed, nobody holds it any more, or it failed.
-pub(crate) async fn run(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Job>, runner: Arc<dyn DiskRunner>) {
+pub(crate) async fn run(
+    core: Arc<Core>,
+    mut queue: mpsc::UnboundedReceiver<Job>,
+    runner: Arc<dyn DiskRunner>,
+) {
     let flusher = Flusher { core, runner };
     while let Some(job) = queue.recv().await {
         let failed = match job {
@@ -38,8 +42,9 @@ pub(crate) async fn run(core: Arc<Core>, mut queue: mpsc::UnboundedReceiver<Job>
                 failed
             }
             Job::Install { spool, applied, done } => {
-                let result = flusher.install(&spool, &applied).await;
+                let result = flusher.install(&spool.path, &applied).await;
                 let failed = result.as_ref().err().cloned();
+                drop(spool); // the file is gone when the caller hears of the end
                 let _ = done.send(result);
                 failed
             }
@@ -116,12 +121,8 @@ impl Flusher {
             },
             || self.core.levels.write(),
         )?;
-        *levels = Levels {
-            applied: stands_for.clone(),
-            flushed: stands_for.last,
-            disk_rows,
-            ..Levels::default()
-        };
+        *levels =
+            Levels { applied: stands_for.clone(), flushed: stands_for.last, disk_rows, ..Levels::default() };
         Ok(())
     }
 

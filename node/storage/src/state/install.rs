@@ -25,8 +25,8 @@ pub struct Installer {
 }
 
 /// A file that goes with its owner.
-struct Spool {
-    path: PathBuf,
+pub(crate) struct Spool {
+    pub path: PathBuf,
     file: File,
 }
 
@@ -80,9 +80,10 @@ impl Installer {
             return Err(Error::BadChunk { shard: self.state.core.shard, what });
         }
         let (done, wait) = oneshot::channel();
+        let state = self.state.clone();
         let applied = Applied { last: Some(applied), membership };
-        self.state.send(Job::Install { spool: self.spool.path.clone(), applied, done })?;
-        wait.await.unwrap_or_else(|_| Err(self.state.closed()))
+        state.send(Job::Install { spool: self.spool, applied, done })?;
+        wait.await.unwrap_or_else(|_| Err(state.closed()))
     }
 }
 

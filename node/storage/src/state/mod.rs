@@ -141,7 +141,8 @@ impl State {
             (applied::load(&map, view.txn())?, rows)
         };
         if log.purged().map(|id| id.index) > applied.last.map(|id| id.index) {
-            let what = format!("the log was purged up to {:?}, the state has {:?}", log.purged(), applied.last);
+            let what =
+                format!("the log was purged up to {:?}, the state has {:?}", log.purged(), applied.last);
             return Err(Error::corrupt(path.display().to_string(), what));
         }
         let core = Arc::new(Core {

@@ -31,7 +31,8 @@ impl Overlay {
 
     /// Notes a change; the value is made independent of its entry if it is short.
     pub fn set(&mut self, key: &[u8], value: Option<Bytes>) {
-        let value = value.map(|v| if v.len() < COPY_BELOW && !v.is_unique() { Bytes::copy_from_slice(&v) } else { v });
+        let value = value
+            .map(|v| if v.len() < COPY_BELOW && !v.is_unique() { Bytes::copy_from_slice(&v) } else { v });
         self.cost += value.as_ref().map_or(0, |v| v.len() as u64);
         if let Some(slot) = self.rows.get_mut(key) {
             self.cost -= slot.as_ref().map_or(0, |v| v.len() as u64);

@@ -1,0 +1,388 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use quorate_machine::store::{Read, Store};
+use tokio::sync::watch;
+
+use super::*;
+use crate::log::{Log, LogOptions};
+use crate::testing::{Held, counting, gone, id, member, open_log, record, runner, runtime};
+
+type Rows = BTreeMap<Vec<u8>, Bytes>;
+
+const END: &[u8] = &[0xff; 8];
+
+fn open(dir: &DataDir, log: &ShardLog, threads: bool, flush_bytes: u64) -> State {
+    State::open(dir, log, StateOptions { flush_bytes, ..StateOptions::default() }, &runner(threads)).unwrap()
+}
+
+/// All rows, by the reads that a machine has.
+fn all(reader: &impl Read) -> Rows {
+    let (mut rows, mut from) = (Rows::new(), vec![0]);
+    while let Some((key, value)) = reader.first(&from, END).unwrap() {
+        assert_eq!(reader.get(&key).unwrap().as_ref(), Some(&value));
+        from = [&key[..], &[0]].concat();
+        rows.insert(key.to_vec(), value);
+    }
+    rows
+}
+
+fn check(reader: &impl Read, model: &Rows) {
+    assert_eq!(&all(reader), model);
+    let first = |from: &[u8], to: &[u8]| model.range(from.to_vec()..to.to_vec()).next().map(own);
+    let last = |from: &[u8], to: &[u8]| model.range(from.to_vec()..to.to_vec()).next_back().map(own);
+    for at in 0..12u8 {
+        let (from, to) = (vec![at], vec![at + at % 5]);
+        assert_eq!(reader.first(&from, &to).unwrap(), first(&from, &to));
+        assert_eq!(reader.last(&from, &to).unwrap(), last(&from, &to));
+        assert_eq!(reader.last(&[0], &to).unwrap(), last(&[0], &to));
+        assert_eq!(reader.get(&[at, at]).unwrap().as_ref(), model.get(&vec![at, at]));
+    }
+    assert_eq!(reader.first(&[9], &[1]).unwrap(), None);
+    assert_eq!(reader.last(&[9], &[1]).unwrap(), None);
+}
+
+fn own((key, value): (&Vec<u8>, &Bytes)) -> (Bytes, Bytes) {
+    (Bytes::copy_from_slice(key), value.clone())
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    /// An entry's changes; it is dropped without commit if not `commit`.
+    Entry {
+        changes: Vec<(u8, Option<usize>)>,
+        commit: bool,
+    },
+    Flush,
+    Reopen {
+        close: bool,
+    },
+    Transfer,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let change = (0u8..12, prop::option::weighted(0.6, 0usize..40_000));
+    let op = prop_oneof![
+        8 => (prop::collection::vec(change, 0..6), prop::bool::weighted(0.8))
+            .prop_map(|(changes, commit)| Op::Entry { changes, commit }),
+        2 => Just(Op::Flush),
+        1 => any::<bool>().prop_map(|close| Op::Reopen { close }),
+        1 => Just(Op::Transfer),
+    ];
+    prop::collection::vec(op, 1..40)
+}
+
+async fn transfer(from: &State, to: &State) {
+    let mut snapshot = from.snapshot().await.unwrap();
+    let (mut installer, mut rows) = (to.install().unwrap(), 0);
+    while let Some(chunk) = snapshot.next_chunk().unwrap() {
+        installer.chunk(chunk.bytes).unwrap();
+        rows += chunk.rows;
+    }
+    installer.finish(rows, snapshot.applied().unwrap(), snapshot.membership()).await.unwrap();
+}
+
+async fn run_model(threads: bool, flush_bytes: u64, ops: Vec<Op>) {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = member(tmp.path());
+    let mut log = open_log(&dir, threads);
+    let mut shard = log.shard(3).unwrap();
+    let mut state = open(&dir, &shard, threads, flush_bytes);
+    // What the state was after each entry.
+    let mut history: Vec<Rows> = Vec::new();
+    let mut now = Rows::new();
+    for op in ops {
+        match op {
+            Op::Entry { changes, commit } => {
+                state.ready().await;
+                let index = history.len() as u64;
+                let mut next = now.clone();
+                let mut writer = state.write();
+                for (key, length) in changes {
+                    let value = length.map(|length| Bytes::from(vec![key ^ index as u8; length]));
+                    match &value {
+                        Some(value) => writer.put(&[key, key], value.clone()).unwrap(),
+                        None => writer.delete(&[key, key]).unwrap(),
+                    }
+                    match value {
+                        Some(value) => next.insert(vec![key, key], value),
+                        None => next.remove(&vec![key, key]),
+                    };
+                }
+                check(&writer, &next);
+                if commit {
+                    shard.append(vec![record(1, index, 10)], Box::new(|r| r.unwrap())).unwrap();
+                    let membership = Bytes::from(format!("members {index}"));
+                    writer.commit(id(1, index), Some(membership)).unwrap();
+                    history.push(next.clone());
+                    now = next;
+                }
+            }
+            Op::Flush => assert_eq!(state.flush().await.unwrap(), state.applied().last),
+            Op::Reopen { close } => {
+                let applied = state.applied().last;
+                if close {
+                    state.close().await.unwrap()
+                } else {
+                    drop(state)
+                }
+                gone(&dir.state_path(3)).await;
+                drop(shard);
+                log.close().await;
+                gone(&dir.log_path()).await;
+                log = open_log(&dir, threads);
+                shard = log.shard(3).unwrap();
+                state = open(&dir, &shard, threads, flush_bytes);
+                let back = state.applied();
+                assert!(back.last <= applied && (!close || back.last == applied));
+                assert_eq!(state.flushed(), back.last);
+                assert!(back.last.map(|l| l.index) <= shard.last().map(|l| l.index));
+                // What was not flushed is applied again, from the log as it would be.
+                let kept = back.last.map_or(0, |l| l.index as usize + 1);
+                assert_eq!(
+                    back.membership,
+                    back.last.map_or(String::new(), |l| format!("members {}", l.index))
+                );
+                now = kept.checked_sub(1).map_or(Rows::new(), |i| history[i].clone());
+                history.truncate(kept);
+                let last = back.last.or(shard.purged());
+                shard.truncate_after(last).await.unwrap();
+            }
+            Op::Transfer if history.is_empty() => {}
+            Op::Transfer => {
+                let tmp = tempfile::tempdir().unwrap();
+                let dir = member(tmp.path());
+                let log = open_log(&dir, threads);
+                let other = open(&dir, &log.shard(3).unwrap(), threads, flush_bytes);
+                let mut writer = other.write();
+                writer.put(&[3, 3], Bytes::from_static(b"to go")).unwrap();
+                writer.commit(id(0, 0), None).unwrap();
+                transfer(&state, &other).await;
+                check(&other.read(), &now);
+                assert_eq!(other.applied(), state.applied());
+                assert_eq!(other.flushed(), state.applied().last);
+                let files = std::fs::read_dir(tmp.path()).unwrap();
+                assert!(files.flatten().all(|f| !f.file_name().to_string_lossy().starts_with("install")));
+            }
+        }
+        check(&state.read(), &now);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_state_is_an_ordered_map_inline(ops in ops(), flush_bytes in prop_oneof![Just(1u64), Just(60_000), Just(1 << 25)]) {
+        runtime().block_on(run_model(false, flush_bytes, ops));
+    }
+
+    #[test]
+    fn a_state_is_an_ordered_map_with_threads(ops in ops(), flush_bytes in prop_oneof![Just(1u64), Just(60_000), Just(1 << 25)]) {
+        runtime().block_on(run_model(true, flush_bytes, ops));
+    }
+}
+
+fn put(state: &State, index: u64, key: &[u8], bytes: usize) {
+    let mut writer = state.write();
+    writer.put(key, Bytes::from(vec![index as u8; bytes])).unwrap();
+    writer.commit(id(1, index), None).unwrap();
+}
+
+#[test]
+fn the_state_on_disk_is_never_ahead_of_the_log_on_disk() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let held = Arc::new(Held(watch::Sender::new(false)));
+        let slow: Arc<dyn DiskRunner> = held.clone();
+        let log = Log::open(&dir, LogOptions::default(), &slow).unwrap();
+        let shard = log.shard(0).unwrap();
+        let state = open(&dir, &shard, false, 1);
+        shard.append(vec![record(1, 0, 10)], Box::new(|r| r.unwrap())).unwrap();
+        put(&state, 0, b"k", 10);
+        assert!(tokio::time::timeout(Duration::from_millis(20), state.flush()).await.is_err());
+        assert_eq!(state.flushed(), None);
+        // Meanwhile what is frozen can be read, and the next overlay fills.
+        put(&state, 1, b"l", 10);
+        assert!(state.read().get(b"k").unwrap().is_some() && state.read().get(b"l").unwrap().is_some());
+        held.0.send_replace(true);
+        shard.append(vec![record(1, 1, 10)], Box::new(|r| r.unwrap())).unwrap();
+        assert_eq!(state.flush().await.unwrap(), Some(id(1, 1)));
+    });
+}
+
+#[test]
+fn a_state_over_its_bound_holds_back_until_it_is_flushed() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let held = Arc::new(Held(watch::Sender::new(false)));
+        let slow: Arc<dyn DiskRunner> = held.clone();
+        let log = Log::open(&dir, LogOptions::default(), &slow).unwrap();
+        let shard = log.shard(0).unwrap();
+        let state = open(&dir, &shard, false, 10_000);
+        for index in 0..2 {
+            shard.append(vec![record(1, index, 10)], Box::new(|r| r.unwrap())).unwrap();
+            state.ready().await;
+            put(&state, index, &[b'k', index as u8], 15_000);
+        }
+        let wait = tokio::time::timeout(Duration::from_millis(20), state.ready()).await;
+        assert!(wait.is_err(), "two overlays are full and the disk stands still");
+        held.0.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(10), state.ready()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_damaged_or_incomplete_snapshot_changes_nothing() {
+    runtime().block_on(async {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (from_dir, to_dir) = (member(one.path()), member(two.path()));
+        let (from_log, to_log) = (open_log(&from_dir, true), open_log(&to_dir, true));
+        let from_shard = from_log.shard(0).unwrap();
+        let from = open(&from_dir, &from_shard, true, 1 << 20);
+        let to = open(&to_dir, &to_log.shard(0).unwrap(), true, 1 << 20);
+        for index in 0..40 {
+            from_shard.append(vec![record(1, index, 10)], Box::new(|r| r.unwrap())).unwrap();
+            put(&from, index, &[1, index as u8], 20_000);
+        }
+        put(&to, 0, b"mine", 5);
+        let before = all(&to.read());
+        let mut snapshot = from.snapshot().await.unwrap();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = snapshot.next_chunk().unwrap() {
+            chunks.push(chunk);
+        }
+        assert!(chunks.len() > 2);
+        for at in [0, 5, 1000, chunks[0].bytes.len() - 1] {
+            let mut bad = chunks[0].bytes.to_vec();
+            bad[at] ^= 1;
+            let damaged = to.install().unwrap().chunk(bad.into());
+            assert!(matches!(damaged, Err(Error::BadChunk { .. })), "byte {at}");
+        }
+        let mut disordered = to.install().unwrap();
+        disordered.chunk(chunks[1].bytes.clone()).unwrap();
+        assert!(matches!(disordered.chunk(chunks[0].bytes.clone()), Err(Error::BadChunk { .. })));
+        let mut short = to.install().unwrap();
+        short.chunk(chunks[0].bytes.clone()).unwrap();
+        let finished = short.finish(40, id(1, 39), Bytes::new()).await;
+        assert!(matches!(finished, Err(Error::BadChunk { .. })));
+        assert_eq!(all(&to.read()), before);
+        transfer(&from, &to).await;
+        assert_eq!(all(&to.read()), all(&from.read()));
+    });
+}
+
+#[test]
+fn a_damaged_row_is_an_error_and_never_an_answer() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let (log, (on_fatal, count)) = (open_log(&dir, true), counting());
+        let shard = log.shard(0).unwrap();
+        let options = StateOptions { on_fatal, ..StateOptions::default() };
+        let state = State::open(&dir, &shard, options, &runner(true)).unwrap();
+        shard.append(vec![record(1, 0, 10)], Box::new(|r| r.unwrap())).unwrap();
+        put(&state, 0, b"key", 100);
+        state.flush().await.unwrap();
+        let mut damage = |map: &Map, txn: &mut heed::RwTxn| {
+            let mut row = map.rows.get(txn, b"key")?.unwrap().to_vec();
+            row[50] ^= 1;
+            Ok(map.rows.put(txn, b"key", &row)?)
+        };
+        state.core.map.write(None, &mut damage, || ()).unwrap();
+        assert!(state.read().get(b"key").is_err());
+        assert!(state.read().first(b"a", b"z").is_err());
+        assert!(matches!(state.snapshot().await.unwrap().next_chunk(), Err(Error::Corrupt { .. })));
+        assert_eq!(count.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn a_state_that_lacks_what_the_log_purged_is_corrupt() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let log = open_log(&dir, true);
+        let shard = log.shard(0).unwrap();
+        shard.purge(id(1, 7)).unwrap();
+        let opened = State::open(&dir, &shard, StateOptions::default(), &runner(true));
+        assert!(matches!(opened, Err(Error::Corrupt { .. })));
+    });
+}
+
+#[test]
+fn a_full_map_grows_while_it_is_read() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let log = open_log(&dir, true);
+        let shard = log.shard(0).unwrap();
+        let map = MapSize { initial_bytes: 1 << 17, max_bytes: 1 << 27 };
+        let options = StateOptions { map, flush_bytes: 1 << 20, ..StateOptions::default() };
+        let state = State::open(&dir, &shard, options, &runner(true)).unwrap();
+        let mut snapshot = None;
+        for index in 0..400 {
+            shard.append(vec![record(1, index, 10)], Box::new(|r| r.unwrap())).unwrap();
+            state.ready().await;
+            put(&state, index, &index.to_be_bytes(), 20_000);
+            if index == 20 {
+                snapshot = Some(state.snapshot().await.unwrap());
+            }
+            if index == 60 {
+                // It stayed as it was, and while it lived the map could not grow.
+                let mut rows = 0;
+                while let Some(chunk) = snapshot.as_mut().unwrap().next_chunk().unwrap() {
+                    rows += chunk.rows;
+                }
+                assert_eq!(rows, 21);
+                snapshot = None;
+            }
+        }
+        assert_eq!(state.flush().await.unwrap(), Some(id(1, 399)));
+        assert_eq!(all(&state.read()).len(), 400);
+        assert!(state.space().used_bytes > 8_000_000);
+    });
+}
+
+#[test]
+fn the_bytes_of_the_applied_row() {
+    let applied = Applied { last: Some(id(3, 7)), membership: Bytes::from_static(b"abc") };
+    let row = super::applied::encode(&applied);
+    let fixed = [
+        &b"QAPP\x01\0\x01\0"[..],
+        &3u64.to_le_bytes(),
+        &1u64.to_le_bytes(),
+        &7u64.to_le_bytes(),
+        b"\x03\0\0\0abc",
+    ]
+    .concat();
+    assert_eq!(row[..row.len() - 8], fixed);
+    assert_eq!(super::applied::decode(&row, "x").unwrap(), applied);
+    for bit in 0..row.len() * 8 {
+        let mut bad = row.clone();
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(super::applied::decode(&bad, "x").is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn an_overlay_costs_what_it_holds() {
+    let mut overlay = Overlay::default();
+    overlay.set(b"a", Some(Bytes::from(vec![0; 1000])));
+    overlay.set(b"b", None);
+    let before = overlay.cost();
+    overlay.set(b"a", Some(Bytes::from(vec![0; 3000])));
+    assert_eq!(overlay.cost(), before + 2000);
+    overlay.set(b"a", None);
+    assert_eq!(overlay.cost(), before - 1000);
+    let mut newer = Overlay::default();
+    newer.set(b"b", Some(Bytes::from(vec![0; 500])));
+    overlay.absorb(newer);
+    assert_eq!(overlay.cost(), before - 500);
+    assert!(!overlay.is_empty());
+}

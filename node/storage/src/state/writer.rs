@@ -79,7 +79,10 @@ impl Read for StateWriter<'_> {
 impl Store for StateWriter<'_> {
     fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), StoreError> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return Err(StoreError(format!("a key of {} bytes; 1 to {KEY_BYTES_MAX} are possible", key.len())));
+            return Err(StoreError(format!(
+                "a key of {} bytes; 1 to {KEY_BYTES_MAX} are possible",
+                key.len()
+            )));
         }
         self.mine.set(key, Some(value));
         Ok(())

@@ -1,0 +1,112 @@
+//! Deleting a queue: the name is free at once, the sessions end, and ticks sweep the rest, a bounded part each.
+
+mod common;
+
+use bytes::Bytes;
+use common::{LEASE_MS, World, attach, positions, range};
+use quorate_machine::command::{Order, Outcome, Settle, Verb};
+use quorate_machine::effect::Effect;
+use quorate_machine::limits::{TICK_DEADLINES_MAX, TICK_GARBAGE_ROWS_MAX};
+use quorate_machine::read;
+use quorate_machine::reply::{Refusal, Reply};
+use quorate_machine::store::Read;
+
+#[test]
+fn a_deleted_queue_ends_its_sessions_and_frees_its_name() {
+    let mut world = World::with_queue(Order::None);
+    world.publish(&["a", "b", "c"]);
+    let session = world.attach(1, 2);
+    let got = world.got();
+    world.settle_one(got[0], Outcome::Retry);
+    assert_eq!(world.delete("jobs"), Ok(Reply::Done));
+    let applied = world.last.clone().unwrap();
+    assert_eq!(applied.effects, [Effect::Ended { consumer: session.consumer }]);
+    assert_eq!(applied.next_deadline_ms, Some(world.clock_ms), "there is something to sweep");
+    let late = Settle { consumer: session.consumer, ranges: vec![range(got[1], 1, Outcome::Ack)] };
+    assert_eq!(world.one(Verb::Settle(late)), Err(Refusal::UnknownConsumer));
+    assert_eq!(world.delete("jobs"), Err(Refusal::UnknownQueue("jobs".into())));
+
+    world.create("jobs", Order::Total).expect("the name is free");
+    assert_eq!(world.stat(), read::Stat::default(), "nothing of the old queue shows in the new one");
+    assert_eq!(world.publish(&["x"])[0].first_position, 1);
+    assert!(world.one(attach("jobs", 1, 5)).is_ok(), "the session's name is free too");
+    assert_eq!(positions(&world.got()), [1]);
+}
+
+#[test]
+fn ticks_sweep_everything_in_bounded_steps() {
+    let mut world = World::new();
+    world.create("jobs", Order::None).expect("the name is free");
+    world.delete("jobs").expect("it is there");
+    world.tick();
+    let clean = world.store.len();
+
+    world.create("jobs", Order::None).expect("the name is free");
+    world.unchecked = true;
+    for _ in 0..TICK_GARBAGE_ROWS_MAX {
+        world.publish(&["a", "b", "c"]);
+    }
+    world.attach(1, 1000);
+    let got = world.got();
+    for at in (0..300).step_by(3) {
+        world.settle_one(got[at], if at % 2 == 0 { Outcome::Retry } else { Outcome::Release });
+    }
+    world.unchecked = false;
+    world.after(LEASE_MS * 10);
+    world.delete("jobs").expect("it is there");
+    let mut rows = world.store.len();
+    let mut ticks = 0;
+    while world.last.as_ref().unwrap().next_deadline_ms.is_some() {
+        world.tick();
+        assert_eq!(world.lost(), [], "leases of a deleted queue do not expire, they are gone");
+        let swept = rows - world.store.len();
+        // Runs are swept with their index rows, and due deadlines go on their own.
+        assert!(swept <= 3 * TICK_GARBAGE_ROWS_MAX + TICK_DEADLINES_MAX, "{swept} rows in one tick");
+        rows = world.store.len();
+        ticks += 1;
+    }
+    assert!(ticks > 2, "{ticks}");
+    // The last consumer's id is remembered in a row that was there before; nothing else is left.
+    assert_eq!(world.store.len(), clean);
+}
+
+#[test]
+fn deadlines_are_carried_out_in_bounded_steps() {
+    let mut world = World::with_queue(Order::None);
+    world.unchecked = true;
+    for _ in 0..TICK_DEADLINES_MAX + 10 {
+        world.publish(&["a"]);
+    }
+    // Two consumers in turns, so that no two messages share a run.
+    let sessions = [world.attach(1, 0), world.attach(2, 0)];
+    for at in 0..TICK_DEADLINES_MAX + 10 {
+        for (index, session) in sessions.iter().enumerate() {
+            let credit = if index == at % 2 { (at / 2 + 1) as u32 } else { 0 };
+            world.credit(session, credit).expect("it is attached");
+        }
+    }
+    world.unchecked = false;
+    assert_eq!(world.stat().leased, TICK_DEADLINES_MAX as u64 + 10);
+    for session in &sessions {
+        world.credit(session, 0).expect("it is attached");
+    }
+    world.after(LEASE_MS).tick();
+    assert_eq!(world.lost().len(), TICK_DEADLINES_MAX);
+    assert_eq!(world.last.as_ref().unwrap().next_deadline_ms, Some(world.clock_ms), "the rest is due");
+    world.tick();
+    assert_eq!(world.lost().len(), 10);
+    assert_eq!(world.last.as_ref().unwrap().next_deadline_ms, None);
+}
+
+#[test]
+fn bodies_are_slices_of_the_entry() {
+    use quorate_machine::command::{Batch, Command};
+    let mut world = World::with_queue(Order::None);
+    let publish = Verb::Publish(common::publish("jobs", (0, 0), 0, &["some body", "another"]));
+    let entry: Bytes = Batch::new(world.clock_ms, vec![Command::from(publish)]).encode();
+    quorate_machine::apply(&mut world.store, &entry).expect("memory works");
+    let within = entry.as_ptr_range();
+    let (_, body) = world.store.rows().find(|(key, _)| key[0] == 8).expect("the body's row is there");
+    assert!(within.contains(&body.as_ptr()), "the body was copied");
+    assert!(world.store.get(&[9, 9]).expect("memory works").is_none());
+}

@@ -1,0 +1,157 @@
+//! `quorate bench`: measures a cluster, and checks what it promises while measuring.
+
+mod load;
+mod payload;
+mod publish;
+mod receive;
+mod report;
+mod tracker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::{Client, QueueSettings, Random as _, SystemRandom};
+use tokio::time::Instant;
+
+use super::Failure;
+use super::options::Options;
+use super::stop::Stop;
+use super::units::{duration, size};
+use load::Load;
+use report::Report;
+use tracker::Tracker;
+
+#[derive(clap::Subcommand)]
+pub(super) enum Verb {
+    /// Producers only.
+    Publish(Args),
+    /// Producers, consumers and acknowledgements.
+    Pipeline(Args),
+}
+
+/// The load. Makes queues of its own and deletes them at the end.
+#[derive(clap::Args, Clone)]
+pub(super) struct Args {
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    producers: u32,
+    /// For `pipeline`.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    consumers: u32,
+    /// Most messages that a producer has without a receipt.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    window: u32,
+    /// Length of a body.
+    #[arg(long, default_value = "1KiB", value_parser = body_size)]
+    size: usize,
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    queues: u32,
+    /// Messages a second, all producers together [default: as fast as it goes].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// How long is measured.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// How long the load runs before that.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    warmup: Duration,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
+    let (args, pipeline) = match verb {
+        Verb::Publish(args) => (args, false),
+        Verb::Pipeline(args) => (args, true),
+    };
+    if pipeline && args.consumers < args.queues {
+        return Err(Failure::usage(
+            format!("{} consumers cannot empty {} queues", args.consumers, args.queues),
+            "give at least one consumer a queue",
+        ));
+    }
+    let client = args.options.client()?;
+    let prefix = format!("bench-{:08x}", SystemRandom.next_u64() >> 32);
+    let names: Vec<String> = (0..args.queues).map(|i| format!("{prefix}-{i}")).collect();
+    let mut stop = Stop::listen()?;
+    let outcome = tokio::select! {
+        biased;
+        () = stop.asked() => Err(Failure::new("interrupted", "")),
+        outcome = measure(&client, &args, &names, pipeline) => outcome,
+    };
+    let cleaned = clean(&client, &names).await;
+    let report = outcome?;
+    report.print(args.options.output)?;
+    cleaned?;
+    report.verdict()
+}
+
+async fn measure(client: &Client, args: &Args, names: &[String], pipeline: bool) -> Result<Report, Failure> {
+    for name in names {
+        client.queues().create(name, QueueSettings::default()).await?;
+    }
+    let load = Arc::new(Load::new(args, names.to_vec()));
+    let tracker = Arc::new(Tracker::new(args.producers));
+    let consumers =
+        if pipeline { receive::start(client, &load, &tracker, args.consumers).await? } else { Vec::new() };
+    let producers = publish::open(client, &load).await?;
+    // Sessions are open: only now does time count.
+    let clock = load.begin();
+    let published = publish::run(producers, &load, &tracker).await;
+    let received = receive::finish(consumers, &tracker, clock).await;
+    let mut report = Report::new(pipeline, args.size, args.seconds, published, received);
+    if pipeline {
+        report.verified = tracker.verdict(report.failed_settles);
+    } else {
+        report.verified = stored(client, names).await? >= report.confirmed_ever
+            && (report.errors > 0 || stored(client, names).await? == report.confirmed_ever);
+    }
+    Ok(report)
+}
+
+/// Messages in the queues, by the cluster's own linearizable count.
+async fn stored(client: &Client, names: &[String]) -> Result<u64, Failure> {
+    let mut length = 0;
+    for name in names {
+        length += client.queues().stat(name, "").await?.length;
+    }
+    Ok(length)
+}
+
+/// Deletes the queues, also those that only may have been made.
+async fn clean(client: &Client, names: &[String]) -> Result<(), Failure> {
+    let queues = client.queues();
+    let mut trouble = Ok(());
+    for name in names {
+        match queues.delete(name).await {
+            Err(error) if error.reason() != Some(&quorate_client::Reason::UnknownQueue) => {
+                trouble = Err(Failure::from(error).about(&format!("queue {name} is left behind")));
+            }
+            _ => {}
+        }
+    }
+    trouble
+}
+
+fn body_size(text: &str) -> Result<usize, String> {
+    let bytes = usize::try_from(size(text)?).map_err(|_| "too large".to_owned())?;
+    if (payload::BYTES_MIN..=16 * 1024 * 1024).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{} bytes to 16 MiB: each message says where it comes from", payload::BYTES_MIN))
+    }
+}
+
+/// When a phase ends, counted from the beginning of the load.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    start: Instant,
+    /// The measured part.
+    from: Instant,
+    to: Instant,
+}
+
+impl Clock {
+    fn counts(&self, at: Instant) -> bool {
+        at >= self.from && at < self.to
+    }
+}

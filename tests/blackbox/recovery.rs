@@ -1,0 +1,96 @@
+//! A node that comes back: from a log that has moved on without it, and from a directory that was emptied.
+
+use std::fs;
+
+use crate::harness::{Cluster, orders, s, until};
+
+/// P10: a follower that was away past the purge point gets a snapshot, and its state is then the same.
+#[test]
+fn a_follower_that_was_away_past_the_purge_comes_back_by_snapshot() {
+    let mut cluster = Cluster::start(3, &["--log-bytes-max", "1MiB"]);
+    cluster.quorate(&["queue", "create", "orders"]).ok();
+    let some = cluster.file("some.jsonl", orders::file(200));
+    cluster.quorate(&["publish", "orders", "--file", &some]).ok();
+    cluster.converge();
+    let away = cluster.follower();
+    let seen = cluster.replica(away).last;
+    assert_eq!(cluster.node(away).stop(), 0, "SIGTERM is an orderly end");
+
+    let many = cluster.file("many.jsonl", orders::file(20_000));
+    cluster.quorate(&["publish", "orders", "--file", &many]).ok();
+    until("the others to purge what the absent node needs", s(60), || {
+        let others = cluster.purged();
+        (others.len() == 2 && others.iter().all(|(_, purged)| *purged > seen)).then_some(())
+    });
+
+    cluster.restart(away);
+    cluster.converge();
+    let name = &cluster.nodes()[away].name;
+    let purged = cluster.purged().into_iter().find(|(of, _)| of == name).expect("it is listed").1;
+    assert!(purged > seen, "its log begins after a snapshot, and not at {purged}: it had seen {seen}");
+
+    // It is as good as the others: with one of them gone, it is the majority that everything needs.
+    let leader = cluster.leader();
+    let other = (0..3).find(|index| ![leader, away].contains(index)).expect("three nodes");
+    cluster.kill(other);
+    cluster.quorate(&["publish", "orders", "one more"]).ok();
+    cluster.kill(leader);
+    cluster.restart(other);
+    until("a leader after two deaths", s(30), || (cluster.leader() != leader).then_some(()));
+    let received = cluster.quorate(&["receive", "orders", "--count", "20201", "--body"]).ok();
+    let expected = orders::file(200) + &orders::file(20_000) + "one more\n";
+    assert!(received.stdout == expected, "what was stored before and during the absence, in order");
+}
+
+/// P1: a node without its log and vote does not answer under its old id; the others go on, undisturbed.
+#[test]
+fn a_node_whose_directory_was_emptied_does_not_come_back_under_its_old_id() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.quorate(&["queue", "create", "q"]).ok();
+    cluster.quorate(&["publish", "q", "before"]).ok();
+    let lost = cluster.follower();
+    assert_eq!(cluster.node(lost).stop(), 0);
+    let dir = cluster.nodes()[lost].data_dir.clone();
+    fs::remove_dir_all(&dir).and_then(|()| fs::create_dir(&dir)).expect("the directory is emptied");
+    let leader = cluster.leader();
+    let term = cluster.replica(leader).term;
+
+    let name = cluster.nodes()[lost].name.clone();
+    let refused = cluster.node(lost).start_in_vain();
+    refused.fails(1, &["the log and the vote of id", "are gone", &name, "join as a new member"]);
+    let left = fs::read_dir(&dir).expect("the directory is there").count();
+    assert!(left <= 1, "it gave itself no identity: {left} files besides its lock");
+
+    cluster.quorate(&["publish", "q", "after"]).ok();
+    assert_eq!(cluster.stat("q", "length"), 2);
+    assert_eq!(cluster.leader(), leader, "nobody was deposed");
+    assert_eq!(cluster.replica(leader).term, term, "it did not vote, and made nobody campaign");
+}
+
+/// The same with a directory that kept its identity and lost its log: amnesia, found without asking anybody.
+#[test]
+fn a_node_that_lost_its_log_says_so_and_stays_out() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.quorate(&["queue", "create", "q"]).ok();
+    let lost = cluster.follower();
+    assert_eq!(cluster.node(lost).stop(), 0);
+    let dir = cluster.nodes()[lost].data_dir.clone();
+    fs::remove_dir_all(dir.join("log")).expect("the log is removed");
+    let refused = cluster.node(lost).start_in_vain();
+    refused.fails(1, &["lost its log", "must not vote", "new member"]);
+    assert!(!dir.join("log").exists(), "it made no new log over the old identity");
+    cluster.quorate(&["publish", "q", "after"]).ok();
+}
+
+/// P8: SIGTERM hands leadership over: the next leader is there before the old one has gone.
+#[test]
+fn a_leader_that_is_asked_to_stop_hands_over() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.quorate(&["queue", "create", "q"]).ok();
+    let leader = cluster.leader();
+    assert_eq!(cluster.node(leader).stop(), 0);
+    cluster.quorate(&["publish", "q", "m", "--timeout", "2s"]).ok();
+    assert_ne!(cluster.leader(), leader);
+    cluster.restart(leader);
+    cluster.converge();
+}
