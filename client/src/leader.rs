@@ -191,10 +191,12 @@ impl Router {
     /// As [`Router::moved_from`], for a stream on which nothing is due: a `current` that still answers is kept,
     /// whatever others may believe.
     pub(crate) async fn gone_from(&self, current: &Address) -> bool {
-        match self.channel(current) {
-            Ok(channel) if members(channel).await.is_some() => false,
-            _ => self.moved_from(current).await,
+        if let Ok(channel) = self.channel(current)
+            && members(channel).await.is_some()
+        {
+            return false;
         }
+        self.moved_from(current).await
     }
 
     /// The error for a search that came to nothing since `started`.

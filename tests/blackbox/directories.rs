@@ -168,7 +168,7 @@ fn a_list_of_first_members_that_cannot_be_is_refused() {
         cluster.node(0).start_in_vain().fails(code, &["bootstrap", told]);
     }
     cluster.node(0).set_flags(Vec::new());
-    cluster.node(0).start_in_vain().fails(1, &["--bootstrap"]);
+    cluster.node(0).start_in_vain().fails(2, &["--bootstrap"]);
     let dir = &cluster.nodes()[0].data_dir;
     let left = fs::read_dir(dir).map_or(0, Iterator::count);
     assert!(left <= 1, "no identity was made: {left} files besides the lock");

@@ -1,8 +1,8 @@
 //! Black-box tests: real `quorate` processes, real files, real signals, as a user would see them.
 //!
-//! `order`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in what must
-//! be refused; `sessions` is a program with the client crate; `commands` pins the command line; `architecture` holds
-//! the house rules; `readme` runs the README as written.
+//! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
+//! what must be refused; `sessions` is a program with the client crate; `commands` pins the command line;
+//! `architecture` holds the house rules; `readme` runs the README as written.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
 // These tests stand outside the nodes: nothing replays them, so the real clock and real threads are theirs to use.
@@ -11,6 +11,7 @@
 mod architecture;
 mod commands;
 mod directories;
+mod failover;
 mod harness;
 mod order;
 mod quorum;

@@ -101,3 +101,15 @@ async fn a_failure_that_nobody_waited_for_is_kept() {
     assert_eq!((failures[0].position, failures[0].token), (2, 102));
     assert!(consumer.settled().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn an_idle_consumer_leaves_a_leader_that_went_silent() {
+    let (silent, next) = (leased(0).await, leased(1).await);
+    let endpoints = [&silent, &next].map(|fake| format!("http://{}", fake.address));
+    let client = quorate_client::Client::builder().endpoints(endpoints).timeout(PATIENCE).build().unwrap();
+    let mut consumer = client.raw_queue("q").consumer().attach().await.unwrap();
+    assert_eq!(silent.state.lock().attaches.len(), 1);
+    silent.state.lock().silent = true; // its streams stay open and say nothing
+    let delivery = take(&mut consumer, 1).await.remove(0);
+    assert_eq!((delivery.position, next.state.lock().attaches.len()), (1, 1));
+}

@@ -42,6 +42,8 @@ pub struct State {
     /// Cuts the consumer's stream at the next settle: `Some(true)` carries it out first.
     pub cut_settle: Option<bool>,
     pub detached: bool,
+    /// Does not answer who the members are.
+    pub silent: bool,
     pub closed: bool,
 }
 
@@ -319,6 +321,9 @@ impl Consumer for Fake {
 #[tonic::async_trait]
 impl Cluster for Fake {
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
+        if self.state.lock().silent {
+            std::future::pending::<()>().await;
+        }
         let member = v1::Member { id: 1, client_addr: self.address.clone(), ..Default::default() };
         Ok(Response::new(v1::MembersResponse { members: vec![member], leader_id: 1, ..Default::default() }))
     }

@@ -63,6 +63,12 @@ impl<'a, S: Store> Digested<'a, S> {
         self.store.delete(key)
     }
 
+    /// Removes a body row, which no digest counts: it need not be read for that.
+    pub(crate) fn forget_body(&mut self, key: &Key) -> Result<(), StoreError> {
+        debug_assert!(!counted(key));
+        self.store.delete(key)
+    }
+
     /// Writes the digest itself.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
         self.store.put(&key::digest(), Bytes::copy_from_slice(&self.sum.to_be_bytes()))

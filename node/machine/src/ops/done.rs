@@ -16,7 +16,7 @@ pub(super) fn done<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u64)
         bytes += chunk.bytes(at, stop);
         if unneeded(tx, sub.queue, &chunk)? {
             tx.rows.delete(&key::chunk(sub.queue, chunk.first))?;
-            tx.rows.delete(&key::body(sub.queue, chunk.first))?;
+            tx.rows.forget_body(&key::body(sub.queue, chunk.first))?;
         }
         at = stop;
     }

@@ -56,6 +56,6 @@ pub enum Table {
     /// Receipts that may still be asked for. Key: producer, first sequence number. Value: `row::ProducerRun`.
     ProducerRun = 19,
     /// What ticks still have to sweep. Key: kind (1 byte), then for a deleted queue (1) namespace and queue, for an
-    /// ended producer (2) its id. No value.
+    /// ended producer (2) its id. Value: the key from which the sweep goes on, empty before it has begun.
     Garbage = 20,
 }

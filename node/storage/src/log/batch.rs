@@ -150,7 +150,7 @@ fn finish(map: &Map, txn: &mut RwTxn, touched: &mut Touched) -> Result<(), Fault
     // Only as far as the disk goes: after a crash, what is committed must be there to be applied.
     let committed = touched.shard.memory.read().committed;
     let within = |c: &LogId| Some(c.index) <= head.last.map(|l| l.index);
-    head.committed = committed.filter(within).or(head.committed.filter(within));
+    head.committed = committed.filter(within).or_else(|| head.committed.filter(within));
     if let (true, Some(purged)) = (touched.unswept, head.purged) {
         let (low, high) = (record::key(shard, 0), record::key(shard, purged.index));
         let mut keys = Vec::new();

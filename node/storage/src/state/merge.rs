@@ -57,6 +57,15 @@ pub(crate) fn get(overlays: &[&Overlay], disk: &Disk, key: &[u8]) -> Result<Opti
     stored.map(|stored| row::copy(disk.core.shard, key, stored)).transpose()
 }
 
+/// Whether the disk has `key`.
+pub(crate) fn on_disk(disk: &Disk, key: &[u8]) -> Result<bool, Error> {
+    if disk.empty || key.is_empty() {
+        return Ok(false);
+    }
+    let stored = disk.core.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
+    Ok(stored.is_some())
+}
+
 /// The first row with `from <= key < to`.
 pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Found, Error> {
     if from >= to {

@@ -43,6 +43,13 @@ impl Overlay {
         }
     }
 
+    /// Says nothing about `key` any more.
+    pub fn forget(&mut self, key: &[u8]) {
+        if let Some(old) = self.rows.remove(key) {
+            self.cost -= ROW_COST + key.len() as u64 + old.map_or(0, |v| v.len() as u64);
+        }
+    }
+
     /// Puts the changes of `newer` over its own.
     pub fn absorb(&mut self, newer: Overlay) {
         if self.rows.is_empty() {

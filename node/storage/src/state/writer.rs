@@ -33,16 +33,21 @@ impl<'a> StateWriter<'a> {
     /// # Errors
     /// Why the state stopped, or [`Error::Misuse`] for an entry that is not newer than the last; nothing was published.
     pub fn commit(self, applied: LogId, membership: Option<Bytes>) -> Result<(), Error> {
-        let StateWriter { state, mine, disk, levels } = self;
+        let StateWriter { state, mut mine, disk, levels } = self;
         state.core.check()?;
         if levels.applied.last.is_some_and(|last| applied.index <= last.index) {
             let what = format!("{applied:?} was applied after {:?}", levels.applied.last);
             return Err(Error::misuse(state.core.shard, what));
         }
+        let hides_nothing = needless(&mine, levels.frozen.as_ref().map(|(frozen, _)| frozen.as_ref()), &disk)?;
         // The transaction ends first: whoever waits for it may hold what the upgrade waits for.
         drop(disk);
         let mut levels = RwLockUpgradableReadGuard::upgrade(levels);
         let now: &mut Levels = &mut levels;
+        for key in hides_nothing {
+            mine.forget(&key);
+            now.active.forget(&key);
+        }
         now.active.absorb(mine);
         now.applied.last = Some(applied);
         if let Some(membership) = membership {
@@ -60,6 +65,25 @@ impl<'a> StateWriter<'a> {
             None => read(&[&self.mine, &self.levels.active]),
         }
     }
+}
+
+/// The removed keys that no level below the active one has. A tombstone for them would hide nothing, and a queue's
+/// rows come and go so fast that scans would wade through them.
+fn needless(mine: &Overlay, frozen: Option<&Overlay>, disk: &Disk) -> Result<Vec<Bytes>, Error> {
+    let mut keys = Vec::new();
+    for (key, value) in mine.iter() {
+        if value.is_some() {
+            continue;
+        }
+        let below = match frozen.and_then(|frozen| frozen.get(key)) {
+            Some(value) => value.is_some(),
+            None => merge::on_disk(disk, key)?,
+        };
+        if !below {
+            keys.push(key.clone());
+        }
+    }
+    Ok(keys)
 }
 
 impl Read for StateWriter<'_> {
