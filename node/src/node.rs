@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Invalid};
 use crate::delivery::{self, Hub};
+use crate::listen;
 use crate::proposal::Proposer;
 use crate::random::Random;
 use crate::server::Api;
 use crate::server::admission::Admission;
 use crate::shard::Shard;
-use crate::listen;
 
 /// The only shard so far; it will hold the catalogue.
 const SHARD: u32 = 0;
@@ -157,7 +157,8 @@ impl Node {
         started.peer_api.set_identity(me.clone());
         let log = Log::open(&dir, log_options(&config), &parts.disk)?;
         let (shard, mut tasks) = start_shard(&config, &parts, &dir, &log, &me, &started).await?;
-        let is_founder = config.bootstrap.first().is_some_and(|(name, _)| *name == config.name) && me.node_id == 1;
+        let is_founder =
+            config.bootstrap.first().is_some_and(|(name, _)| *name == config.name) && me.node_id == 1;
         if is_founder && !shard.replica.is_initialized().await? {
             let members = formation.adopt_all(&me, &started.client_addr).await?;
             shard.replica.initialize(members).await?;

@@ -113,14 +113,18 @@ impl Formation {
 
     /// Waits until this node is adopted, or may found the cluster. Asks without end: a node that waits for
     /// others to start is not in error.
-    pub async fn decide(&self, adoptions: &mut mpsc::Receiver<wire::AdoptRequest>) -> Result<Founding, FormationError> {
+    pub async fn decide(
+        &self,
+        adoptions: &mut mpsc::Receiver<wire::AdoptRequest>,
+    ) -> Result<Founding, FormationError> {
         let first = self.position()? == 0;
         loop {
             let answers = self.ask_all().await;
             for (at, answer) in answers.iter().flatten() {
                 self.check(at, answer, first)?;
             }
-            let all_new = answers.iter().all(|a| a.as_ref().is_some_and(|(_, hello)| hello.cluster_id.is_empty()));
+            let all_new =
+                answers.iter().all(|a| a.as_ref().is_some_and(|(_, hello)| hello.cluster_id.is_empty()));
             if first && all_new {
                 return Ok(Founding::Found);
             }
@@ -151,7 +155,8 @@ impl Formation {
                     self.adopt(me, id, &peer_addr, hello).await;
                 } else if hello.cluster_id.as_ref() == me.cluster_id && hello.node_id == id {
                     let incarnation = hello.incarnation.as_ref().try_into();
-                    let incarnation = incarnation.map_err(|_| FormationError::Confused("a bad incarnation".into()))?;
+                    let incarnation =
+                        incarnation.map_err(|_| FormationError::Confused("a bad incarnation".into()))?;
                     let client_addr = hello.client_addr.clone();
                     members.insert(id, Peer { name, peer_addr, client_addr, incarnation });
                 } else {
@@ -200,7 +205,10 @@ impl Formation {
     async fn ask_all(&self) -> Vec<Option<(String, wire::HelloResponse)>> {
         let asked = self.bootstrap.iter().map(|(name, addr)| async move {
             if *name == self.name {
-                return Some((name.clone(), wire::HelloResponse { name: name.clone(), ..Default::default() }));
+                return Some((
+                    name.clone(),
+                    wire::HelloResponse { name: name.clone(), ..Default::default() },
+                ));
             }
             let request = wire::HelloRequest {
                 name: self.name.clone(),
@@ -208,7 +216,8 @@ impl Formation {
                 ..Default::default()
             };
             let mut client = peers::client(&self.transport, addr);
-            let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await.ok()?.ok()?.into_inner();
+            let answer =
+                tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await.ok()?.ok()?.into_inner();
             if answer.name != *name {
                 tracing::warn!("at {addr} answers {:?}, not {name:?}: check --bootstrap", answer.name);
                 return None;

@@ -15,8 +15,8 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use quorate_storage::log::ShardLog;
 
 use crate::types::{
-    Entry, LogId, Types, entry_from_record, entry_to_record, log_id_from_store, log_id_to_store, vote_from_store,
-    vote_to_store,
+    Entry, LogId, Types, entry_from_record, entry_to_record, log_id_from_store, log_id_to_store,
+    vote_from_store, vote_to_store,
 };
 
 /// Bytes that one request to a follower carries at most, and that one step of applying reads at most.
@@ -86,7 +86,7 @@ impl RaftLogStorage<Types> for LogStore {
     async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
         let purged = self.log.purged().map(log_id_from_store);
         let last = self.log.last().map(log_id_from_store);
-        Ok(LogState { last_log_id: last.or_else(|| purged.clone()), last_purged_log_id: purged })
+        Ok(LogState { last_log_id: last.or(purged), last_purged_log_id: purged })
     }
 
     async fn get_log_reader(&mut self) -> Self {

@@ -126,9 +126,11 @@ impl Connection {
             leadership_transfer: request.leadership_transfer,
         };
         let mut client = self.client.clone();
-        let call = async move { if pre { client.pre_vote(request).await } else { client.vote(request).await } };
+        let call =
+            async move { if pre { client.pre_vote(request).await } else { client.vote(request).await } };
         let answer = self.within(option.hard_ttl(), RPCTypes::Vote, call).await?;
-        let vote = answer.vote.map(vote_from_wire).ok_or_else(|| incomplete("a vote answer without its vote"))?;
+        let vote =
+            answer.vote.map(vote_from_wire).ok_or_else(|| incomplete("a vote answer without its vote"))?;
         Ok(VoteResponse::new(vote, answer.last.map(log_id_from_wire), answer.granted))
     }
 
@@ -159,7 +161,7 @@ impl Connection {
         let answers = answers.map(move |answer| {
             let result = answer_from_wire(answer.map_err(|s| rpc_error(&s))?)?;
             if let Ok(Some(last)) = &result {
-                confirmed.note(target, shard, term, last.clone());
+                confirmed.note(target, shard, term, *last);
             }
             Ok(result)
         });

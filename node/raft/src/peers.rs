@@ -137,7 +137,7 @@ impl Confirmed {
 
     fn get(&self, peer: u64, shard: u32, term: u64) -> Option<LogId> {
         let by_peer = self.by_peer.lock();
-        by_peer.get(&(peer, shard)).filter(|(noted, _)| *noted == term).map(|(_, last)| last.clone())
+        by_peer.get(&(peer, shard)).filter(|(noted, _)| *noted == term).map(|(_, last)| *last)
     }
 }
 

@@ -156,7 +156,8 @@ impl Replica {
     pub async fn read_barrier(&self, timeout: Duration) -> Result<(), NotDone> {
         let deadline = tokio::time::Instant::now() + timeout;
         let linearizer = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex);
-        let linearizer = tokio::time::timeout_at(deadline, linearizer).await.map_err(|_| NotDone::NoQuorum)?;
+        let linearizer =
+            tokio::time::timeout_at(deadline, linearizer).await.map_err(|_| NotDone::NoQuorum)?;
         let linearizer = linearizer.map_err(|e| match e {
             RaftError::APIError(LinearizableReadError::ForwardToLeader(to)) if to.leader_id.is_some() => {
                 NotDone::NotLeader { leader: to.leader_id }
@@ -226,7 +227,7 @@ impl Replica {
             let metrics = metrics.borrow_watched();
             let voters: Vec<u64> = metrics.membership_config.voter_ids().filter(|id| *id != me).collect();
             let matched = metrics.replication.iter().flatten().filter(|(id, _)| voters.contains(id));
-            matched.max_by_key(|(_, last)| (*last).clone()).map(|(id, _)| *id)
+            matched.max_by_key(|(_, last)| *last).map(|(id, _)| *id)
         };
         let Some(best) = best else { return };
         if self.0.raft.trigger().transfer_leader(best).await.is_ok() {

@@ -31,7 +31,8 @@ pub async fn run(replica: Replica) {
 
 /// Has openraft take a snapshot, which is a flush of the state, and forget the log before it.
 async fn purge(replica: &Replica, keep_bytes: u64) -> Result<(), crate::Error> {
-    let leaving = replica.log().index_leaving(keep_bytes).map_err(|e| crate::Error::Stopped(e.to_string()))?;
+    let leaving =
+        replica.log().index_leaving(keep_bytes).map_err(|e| crate::Error::Stopped(e.to_string()))?;
     let Some(leaving) = leaving else { return Ok(()) };
     let snapshot = replica.raft().metrics().borrow_watched().snapshot.as_ref().map_or(0, |id| id.index);
     if snapshot < leaving.index {

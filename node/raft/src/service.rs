@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
-    VoteRequest,
+    AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderRequest, VoteRequest,
 };
 use parking_lot::RwLock;
 use quorate_proto::peer::v1 as wire;
@@ -22,9 +22,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::peers::{CONNECTION_WINDOW_BYTES, Me, PEER_MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::replica::Replica;
-use crate::types::{
-    Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire,
-};
+use crate::types::{Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::{Raft, snapshot};
 
 /// What the peer API answers from. It serves from the moment the node starts: a node without an identity says
@@ -129,7 +127,8 @@ impl Peer for PeerApi {
     async fn hello(&self, _: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
         let me = self.0.me.read().clone();
         let replicas = self.0.replicas.read();
-        let tails = replicas.iter().map(|(shard, r)| wire::ShardTail { shard: *shard, last: r.durable_tail() });
+        let tails =
+            replicas.iter().map(|(shard, r)| wire::ShardTail { shard: *shard, last: r.durable_tail() });
         Ok(Response::new(wire::HelloResponse {
             name: self.0.node.name.clone(),
             cluster_id: me.as_ref().map_or_else(Bytes::new, |me| Bytes::copy_from_slice(&me.cluster_id)),
@@ -141,7 +140,10 @@ impl Peer for PeerApi {
         }))
     }
 
-    async fn adopt(&self, request: Request<wire::AdoptRequest>) -> Result<Response<wire::AdoptResponse>, Status> {
+    async fn adopt(
+        &self,
+        request: Request<wire::AdoptRequest>,
+    ) -> Result<Response<wire::AdoptResponse>, Status> {
         let request = request.into_inner();
         if request.incarnation.as_ref() != self.0.node.incarnation {
             return Err(Status::failed_precondition("the adoption is for another data directory"));
@@ -156,14 +158,20 @@ impl Peer for PeerApi {
         Ok(Response::new(wire::AdoptResponse {}))
     }
 
-    async fn vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
+    async fn vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
         let mut request = request.into_inner();
         let raft = self.raft(request.route.take())?;
         let answer = raft.vote(vote_request(request)?).await.map_err(fatal)?;
         Ok(Response::new(vote_response(answer)))
     }
 
-    async fn pre_vote(&self, request: Request<wire::VoteRequest>) -> Result<Response<wire::VoteResponse>, Status> {
+    async fn pre_vote(
+        &self,
+        request: Request<wire::VoteRequest>,
+    ) -> Result<Response<wire::VoteResponse>, Status> {
         let mut request = request.into_inner();
         let raft = self.raft(request.route.take())?;
         let answer = raft.pre_vote(vote_request(request)?).await.map_err(fatal)?;
@@ -199,8 +207,8 @@ impl Peer for PeerApi {
         let mut request = request.into_inner();
         let raft = self.raft(request.route.take())?;
         let request = append_request(request)?;
-        let prev = request.prev_log_id.clone();
-        let last = request.entries.last().map(|e| e.log_id.clone()).or_else(|| prev.clone());
+        let prev = request.prev_log_id;
+        let last = request.entries.last().map(|e| e.log_id).or(prev);
         let answer = match raft.append_entries(request).await.map_err(fatal)? {
             AppendEntriesResponse::Conflict if prev.is_none() => {
                 return Err(Status::internal("a conflict at the start of the log"));
@@ -230,7 +238,8 @@ impl Peer for PeerApi {
         let mut request = request.into_inner();
         let raft = self.raft(request.route.take())?;
         let vote = request.vote.map(vote_from_wire).ok_or_else(|| incomplete("vote"))?;
-        let request = TransferLeaderRequest::<Types>::new(vote, request.to, request.last.map(log_id_from_wire));
+        let request =
+            TransferLeaderRequest::<Types>::new(vote, request.to, request.last.map(log_id_from_wire));
         match raft.handle_transfer_leader(request).await.map_err(fatal)? {
             Ok(()) => Ok(Response::new(wire::TransferLeaderResponse {})),
             Err(refused) => Err(Status::failed_precondition(refused.to_string())),

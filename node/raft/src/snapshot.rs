@@ -16,7 +16,8 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::Raft;
 use crate::state_machine::{Received, SnapshotData};
 use crate::types::{
-    Vote, log_id_from_store, log_id_from_wire, log_id_to_wire, members_from_bytes, vote_from_wire, vote_to_wire,
+    Vote, log_id_from_store, log_id_from_wire, log_id_to_wire, members_from_bytes, vote_from_wire,
+    vote_to_wire,
 };
 
 /// Chunks on their way at once.

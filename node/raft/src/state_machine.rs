@@ -54,7 +54,11 @@ impl StateMachine {
         &self.state
     }
 
-    fn apply_commands(&self, id: &LogId, entry: &bytes::Bytes) -> io::Result<Vec<quorate_machine::reply::Outcome>> {
+    fn apply_commands(
+        &self,
+        id: &LogId,
+        entry: &bytes::Bytes,
+    ) -> io::Result<Vec<quorate_machine::reply::Outcome>> {
         let mut writer = self.state.write();
         let outcome = quorate_machine::apply(&mut writer, entry).map_err(io::Error::other)?;
         writer.commit(log_id_to_store(id), None).map_err(io::Error::other)?;
@@ -104,7 +108,7 @@ impl RaftStateMachine<Types> for StateMachine {
                     Vec::new()
                 }
                 EntryPayload::Membership(membership) => {
-                    let members = Members::new(Some(entry.log_id.clone()), membership.clone());
+                    let members = Members::new(Some(entry.log_id), membership.clone());
                     self.apply_other(&entry.log_id, Some(members_to_bytes(&members)))?;
                     Vec::new()
                 }
@@ -122,14 +126,16 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, data: SnapshotData) -> io::Result<()> {
         let SnapshotData::Received(received) = data else { return Ok(()) }; // our own state is already here
-        let last = meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
+        let last =
+            meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
         let membership = members_to_bytes(&meta.last_membership);
         received
             .installer
             .finish(received.rows, log_id_to_store(last), membership)
             .await
             .map_err(io::Error::other)?;
-        let next_deadline_ms = quorate_machine::read::next_deadline(&self.state.read()).map_err(io::Error::other)?;
+        let next_deadline_ms =
+            quorate_machine::read::next_deadline(&self.state.read()).map_err(io::Error::other)?;
         let _ = self.applied.send(Applied { index: last.index, effects: Vec::new(), next_deadline_ms });
         Ok(())
     }
@@ -148,7 +154,10 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
 }
 
 /// Replies to a batch that the machine could not read: one refusal stands for all of them.
-pub fn spread(answers: Vec<quorate_machine::reply::Outcome>, commands: usize) -> Vec<quorate_machine::reply::Outcome> {
+pub fn spread(
+    answers: Vec<quorate_machine::reply::Outcome>,
+    commands: usize,
+) -> Vec<quorate_machine::reply::Outcome> {
     if answers.len() == commands {
         return answers;
     }

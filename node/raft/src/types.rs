@@ -230,7 +230,8 @@ impl TryFrom<MembershipRecord> for Membership<u64, Peer> {
         let configs = record.configs.into_iter().map(|set| set.ids.into_iter().collect::<BTreeSet<u64>>());
         let members: BTreeMap<u64, Peer> =
             record.members.into_iter().map(|m| Ok((m.id, peer_from_wire(&m)?))).collect::<Result<_, _>>()?;
-        Membership::new(configs.collect(), members).map_err(|_| Unreadable("a membership that is not consistent"))
+        Membership::new(configs.collect(), members)
+            .map_err(|_| Unreadable("a membership that is not consistent"))
     }
 }
 

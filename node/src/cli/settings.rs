@@ -63,7 +63,7 @@ impl Settings {
             } else if let Ok(value) = std::env::var(&variable) {
                 Some((value, Source::Variable(variable)))
             } else {
-                in_file.get(key).map(|v| (v.clone(), Source::File(file.unwrap_or(Path::new("")).into())))
+                file.and_then(|file| Some((in_file.get(key)?.clone(), Source::File(file.into()))))
             };
             if let Some(value) = value.or_else(|| default(key).map(|v| (v, Source::Default))) {
                 all.insert(key, value);
@@ -160,11 +160,10 @@ fn bootstrap(list: &str) -> Result<Vec<(String, String)>, Invalid> {
 }
 
 fn size(key: &'static str, text: &str) -> Result<u64, Invalid> {
-    super::units::size(text).map_err(|problem| Invalid { key, problem: problem.to_string() })
+    super::units::size(text).map_err(|problem| Invalid { key, problem })
 }
 
 fn millis(key: &'static str, text: &str) -> Result<u64, Invalid> {
-    let duration =
-        super::units::duration(text).map_err(|problem| Invalid { key, problem: problem.to_string() })?;
+    let duration = super::units::duration(text).map_err(|problem| Invalid { key, problem })?;
     Ok(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

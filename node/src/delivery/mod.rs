@@ -54,7 +54,12 @@ struct Known {
 impl Hub {
     /// A stream opened for the consumer. It gets every news from now on; the stream of an earlier generation
     /// ends.
-    pub fn open(&self, consumer: u64, generation: u64, session_timeout: std::time::Duration) -> mpsc::Receiver<News> {
+    pub fn open(
+        &self,
+        consumer: u64,
+        generation: u64,
+        session_timeout: std::time::Duration,
+    ) -> mpsc::Receiver<News> {
         let (news, receiver) = mpsc::channel(NEWS_MAX);
         let known = Known { generation, session_timeout, news: Some(news), lost_at: None };
         self.consumers.lock().insert(consumer, known);

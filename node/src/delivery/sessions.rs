@@ -64,7 +64,8 @@ impl Hub {
 
     fn overdue(&self) -> Vec<(u64, u64)> {
         let consumers = self.consumers.lock();
-        let overdue = consumers.iter().filter(|(_, k)| k.lost_at.is_some_and(|at| at.elapsed() >= k.session_timeout));
+        let overdue =
+            consumers.iter().filter(|(_, k)| k.lost_at.is_some_and(|at| at.elapsed() >= k.session_timeout));
         overdue.map(|(consumer, known)| (*consumer, known.generation)).collect()
     }
 

@@ -45,7 +45,8 @@ impl Admission {
     /// Room for so many bytes until the permit is dropped; waits for it, which is the backpressure that a
     /// producer feels.
     pub async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.permits_max);
+        let permits =
+            u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.permits_max);
         self.bytes.clone().acquire_many_owned(permits).await.ok()
     }
 
@@ -68,7 +69,13 @@ impl Admission {
             let full = map_nearly_full || now.disk_free_bytes < limits.disk_reserve_bytes;
             if self.full.swap(full, Ordering::Relaxed) != full {
                 let free = now.disk_free_bytes;
-                tracing::warn!(full, free, used = now.used_bytes, limit = now.limit_bytes, "space of the disk");
+                tracing::warn!(
+                    full,
+                    free,
+                    used = now.used_bytes,
+                    limit = now.limit_bytes,
+                    "space of the disk"
+                );
             }
         }
     }

@@ -143,9 +143,9 @@ impl Session {
                     let verb = Verb::Detach(Detach { consumer, generation });
                     self.submit(verb, InOrder::Detach).await
                 }
-                Some(Req::Attach(_)) | None => {
-                    InOrder::Fails(Failure::invalid("after `attach` only settle, credit and detach may follow"))
-                }
+                Some(Req::Attach(_)) | None => InOrder::Fails(Failure::invalid(
+                    "after `attach` only settle, credit and detach may follow",
+                )),
             };
             let last = matches!(item, InOrder::Detach(_) | InOrder::Fails(_));
             if ordered.send(item).await.is_err() || last {

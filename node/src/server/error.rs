@@ -20,7 +20,13 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(code: Code, reason: &'static str, message: impl Into<String>, action: &'static str, retry: bool) -> Self {
+    fn new(
+        code: Code,
+        reason: &'static str,
+        message: impl Into<String>,
+        action: &'static str,
+        retry: bool,
+    ) -> Self {
         Self { code, reason, message: message.into(), action, retry, leader: None }
     }
 
@@ -34,14 +40,28 @@ impl Failure {
 
     /// No leader is known, or it hears from no majority.
     pub fn no_quorum() -> Self {
-        let message = "there is no quorum: this node knows of no leader that a majority of the members follows";
-        Self::new(Code::Unavailable, "NO_QUORUM", message, "bring back the members that are down, then retry", true)
+        let message =
+            "there is no quorum: this node knows of no leader that a majority of the members follows";
+        Self::new(
+            Code::Unavailable,
+            "NO_QUORUM",
+            message,
+            "bring back the members that are down, then retry",
+            true,
+        )
     }
 
     /// The node is not part of a cluster yet.
     pub fn forming() -> Self {
-        let message = "there is no quorum: this node is not part of a cluster yet, it waits for the other nodes";
-        Self::new(Code::Unavailable, "NO_QUORUM", message, "start the other nodes of --bootstrap, then retry", true)
+        let message =
+            "there is no quorum: this node is not part of a cluster yet, it waits for the other nodes";
+        Self::new(
+            Code::Unavailable,
+            "NO_QUORUM",
+            message,
+            "start the other nodes of --bootstrap, then retry",
+            true,
+        )
     }
 
     /// The write was taken and its leader lost before the answer.
@@ -144,9 +164,11 @@ impl From<Refusal> for Failure {
             Refusal::ProducerFenced { .. } => {
                 new(Code::Aborted, "PRODUCER_FENCED", "use one producer for a session name")
             }
-            Refusal::SequenceGap { .. } => {
-                new(Code::FailedPrecondition, "SEQUENCE_GAP", "send again from the first batch without a receipt")
-            }
+            Refusal::SequenceGap { .. } => new(
+                Code::FailedPrecondition,
+                "SEQUENCE_GAP",
+                "send again from the first batch without a receipt",
+            ),
             Refusal::ReceiptForgotten { .. } => {
                 new(Code::FailedPrecondition, "RECEIPT_FORGOTTEN", "acknowledge only receipts that you keep")
             }
@@ -154,12 +176,16 @@ impl From<Refusal> for Failure {
             Refusal::ConsumerFenced { .. } => {
                 new(Code::Aborted, "CONSUMER_FENCED", "use one stream for a session")
             }
-            Refusal::StaleLease => {
-                new(Code::FailedPrecondition, "STALE_LEASE", "drop the work: the message is or was given out again")
-            }
-            Refusal::NeverLeased => {
-                new(Code::FailedPrecondition, "NEVER_LEASED", "settle only what was delivered, with its token")
-            }
+            Refusal::StaleLease => new(
+                Code::FailedPrecondition,
+                "STALE_LEASE",
+                "drop the work: the message is or was given out again",
+            ),
+            Refusal::NeverLeased => new(
+                Code::FailedPrecondition,
+                "NEVER_LEASED",
+                "settle only what was delivered, with its token",
+            ),
         }
     }
 }

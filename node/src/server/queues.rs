@@ -55,7 +55,10 @@ impl Queues for Api {
         Ok(Response::new(v1::ListQueuesResponse { queues, more }))
     }
 
-    async fn show(&self, request: Request<v1::ShowQueueRequest>) -> Result<Response<v1::ShowQueueResponse>, Status> {
+    async fn show(
+        &self,
+        request: Request<v1::ShowQueueRequest>,
+    ) -> Result<Response<v1::ShowQueueResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::namespace(request.namespace);
         let look = self.shard_of(&namespace)?.read(|state| {
@@ -63,7 +66,10 @@ impl Queues for Api {
             Ok::<_, ReadError>((queue, read::stat(state, &namespace, &request.name, "default")?))
         });
         let (queue, stat) = look.await?.map_err(Failure::from)?;
-        Ok(Response::new(v1::ShowQueueResponse { queue: Some(queue_out(queue)), stat: Some(stat_out(&stat)) }))
+        Ok(Response::new(v1::ShowQueueResponse {
+            queue: Some(queue_out(queue)),
+            stat: Some(stat_out(&stat)),
+        }))
     }
 
     async fn delete(
@@ -85,9 +91,9 @@ impl Queues for Api {
         let count = bounded(request.count, PEEK_DEFAULT, PEEK_MAX, "count")?;
         let wanted = state_in(request.state)?;
         let (queue, from) = (request.queue, request.from_position);
-        let look = self.shard_of(&namespace)?.read(|state| {
-            read::peek(state, &namespace, &queue, &subscription, from, count, wanted)
-        });
+        let look = self
+            .shard_of(&namespace)?
+            .read(|state| read::peek(state, &namespace, &queue, &subscription, from, count, wanted));
         let (messages, next_position) = look.await?.map_err(Failure::from)?;
         let messages = messages.into_iter().map(peeked_out).collect::<Result<_, _>>()?;
         Ok(Response::new(v1::PeekResponse { messages, next_position }))

@@ -39,7 +39,8 @@ impl<'a> StateWriter<'a> {
             let what = format!("{applied:?} was applied after {:?}", levels.applied.last);
             return Err(Error::misuse(state.core.shard, what));
         }
-        let hides_nothing = needless(&mine, levels.frozen.as_ref().map(|(frozen, _)| frozen.as_ref()), &disk)?;
+        let hides_nothing =
+            needless(&mine, levels.frozen.as_ref().map(|(frozen, _)| frozen.as_ref()), &disk)?;
         // The transaction ends first: whoever waits for it may hold what the upgrade waits for.
         drop(disk);
         let mut levels = RwLockUpgradableReadGuard::upgrade(levels);
