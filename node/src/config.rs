@@ -15,6 +15,8 @@ pub struct Config {
     pub client_addr: String,
     /// `host:port` to serve peers on.
     pub peer_addr: String,
+    /// `host:port` to serve health on, over HTTP.
+    pub http_addr: String,
     /// The first members of the cluster with their peer addresses, in the order of their ids; empty for a node
     /// that is a member already.
     pub bootstrap: Vec<(String, String)>,
@@ -48,6 +50,7 @@ impl Config {
             data_dir: data_dir.into(),
             client_addr: "127.0.0.1:7400".into(),
             peer_addr: "127.0.0.1:7401".into(),
+            http_addr: "127.0.0.1:7402".into(),
             bootstrap: Vec::new(),
             raft: quorate_raft::Settings::default(),
             proposal: proposal::Limits::default(),
@@ -63,7 +66,9 @@ impl Config {
         if self.name.is_empty() || self.name.len() > 128 {
             return invalid("name", "must have 1 to 128 characters");
         }
-        for (key, addr) in [("client-addr", &self.client_addr), ("peer-addr", &self.peer_addr)] {
+        let addresses =
+            [("client-addr", &self.client_addr), ("peer-addr", &self.peer_addr), ("http-addr", &self.http_addr)];
+        for (key, addr) in addresses {
             if split_addr(addr).is_none() {
                 return invalid(key, &format!("{addr:?} is not host:port"));
             }

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+mod http;
 mod listen;
 pub mod node;
 pub mod proposal;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Invalid};
 use crate::delivery::{self, Hub};
-use crate::listen;
+use crate::{http, listen};
 use crate::proposal::Proposer;
 use crate::random::Random;
 use crate::server::Api;
@@ -73,7 +73,7 @@ pub enum StartError {
     Listen {
         /// The address.
         addr: String,
-        /// `clients` or `peers`.
+        /// `clients`, `peers` or `health`.
         what: &'static str,
         /// What the system said.
         source: io::Error,
@@ -221,6 +221,7 @@ async fn listen_and_serve(
 ) -> Result<Started, StartError> {
     let clients = bind(parts, &config.client_addr, "clients").await?;
     let peers = bind(parts, &config.peer_addr, "peers").await?;
+    let health = bind(parts, &config.http_addr, "health").await?;
     let port = clients.local_addr().map_err(|e| listen_error(&config.client_addr, "clients", e))?.port();
     let client_addr = config.advertised_client_addr(port);
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
@@ -232,6 +233,7 @@ async fn listen_and_serve(
     let servers = Mutex::new(vec![
         listen::serve(router, clients, stop.clone()),
         listen::serve(quorate_raft::service::router(peer_api.clone()), peers, stop.clone()),
+        http::serve(api.clone(), health, stop.clone()),
     ]);
     Ok(Started { stop, servers, client_addr, api, peer_api, draining })
 }

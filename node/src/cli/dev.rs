@@ -19,7 +19,7 @@ pub struct Args {
     /// Where they keep their data; found again at the next start
     #[arg(long, default_value = "./quorate-data", value_name = "DIR")]
     data_dir: PathBuf,
-    /// Node i listens on this + 10·(i−1) for clients and on the port after it for its peers
+    /// Node i listens on this + 10·(i−1) for clients, and on the two ports after it for its peers and for health
     #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port_base: u16,
     /// Keeps the data in a temporary directory that is removed at the end
@@ -82,6 +82,7 @@ fn configs(args: &Args, dir: &Path) -> Vec<Config> {
         let mut config = Config::new(&name, dir.join(&name));
         config.client_addr = format!("127.0.0.1:{}", port(index, 0));
         config.peer_addr = format!("127.0.0.1:{}", port(index, 1));
+        config.http_addr = format!("127.0.0.1:{}", port(index, 2));
         config.bootstrap = bootstrap.clone();
         config
     };

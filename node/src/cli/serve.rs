@@ -24,6 +24,9 @@ pub struct Args {
     /// host:port for the other nodes [default: 127.0.0.1:7401]
     #[arg(long, value_name = "ADDR")]
     peer_addr: Option<String>,
+    /// host:port for health over HTTP: /livez, /startupz, /readyz [default: 127.0.0.1:7402]
+    #[arg(long, value_name = "ADDR")]
+    http_addr: Option<String>,
     /// First members: n1=host:7401,n2=host:7401,n3=host:7401. Only new nodes form a cluster; afterwards the list is not looked at
     #[arg(long, value_name = "NAME=ADDR,…")]
     bootstrap: Option<String>,
@@ -54,6 +57,7 @@ impl Args {
             ("data-dir", &self.data_dir),
             ("client-addr", &self.client_addr),
             ("peer-addr", &self.peer_addr),
+            ("http-addr", &self.http_addr),
             ("bootstrap", &self.bootstrap),
             ("log-bytes-max", &self.log_bytes_max),
             ("map-bytes-max", &self.map_bytes_max),

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Invalid};
 
 /// Every setting, in the order that `--print-config` shows them.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "name",
     "data-dir",
     "client-addr",
     "peer-addr",
+    "http-addr",
     "bootstrap",
     "log-bytes-max",
     "map-bytes-max",
@@ -98,6 +99,9 @@ impl Settings {
         if let Some(addr) = text("peer-addr") {
             config.peer_addr = addr.into();
         }
+        if let Some(addr) = text("http-addr") {
+            config.http_addr = addr.into();
+        }
         config.bootstrap = bootstrap(text("bootstrap").unwrap_or_default())?;
         if let Some(value) = text("log-bytes-max") {
             config.raft.log_bytes_max = size("log-bytes-max", value)?;
@@ -122,6 +126,7 @@ fn default(key: &str) -> Option<String> {
     match key {
         "client-addr" => Some(config.client_addr),
         "peer-addr" => Some(config.peer_addr),
+        "http-addr" => Some(config.http_addr),
         "log-bytes-max" => Some(format!("{}MiB", config.raft.log_bytes_max >> 20)),
         "map-bytes-max" => Some(format!("{}GiB", config.map_bytes_max >> 30)),
         "heartbeat" => Some(format!("{}ms", config.raft.heartbeat_ms)),

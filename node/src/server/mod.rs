@@ -62,6 +62,21 @@ impl Api {
         &self.0.admission
     }
 
+    /// Whether the node is a member with a recovered state.
+    pub fn is_member(&self) -> bool {
+        self.0.shard.get().is_some()
+    }
+
+    /// Whether somebody leads, as far as this node knows.
+    pub fn knows_leader(&self) -> bool {
+        self.0.shard.get().is_some_and(|(_, shard)| shard.leadership.borrow().leader.is_some())
+    }
+
+    /// Whether the node is about to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.is_cancelled()
+    }
+
     /// From now on the shard is served; a second call changes nothing.
     pub fn serve_shard(&self, me: Me, shard: Shard) {
         let _ = self.0.shard.set((me, shard));

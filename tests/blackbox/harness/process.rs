@@ -16,6 +16,8 @@ pub struct Node {
     pub client_addr: String,
     /// `host:port` of the peer API.
     pub peer_addr: String,
+    /// `host:port` of its health over HTTP.
+    pub http_addr: String,
     /// Where it keeps its data.
     pub data_dir: PathBuf,
     flags: Vec<String>,
@@ -32,6 +34,7 @@ impl Node {
             name: name.to_owned(),
             client_addr: addr(),
             peer_addr: addr(),
+            http_addr: addr(),
             data_dir: dir.join(name),
             flags: Vec::new(),
             stdout: dir.join(format!("{name}.out")),
@@ -62,7 +65,7 @@ impl Node {
         }
         command.args(["serve", "--name", &self.name, "--client-addr", &self.client_addr]);
         command
-            .args(["--peer-addr", &self.peer_addr])
+            .args(["--peer-addr", &self.peer_addr, "--http-addr", &self.http_addr])
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(&self.flags);

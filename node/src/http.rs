@@ -1,0 +1,65 @@
+//! Health over HTTP, for whoever runs the node: `/livez`, `/startupz`, `/readyz`.
+//!
+//! Alive means that the process answers: it never depends on other nodes or the disk, or a slow cluster would be
+//! restarted to death. Started means that the node is a member and its state is recovered. Ready means that it
+//! can take requests: it has started, knows a leader, and is not about to stop. The body names what is missing.
+
+use std::io;
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use quorate_raft::transport::{BoxedIo, Listener};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::listen;
+use crate::server::Api;
+
+type Answer = (StatusCode, Json<Value>);
+
+/// Serves health until `stop` is cancelled.
+pub fn serve(api: Api, listener: Box<dyn Listener>, stop: CancellationToken) -> JoinHandle<()> {
+    let router = Router::new()
+        .route("/livez", get(async || answer(&[])))
+        .route("/startupz", get(startupz))
+        .route("/readyz", get(readyz))
+        .with_state(api);
+    let served = axum::serve(Incoming(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::spawn(listen::until_cut(stop, async move { served.await.map_err(|e| e.to_string()) }))
+}
+
+async fn startupz(State(api): State<Api>) -> Answer {
+    answer(&[("member", api.is_member())])
+}
+
+async fn readyz(State(api): State<Api>) -> Answer {
+    answer(&[("member", api.is_member()), ("leader_known", api.knows_leader()), ("serving", !api.is_stopping())])
+}
+
+/// 200 if every check holds, else 503 with the names of those that do not.
+fn answer(checks: &[(&str, bool)]) -> Answer {
+    let failing: Vec<&str> = checks.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect();
+    let status = if failing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({ "ok": failing.is_empty(), "failing": failing })))
+}
+
+/// The node's listener, as axum takes it.
+struct Incoming(Box<dyn Listener>);
+
+impl axum::serve::Listener for Incoming {
+    type Io = BoxedIo;
+    type Addr = Option<SocketAddr>;
+
+    async fn accept(&mut self) -> (BoxedIo, Option<SocketAddr>) {
+        (listen::accept(&mut self.0).await, None)
+    }
+
+    fn local_addr(&self) -> io::Result<Option<SocketAddr>> {
+        self.0.local_addr().map(Some)
+    }
+}
