@@ -66,8 +66,11 @@ impl Config {
         if self.name.is_empty() || self.name.len() > 128 {
             return invalid("name", "must have 1 to 128 characters");
         }
-        let addresses =
-            [("client-addr", &self.client_addr), ("peer-addr", &self.peer_addr), ("http-addr", &self.http_addr)];
+        let addresses = [
+            ("client-addr", &self.client_addr),
+            ("peer-addr", &self.peer_addr),
+            ("http-addr", &self.http_addr),
+        ];
         for (key, addr) in addresses {
             if split_addr(addr).is_none() {
                 return invalid(key, &format!("{addr:?} is not host:port"));

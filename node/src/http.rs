@@ -29,7 +29,8 @@ pub fn serve(api: Api, listener: Box<dyn Listener>, stop: CancellationToken) -> 
         .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
         .with_state(api);
-    let served = axum::serve(Incoming(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served =
+        axum::serve(Incoming(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::spawn(listen::until_cut(stop, async move { served.await.map_err(|e| e.to_string()) }))
 }
 
@@ -38,7 +39,11 @@ async fn startupz(State(api): State<Api>) -> Answer {
 }
 
 async fn readyz(State(api): State<Api>) -> Answer {
-    answer(&[("member", api.is_member()), ("leader_known", api.knows_leader()), ("serving", !api.is_stopping())])
+    answer(&[
+        ("member", api.is_member()),
+        ("leader_known", api.knows_leader()),
+        ("serving", !api.is_stopping()),
+    ])
 }
 
 /// 200 if every check holds, else 503 with the names of those that do not.

@@ -22,12 +22,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Invalid};
 use crate::delivery::{self, Hub};
-use crate::{http, listen};
 use crate::proposal::Proposer;
 use crate::random::Random;
 use crate::server::Api;
 use crate::server::admission::Admission;
 use crate::shard::Shard;
+use crate::{http, listen};
 
 /// The only shard so far; it will hold the catalogue.
 const SHARD: u32 = 0;
@@ -105,6 +105,7 @@ pub struct Node {
     client_addr: String,
     shard: Shard,
     log: Log,
+    api: Api,
     peer_api: PeerApi,
     /// Cancelled first: streams and requests are told to go elsewhere.
     draining: CancellationToken,
@@ -163,13 +164,14 @@ impl Node {
             let members = formation.adopt_all(&me, &started.client_addr).await?;
             shard.replica.initialize(members).await?;
         }
-        let watch = admission_watch(&config, &started, &log);
+        let watch = admission_watch(&config, &started, &log, shard.state());
         tasks.push(watch);
         let servers = std::mem::take(&mut *started.servers.lock());
         Ok(Self {
             client_addr: started.client_addr.clone(),
             shard,
             log,
+            api: started.api.clone(),
             peer_api: started.peer_api.clone(),
             draining: started.draining.clone(),
             stop: started.stop.clone(),
@@ -203,6 +205,7 @@ impl Node {
                 tracing::error!("a task had failed: {e}");
             }
         }
+        self.api.join().await;
         self.peer_api.clear();
         self.shard.replica.shutdown().await;
         if let Err(e) = self.shard.state().clone().close().await {
@@ -321,9 +324,10 @@ async fn start_shard(
     Ok((shard, tasks))
 }
 
-fn admission_watch(config: &Config, started: &Started, log: &Log) -> JoinHandle<()> {
-    let (log, stop) = (log.clone(), started.stop.clone());
-    let watch = started.api.admission().clone().watch(config.admission(), move || log.space());
+fn admission_watch(config: &Config, started: &Started, log: &Log, state: &State) -> JoinHandle<()> {
+    let (log, state, stop) = (log.clone(), state.clone(), started.stop.clone());
+    let watch =
+        started.api.admission().clone().watch(config.admission(), move || [log.space(), state.space()]);
     tokio::spawn(async move {
         tokio::select! {
             biased;

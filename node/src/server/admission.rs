@@ -58,24 +58,24 @@ impl Admission {
         Ok(())
     }
 
-    /// Watches the disk until it is dropped. `used` tells how much of the log's map is used, and its limit.
-    pub async fn watch(self, limits: Limits, space: impl Fn() -> quorate_storage::Space) {
+    /// Watches the disk until it is dropped. `spaces` tells of each environment how much of its map is used, and
+    /// what is free on its disk.
+    pub async fn watch<const N: usize>(
+        self,
+        limits: Limits,
+        spaces: impl Fn() -> [quorate_storage::Space; N],
+    ) {
         let mut interval = tokio::time::interval(LOOK_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let now = space();
-            let map_nearly_full = now.used_bytes > now.limit_bytes / 10 * 9;
-            let full = map_nearly_full || now.disk_free_bytes < limits.disk_reserve_bytes;
+            let spaces = spaces();
+            let full = spaces.iter().any(|space| {
+                let map_nearly_full = space.used_bytes > space.limit_bytes / 10 * 9;
+                map_nearly_full || space.disk_free_bytes < limits.disk_reserve_bytes
+            });
             if self.full.swap(full, Ordering::Relaxed) != full {
-                let free = now.disk_free_bytes;
-                tracing::warn!(
-                    full,
-                    free,
-                    used = now.used_bytes,
-                    limit = now.limit_bytes,
-                    "space of the disk"
-                );
+                tracing::warn!(full, ?spaces, "room for publishing has changed");
             }
         }
     }

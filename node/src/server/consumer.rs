@@ -92,8 +92,8 @@ impl Consumer for Api {
         let (frames, stream) = mpsc::channel(FRAMES_WAITING_MAX);
         let Attached { consumer, generation, .. } = attached;
         let session = Session { api: self.clone(), shard, consumer, generation, session_timeout, frames };
-        // Owned by the stream: it ends when the client, the session or the leadership goes away.
-        tokio::spawn(session.run(attached, requests));
+        // Ends when the client, the session or the leadership goes away, or the node stops.
+        self.0.streams.spawn(session.run(attached, requests));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 }

@@ -18,6 +18,7 @@ use quorate_proto::v1::queues_server::QueuesServer;
 use quorate_raft::peers::Me;
 use quorate_raft::transport::Transport;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
@@ -44,6 +45,8 @@ struct Shared {
     clock: Arc<dyn Clock>,
     admission: Admission,
     stopping: CancellationToken,
+    /// Owns the tasks of open streams.
+    streams: TaskTracker,
 }
 
 impl Api {
@@ -54,7 +57,8 @@ impl Api {
         admission: Admission,
         stopping: CancellationToken,
     ) -> Self {
-        Self(Arc::new(Shared { shard: OnceLock::new(), transport, clock, admission, stopping }))
+        let streams = TaskTracker::new();
+        Self(Arc::new(Shared { shard: OnceLock::new(), transport, clock, admission, stopping, streams }))
     }
 
     /// What keeps the server within its bounds.
@@ -75,6 +79,12 @@ impl Api {
     /// Whether the node is about to stop.
     pub fn is_stopping(&self) -> bool {
         self.0.stopping.is_cancelled()
+    }
+
+    /// Waits for the tasks of all streams; they end once the API is stopping.
+    pub async fn join(&self) {
+        self.0.streams.close();
+        self.0.streams.wait().await;
     }
 
     /// From now on the shard is served; a second call changes nothing.

@@ -72,8 +72,8 @@ impl Producer for Api {
         let _ = answers.send(Ok(v1::PublishResponse { response: Some(Res::Opened(opened)) })).await;
         let shard = session.shard.clone();
         let stopping = self.0.stopping.clone();
-        // Owned by the stream: both end when the client or the shard goes away.
-        tokio::spawn(async move {
+        // Ends when the client or the leadership goes away, or the node stops.
+        self.0.streams.spawn(async move {
             let write = answer_in_order(shard.clone(), in_order, &answers);
             let read = session.read(requests, ordered);
             let failure = tokio::select! {

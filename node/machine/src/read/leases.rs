@@ -48,7 +48,7 @@ pub fn lease_part(
         let body = chunk::body(store, id, &chunk)?;
         let stop = chunk.end().min(end);
         for position in at.max(chunk.first)..stop {
-            if bytes >= bytes_max {
+            if bytes >= bytes_max && !messages.is_empty() {
                 // At most the lease's count.
                 return Ok((messages, (position - lease.first_position) as u32));
             }
