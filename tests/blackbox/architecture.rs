@@ -305,8 +305,7 @@ fn functions(text: &str) -> Vec<(String, usize, usize)> {
                 .is_some_and(|rest| rest.starts_with('}') || rest.starts_with(')') && rest.ends_with(';'))
         };
         let one_line = line.ends_with(';') || line.ends_with('}');
-        let length =
-            if one_line { 1 } else { lines[index..].iter().position(|l| ends(&l)).map_or(1, |end| end + 1) };
+        let length = if one_line { 1 } else { lines[index..].iter().position(ends).map_or(1, |end| end + 1) };
         found.push((name.to_owned(), index + 1, length));
     }
     found

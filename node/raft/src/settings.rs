@@ -51,6 +51,9 @@ impl Settings {
             // A follower gets a snapshot only when its part of the log is gone.
             replication_lag_threshold: u64::MAX,
             allow_log_reversion: Some(false),
+            // A restarted leader must not go on in its old term: entries reach followers before the leader's own
+            // sync, so after a crash it could give other entries the same term and index.
+            enable_leader_restore: Some(false),
             ..Config::default()
         };
         Ok(Arc::new(config.validate().map_err(|e| crate::Error::Settings(e.to_string()))?))

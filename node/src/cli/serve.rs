@@ -70,7 +70,7 @@ impl Args {
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> Result<(), Failure> {
-    super::log::to_stderr("info,openraft=warn");
+    super::log::to_stderr("info,openraft=error");
     let settings = Settings::gather(args.flags(), args.config.as_deref()).map_err(wrong)?;
     if args.print_config {
         print!("{}", settings.print());
