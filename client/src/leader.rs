@@ -20,7 +20,10 @@ use crate::random::Random;
 use crate::status::{Verdict, judge};
 
 /// An attempt that takes longer is given up and made elsewhere: a node that hangs must not use up a whole call.
-const ATTEMPT: Duration = Duration::from_secs(5);
+/// Each time it happens the next attempt gets twice as long, since a cluster may just be slow.
+const ATTEMPT_FIRST: Duration = Duration::from_secs(1);
+/// The longest attempt.
+const ATTEMPT_MAX: Duration = Duration::from_secs(8);
 /// How long a node may take to say who the members are.
 const ASK: Duration = Duration::from_millis(500);
 /// Redirects that are followed without a pause before the client assumes an election.
@@ -88,13 +91,14 @@ impl Router {
         let started = Instant::now();
         let mut backoff = Backoff::new();
         let (mut maybe_applied, mut hops, mut asked, mut busy) = (false, 0, 0, None);
+        let mut patience = ATTEMPT_FIRST;
         loop {
             let (address, channel) = self.pick().map_err(|error| Failed { error, maybe_applied })?;
             let now = Instant::now();
             if now >= deadline {
                 return Err(Failed { error: self.out_of_time(started, busy), maybe_applied });
             }
-            let result = timeout(ATTEMPT.min(deadline - now), attempt(channel)).await;
+            let result = timeout(patience.min(deadline - now), attempt(channel)).await;
             let verdict = match result {
                 Ok(Ok(value)) => {
                     self.found(&address).await;
@@ -102,6 +106,7 @@ impl Router {
                 }
                 Ok(Err(status)) => judge(&status),
                 Err(_) => {
+                    patience = (patience * 2).min(ATTEMPT_MAX);
                     Verdict::Again { answer: "does not answer in time".into(), applied: true, busy: false }
                 }
             };
@@ -138,7 +143,7 @@ impl Router {
         Fut: Future<Output = Result<T, Status>>,
     {
         let started = Instant::now();
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut patience) = (Backoff::new(), ATTEMPT_FIRST);
         loop {
             let addresses = self.known.lock().addresses.clone();
             for address in addresses {
@@ -146,7 +151,7 @@ impl Router {
                 if now >= deadline {
                     return Err(self.out_of_time(started, None));
                 }
-                let result = timeout(ATTEMPT.min(deadline - now), attempt(self.channel(&address)?)).await;
+                let result = timeout(patience.min(deadline - now), attempt(self.channel(&address)?)).await;
                 let verdict = match result {
                     Ok(Ok(value)) => return Ok(value),
                     Ok(Err(status)) => judge(&status),
@@ -163,6 +168,7 @@ impl Router {
                     }
                 }
             }
+            patience = (patience * 2).min(ATTEMPT_MAX);
             tokio::time::sleep(backoff.wait(self.random())).await;
         }
     }

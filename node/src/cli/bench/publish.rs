@@ -96,7 +96,8 @@ async fn one(i: u32, producer: Producer<Bytes, Raw>, load: &Load, tracker: &Trac
     published
 }
 
-/// Sends until the measured time is over. The time of a message is when it was due, not when there was room for it.
+/// Sends until the measured time is over. With a rate, the time of a message is when it was due, however late there was
+/// room for it; without one, the confirmation is timed from when it got its place in the window.
 async fn send(
     i: u32,
     producer: &Producer<Bytes, Raw>,
@@ -122,7 +123,10 @@ async fn send(
         }
         let payload = Payload { producer: i, seq, sent: due - clock.start };
         match producer.send(payload.encode(load.size)).await {
-            Ok(pending) => sent.send((due, pending)).ok()?,
+            Ok(pending) => {
+                let from = if load.pace.is_some() { due } else { Instant::now() };
+                sent.send((from, pending)).ok()?;
+            }
             Err(error) => return Some(error),
         }
     }

@@ -75,10 +75,9 @@ impl Report {
             (None, Ok(())) => Ok(()),
             (None, Err(failure)) => Err(Failure { what: format!("{}; {progress}", failure.what), ..failure }),
             (Some((line, error)), _) => {
-                let code = if error.is_no_leader() { 4 } else { 1 };
                 let failure = Failure::from(error);
                 let what = format!("line {line}: {}; {progress}", failure.what);
-                Err(Failure { what, action: failure.action, code })
+                Err(Failure { what, ..failure })
             }
         }
     }
