@@ -1,6 +1,7 @@
 //! A node that comes back: from a log that has moved on without it, and from a directory that was emptied.
 
 use std::fs;
+use std::path::Path;
 
 use crate::harness::{Cluster, orders, s, until};
 
@@ -80,6 +81,48 @@ fn a_node_that_lost_its_log_says_so_and_stays_out() {
     refused.fails(1, &["lost its log", "must not vote", "new member"]);
     assert!(!dir.join("log").exists(), "it made no new log over the old identity");
     cluster.quorate(&["publish", "q", "after"]).ok();
+}
+
+/// P11: a leader that meets damage in its log while it replicates ends and says so; nobody gets damaged bytes, and the
+/// others have everything.
+#[test]
+fn a_leader_that_finds_its_log_damaged_ends_and_loses_nothing() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.quorate(&["queue", "create", "q"]).ok();
+    let away = cluster.follower();
+    assert_eq!(cluster.node(away).stop(), 0);
+    for number in 0..20 {
+        cluster.quorate(&["publish", "q", &format!("message number {number:02}")]).ok();
+    }
+    let leader = cluster.leader();
+    let other = (0..3).find(|index| ![leader, away].contains(index)).expect("three nodes");
+    assert_eq!(cluster.node(other).stop(), 0);
+    assert_eq!(cluster.node(leader).stop(), 0);
+    let data = cluster.nodes()[leader].data_dir.join("log/data.mdb");
+    damage(&data, b"message number 07");
+
+    // The one with the longer log leads, and has to send what is damaged to the one that was away.
+    cluster.node(leader).start();
+    cluster.node(away).start();
+    let ended = cluster.node(leader).wait_end(s(60));
+    ended.fails(1, &["is damaged", "remove the member"]);
+
+    cluster.node(other).start();
+    cluster.quorate(&["publish", "q", "afterwards"]).ok();
+    let received = cluster.quorate(&["receive", "q", "--count", "21", "--body"]).ok().stdout;
+    let expected: String = (0..20).map(|number| format!("message number {number:02}\n")).collect();
+    assert_eq!(received, expected + "afterwards\n");
+}
+
+/// Changes one bit in every copy of `text` in a file.
+fn damage(file: &Path, text: &[u8]) {
+    let mut bytes = fs::read(file).expect("a file of the node");
+    let places: Vec<usize> = (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    assert!(!places.is_empty(), "the log holds what was published");
+    for place in places {
+        bytes[place] ^= 1;
+    }
+    fs::write(file, bytes).expect("the file is damaged");
 }
 
 /// P8: SIGTERM hands leadership over: the next leader is there before the old one has gone.

@@ -85,6 +85,8 @@ struct Inner {
     log: ShardLog,
     state: State,
     leadership: watch::Receiver<Leadership>,
+    /// Why openraft has stopped by itself.
+    failed: watch::Receiver<Option<String>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -109,9 +111,10 @@ impl Replica {
         );
         let raft = raft.await.map_err(|e| Error::Stopped(e.to_string()))?;
         let (told, leadership) = watch::channel(Leadership::default());
-        let watcher = tokio::spawn(watch_leadership(raft.clone(), me.node_id, told));
+        let (fail, failed) = watch::channel(None);
+        let watcher = tokio::spawn(watch_leadership(raft.clone(), me.node_id, told, fail));
         let tasks = Mutex::new(vec![watcher]);
-        let replica = Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, tasks }));
+        let replica = Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, failed, tasks }));
         let retention = tokio::spawn(retention::run(replica.clone()));
         replica.0.tasks.lock().push(retention);
         Ok(replica)
@@ -176,6 +179,16 @@ impl Replica {
     /// Who leads; the receiver sees every change.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.0.leadership.clone()
+    }
+
+    /// Returns why the replica stopped, if it ever does by itself: it met damage or a failed disk, and the process
+    /// must end rather than stay without it.
+    pub async fn failed(&self) -> String {
+        let mut failed = self.0.failed.clone();
+        match failed.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await, // shut down on purpose
+        }
     }
 
     /// The members, as this replica knows them.
@@ -279,7 +292,12 @@ impl Replica {
     }
 }
 
-async fn watch_leadership(raft: Raft, me: u64, told: watch::Sender<Leadership>) {
+async fn watch_leadership(
+    raft: Raft,
+    me: u64,
+    told: watch::Sender<Leadership>,
+    fail: watch::Sender<Option<String>>,
+) {
     let mut metrics = raft.server_metrics();
     loop {
         let now = {
@@ -290,6 +308,9 @@ async fn watch_leadership(raft: Raft, me: u64, told: watch::Sender<Leadership>) 
         told.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
         if metrics.changed().await.is_err() {
             told.send_replace(Leadership::default());
+            if let Err(why) = &raft.metrics().borrow_watched().running_state {
+                fail.send_replace(Some(why.to_string()));
+            }
             return;
         }
     }

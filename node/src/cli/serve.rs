@@ -85,15 +85,28 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         started = Node::start(config, Components::system()) => started.map_err(|e| not_started(&e))?,
     };
     println!("ready {name} serves clients on {}", node.client_addr());
-    stop.asked().await;
+    let ended = tokio::select! {
+        biased;
+        () = stop.asked() => Ok(()),
+        why = node.shard().replica.failed() => Err(failed(&name, &why)),
+    };
     tracing::info!("stopping");
-    node.drain().await;
+    if ended.is_ok() {
+        node.drain().await;
+    }
     node.shutdown().await;
-    Ok(())
+    ended
 }
 
 fn wrong(e: settings::Error) -> Failure {
     Failure::usage(e.to_string(), "quorate serve --help lists the settings")
+}
+
+/// A node that cannot go on.
+fn failed(name: &str, why: &str) -> Failure {
+    let action = "look at the disk; if its data is damaged, remove the member and let it join as a new one. The other \
+                  nodes have what was acknowledged";
+    Failure::new(format!("{name} has stopped: {why}"), action)
 }
 
 /// A node that does not start. What to do stands in the error itself.

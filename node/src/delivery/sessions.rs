@@ -35,7 +35,9 @@ pub async fn run(replica: Replica, proposer: Proposer, hub: Arc<Hub>) {
             for (consumer, generation) in hub.overdue() {
                 // The effect of the entry forgets the session; an unknown outcome is asked for again.
                 if let Ok(Err(_)) = proposer.propose(Verb::Detach(Detach { consumer, generation })).await {
-                    hub.forget(consumer, generation); // it ended or was resumed meanwhile
+                    // It ended, or was resumed under another generation, whose timer must run then.
+                    hub.forget(consumer, generation);
+                    hub.adopt(&replica);
                 }
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -53,12 +55,16 @@ impl Hub {
         };
         let mut consumers = self.consumers.lock();
         for session in stored {
-            consumers.entry(session.consumer).or_insert_with(|| Known {
-                generation: session.generation,
-                session_timeout: Duration::from_millis(session.session_timeout_ms),
-                news: None,
-                lost_at: Some(Instant::now()),
-            });
+            let known = consumers.get(&session.consumer).map(|known| known.generation);
+            if known.is_none_or(|generation| generation < session.generation) {
+                let known = Known {
+                    generation: session.generation,
+                    session_timeout: Duration::from_millis(session.session_timeout_ms),
+                    news: None,
+                    lost_at: Some(Instant::now()),
+                };
+                consumers.insert(session.consumer, known);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -96,12 +97,23 @@ impl Node {
     pub fn start_in_vain(&mut self) -> Output {
         let before = fs::metadata(&self.stderr).map_or(0, |meta| meta.len());
         self.start();
-        let what = format!("the end of {}, which cannot start", self.name);
-        let status = until(&what, s(30), || self.child().try_wait().expect("a child can be waited for"));
+        self.end_since(before, s(30))
+    }
+
+    /// Waits for a node that was ready to end by itself.
+    pub fn wait_end(&mut self, within: Duration) -> Output {
+        self.end_since(0, within)
+    }
+
+    /// What it said since its log had so many bytes, and how it ended.
+    fn end_since(&mut self, before: u64, within: Duration) -> Output {
+        let what = format!("the end of {}", self.name);
+        let status = until(&what, within, || self.child().try_wait().expect("a child can be waited for"));
         self.child = None;
         let log = fs::read(&self.stderr).unwrap_or_default();
         let since = log.get(usize::try_from(before).expect("a length in memory")..).unwrap_or_default();
         let stdout = fs::read_to_string(&self.stdout).unwrap_or_default();
+        let stdout = stdout.lines().filter(|line| !line.starts_with("ready ")).collect();
         Output::of_node(
             &self.name,
             status.code().unwrap_or(-1),
