@@ -117,7 +117,8 @@ fn a_leader_that_finds_its_log_damaged_ends_and_loses_nothing() {
 /// Changes one bit in every copy of `text` in a file.
 fn damage(file: &Path, text: &[u8]) {
     let mut bytes = fs::read(file).expect("a file of the node");
-    let places: Vec<usize> = (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
+    let places: Vec<usize> =
+        (0..bytes.len() - text.len()).filter(|at| bytes[*at..].starts_with(text)).collect();
     assert!(!places.is_empty(), "the log holds what was published");
     for place in places {
         bytes[place] ^= 1;

@@ -5,6 +5,7 @@
 //! `quorate-storage` ([`log_store`], [`state_machine`]), towards the other nodes the peer API of
 //! `quorate-proto` ([`network`] out, [`service`] in, [`snapshot`] both ways).
 
+mod failover;
 mod formation;
 mod log_store;
 mod network;

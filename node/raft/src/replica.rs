@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::state_machine::{StateMachine, spread};
 use crate::transport::Transport;
 use crate::types::{Commands, Peer, Types, log_id_to_wire, peer_to_wire};
-use crate::{Applied, Error, Raft, retention};
+use crate::{Applied, Error, Raft, failover, retention};
 
 /// Who leads the shard, as this replica knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Replica {
         let network = Network {
             me: me.clone(),
             shard,
-            transport,
+            transport: transport.clone(),
             confirmed: Arc::new(Confirmed::default()),
             state: state.clone(),
             snapshot_timeout: settings.snapshot_timeout,
@@ -114,9 +114,11 @@ impl Replica {
         let (fail, failed) = watch::channel(None);
         let watcher = tokio::spawn(watch_leadership(raft.clone(), me.node_id, told, fail));
         let tasks = Mutex::new(vec![watcher]);
-        let replica = Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, failed, tasks }));
+        let replica =
+            Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, failed, tasks }));
         let retention = tokio::spawn(retention::run(replica.clone()));
-        replica.0.tasks.lock().push(retention);
+        let failover = tokio::spawn(failover::run(replica.clone(), transport));
+        replica.0.tasks.lock().extend([retention, failover]);
         Ok(replica)
     }
 
@@ -277,6 +279,21 @@ impl Replica {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Where a member serves its peers.
+    pub(crate) fn peer_addr_of(&self, id: Option<u64>) -> Option<String> {
+        let membership = self.0.raft.metrics().borrow_watched().membership_config.clone();
+        membership.membership().get_node(&id?).map(|peer| peer.peer_addr.clone())
+    }
+
+    /// This node's place among the voters without the leader, in the order of ids; none if it has no vote.
+    pub(crate) fn rank_among_followers(&self, leader: Option<u64>) -> Option<u32> {
+        let membership = self.0.raft.metrics().borrow_watched().membership_config.clone();
+        let mut voters: Vec<u64> = membership.voter_ids().filter(|id| Some(*id) != leader).collect();
+        voters.sort_unstable();
+        let rank = voters.iter().position(|id| *id == self.0.me.node_id)?;
+        u32::try_from(rank).ok()
     }
 
     /// Incarnation of a member, if it is one.
