@@ -26,8 +26,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             heartbeat_ms: 100,
-            election_ms_min: 500,
-            election_ms_max: 1000,
+            election_ms_min: 400,
+            election_ms_max: 800, // a silent leader is replaced after 1.2 to 1.6 s
             log_bytes_max: 512 * 1024 * 1024,
             retention_interval: Duration::from_secs(1),
             snapshot_timeout: Duration::from_secs(600),

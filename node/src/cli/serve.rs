@@ -39,7 +39,7 @@ pub struct Args {
     /// The leader speaks to its followers this often [default: 100ms]
     #[arg(long, value_name = "DURATION")]
     heartbeat: Option<String>,
-    /// A silent leader is replaced within twice this [default: 1000ms]
+    /// A silent leader is replaced within twice this [default: 800ms]
     #[arg(long, value_name = "DURATION")]
     election_timeout: Option<String>,
     /// A TOML file with these settings
