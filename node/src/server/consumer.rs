@@ -70,7 +70,7 @@ impl Consumer for Api {
         let Some(Req::Attach(attach)) = requests.message().await?.and_then(|r| r.request) else {
             return Err(Failure::invalid("the first request of a receive stream must be `attach`").into());
         };
-        let namespace = convert::namespace(attach.namespace);
+        let namespace = convert::or_default(attach.namespace);
         let shard = self.shard_of(&namespace)?.clone();
         let session_timeout = Duration::from_millis(match attach.session_timeout_ms {
             0 => SESSION_TIMEOUT_MS_DEFAULT,
@@ -79,7 +79,7 @@ impl Consumer for Api {
         let verb = Attach {
             namespace,
             queue: attach.queue,
-            subscription: convert::subscription(attach.subscription),
+            subscription: convert::or_default(attach.subscription),
             session: attach.session,
             credit: attach.credit,
             session_timeout_ms: attach.session_timeout_ms,

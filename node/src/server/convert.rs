@@ -9,13 +9,8 @@ use quorate_proto::v1;
 
 use super::error::Failure;
 
-/// The namespace meant by a request.
-pub fn namespace(name: String) -> String {
-    if name.is_empty() { "default".into() } else { name }
-}
-
-/// The subscription meant by a request.
-pub fn subscription(name: String) -> String {
+/// The namespace or subscription meant by a request: none named means the one called `default`.
+pub fn or_default(name: String) -> String {
     if name.is_empty() { "default".into() } else { name }
 }
 

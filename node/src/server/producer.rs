@@ -93,7 +93,7 @@ impl Producer for Api {
 
 impl Session {
     async fn open(api: Api, open: v1::OpenProducer) -> Result<Self, Failure> {
-        let namespace = convert::namespace(open.namespace);
+        let namespace = convert::or_default(open.namespace);
         let shard = api.shard_of(&namespace)?.clone();
         let verb = OpenProducer { namespace: namespace.clone(), session: open.session, ttl_ms: open.ttl_ms };
         match shard.propose(Verb::OpenProducer(verb)).await?? {

@@ -30,7 +30,7 @@ impl Queues for Api {
         request: Request<v1::CreateQueueRequest>,
     ) -> Result<Response<v1::CreateQueueResponse>, Status> {
         let request = request.into_inner();
-        let namespace = convert::namespace(request.namespace);
+        let namespace = convert::or_default(request.namespace);
         let settings = convert::settings_in(request.default_subscription)?;
         let verb = CreateQueue { namespace: namespace.clone(), name: request.name.clone(), settings };
         let reply = self.shard_of(&namespace)?.propose(Verb::CreateQueue(verb)).await?;
@@ -46,7 +46,7 @@ impl Queues for Api {
         request: Request<v1::ListQueuesRequest>,
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
         let request = request.into_inner();
-        let namespace = convert::namespace(request.namespace);
+        let namespace = convert::or_default(request.namespace);
         let limit = bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
         let shard = self.shard_of(&namespace)?;
         let listed = shard.read(|state| read::queues(state, &namespace, &request.after, limit)).await?;
@@ -60,7 +60,7 @@ impl Queues for Api {
         request: Request<v1::ShowQueueRequest>,
     ) -> Result<Response<v1::ShowQueueResponse>, Status> {
         let request = request.into_inner();
-        let namespace = convert::namespace(request.namespace);
+        let namespace = convert::or_default(request.namespace);
         let look = self.shard_of(&namespace)?.read(|state| {
             let queue = read::queue(state, &namespace, &request.name)?;
             Ok::<_, ReadError>((queue, read::stat(state, &namespace, &request.name, "default")?))
@@ -77,7 +77,7 @@ impl Queues for Api {
         request: Request<v1::DeleteQueueRequest>,
     ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
         let request = request.into_inner();
-        let namespace = convert::namespace(request.namespace);
+        let namespace = convert::or_default(request.namespace);
         let verb = DeleteQueue { namespace: namespace.clone(), name: request.name };
         let reply = self.shard_of(&namespace)?.propose(Verb::DeleteQueue(verb)).await?;
         reply.map_err(Failure::from)?;
@@ -86,8 +86,8 @@ impl Queues for Api {
 
     async fn peek(&self, request: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
         let request = request.into_inner();
-        let namespace = convert::namespace(request.namespace);
-        let subscription = convert::subscription(request.subscription);
+        let namespace = convert::or_default(request.namespace);
+        let subscription = convert::or_default(request.subscription);
         let count = bounded(request.count, PEEK_DEFAULT, PEEK_MAX, "count")?;
         let wanted = state_in(request.state)?;
         let (queue, from) = (request.queue, request.from_position);
@@ -101,8 +101,8 @@ impl Queues for Api {
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
         let request = request.into_inner();
-        let namespace = convert::namespace(request.namespace);
-        let subscription = convert::subscription(request.subscription);
+        let namespace = convert::or_default(request.namespace);
+        let subscription = convert::or_default(request.subscription);
         let look = self
             .shard_of(&namespace)?
             .read(|state| read::stat(state, &namespace, &request.queue, &subscription));
