@@ -219,6 +219,36 @@ fn the_state_on_disk_is_never_ahead_of_the_log_on_disk() {
     });
 }
 
+/// Rows that come and go between two flushes leave nothing behind that scans would have to step over; a row that is on
+/// the disk, or on its way there, leaves a tombstone until the next flush.
+#[test]
+fn a_removed_row_leaves_a_tombstone_only_where_it_hides_something() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let log = Log::open(&dir, LogOptions::default(), &runner(false)).unwrap();
+        let shard = log.shard(0).unwrap();
+        let state = open(&dir, &shard, false, 1 << 20);
+        let remove = |index: u64, key: &[u8]| {
+            let mut writer = state.write();
+            writer.delete(key).unwrap();
+            writer.commit(id(1, index), None).unwrap();
+        };
+        let rows_in_memory = || state.core.levels.read().active.iter().count();
+        for index in 1..=4 {
+            shard.append(vec![record(1, index, 10)], Box::new(|r| r.unwrap())).unwrap();
+        }
+        put(&state, 1, b"came and went", 10);
+        remove(2, b"came and went");
+        assert_eq!(rows_in_memory(), 0);
+        put(&state, 3, b"flushed", 10);
+        state.flush().await.unwrap();
+        remove(4, b"flushed");
+        assert_eq!(rows_in_memory(), 1, "without it the row on the disk would show again");
+        assert!(all(&state.read()).is_empty());
+    });
+}
+
 #[test]
 fn a_state_over_its_bound_holds_back_until_it_is_flushed() {
     runtime().block_on(async {
