@@ -10,6 +10,7 @@ use quorate_raft::peers::Me;
 use quorate_raft::service::{LocalNode, PeerApi};
 use quorate_raft::transport::{Listener, Transport};
 use quorate_raft::{Formation, FormationError, Founding, Replica};
+use quorate_storage::OnFatal;
 use quorate_storage::data_dir::{Contents, DataDir};
 use quorate_storage::disk::DiskRunner;
 use quorate_storage::identity::Identity;
@@ -45,6 +46,8 @@ pub struct Components {
     pub transport: Arc<dyn Transport>,
     /// Runs blocking disk work.
     pub disk: Arc<dyn DiskRunner>,
+    /// Ends the process, when a store has met an error after which it must not go on.
+    pub on_fatal: OnFatal,
 }
 
 impl Components {
@@ -55,6 +58,7 @@ impl Components {
             random: Arc::new(crate::random::SystemRandom),
             transport: Arc::new(quorate_raft::transport::Tcp),
             disk: Arc::new(quorate_storage::disk::Threads),
+            on_fatal: quorate_storage::abort_process(),
         }
     }
 }
@@ -156,7 +160,7 @@ impl Node {
             name: identity.name,
         };
         started.peer_api.set_identity(me.clone());
-        let log = Log::open(&dir, log_options(&config), &parts.disk)?;
+        let log = Log::open(&dir, log_options(&config, &parts), &parts.disk)?;
         let (shard, mut tasks) = start_shard(&config, &parts, &dir, &log, &me, &started).await?;
         let is_founder =
             config.bootstrap.first().is_some_and(|(name, _)| *name == config.name) && me.node_id == 1;
@@ -292,7 +296,7 @@ async fn start_shard(
     started: &Started,
 ) -> Result<(Shard, Vec<JoinHandle<()>>), StartError> {
     let shard_log = log.shard(SHARD)?;
-    let state = State::open(dir, &shard_log, state_options(config), &parts.disk)?;
+    let state = State::open(dir, &shard_log, state_options(config, parts), &parts.disk)?;
     let (applied_tx, applied) = mpsc::unbounded_channel();
     let replica = Replica::start(quorate_raft::Parts {
         me: me.clone(),
@@ -337,12 +341,12 @@ fn admission_watch(config: &Config, started: &Started, log: &Log, state: &State)
     })
 }
 
-fn log_options(config: &Config) -> LogOptions {
-    LogOptions { map: map_size(config), ..LogOptions::default() }
+fn log_options(config: &Config, parts: &Components) -> LogOptions {
+    LogOptions { map: map_size(config), on_fatal: parts.on_fatal.clone(), ..LogOptions::default() }
 }
 
-fn state_options(config: &Config) -> StateOptions {
-    StateOptions { map: map_size(config), ..StateOptions::default() }
+fn state_options(config: &Config, parts: &Components) -> StateOptions {
+    StateOptions { map: map_size(config), on_fatal: parts.on_fatal.clone(), ..StateOptions::default() }
 }
 
 fn map_size(config: &Config) -> MapSize {

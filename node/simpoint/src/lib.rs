@@ -1,0 +1,72 @@
+//! Points in the product's code where the simulator looks or interferes.
+//!
+//! A build of the product has none of this: without the feature `simulation` every function here is a constant or does
+//! nothing, and the compiler removes the call with its condition. With it (only `quorate-sim` asks for it) a point
+//! asks the [`Probe`] that the running simulation installed on its thread; a thread without one sees a constant too.
+//!
+//! Three kinds of points:
+//! * [`buggify`]: behave correctly but oddly here (a batch of one, a dropped reply). The idea is FoundationDB's.
+//! * [`planted`]: misbehave on purpose. The harness proves with it that it would notice.
+//! * [`applied`]: tell what was applied, so that a checker outside can compare nodes.
+//!
+//! The crate knows nothing of the product, so every other crate may depend on it.
+
+mod bug;
+#[cfg(feature = "simulation")]
+mod probe;
+
+pub use bug::Bug;
+#[cfg(feature = "simulation")]
+pub use probe::{Probe, Scope, install};
+
+/// An entry that a node has applied.
+#[derive(Debug, Clone, Copy)]
+pub struct Applied<'a> {
+    /// Where the node keeps its data; tells nodes apart.
+    pub data_dir: &'a std::path::Path,
+    /// The shard.
+    pub shard: u32,
+    /// Term of the leader that proposed it.
+    pub term: u64,
+    /// Place in the log.
+    pub index: u64,
+    /// The commands; empty for an entry that is Raft's own.
+    pub entry: &'a [u8],
+}
+
+/// Whether to behave oddly at `site` this time. Sites are named `crate/file/what`, once each.
+#[inline(always)]
+#[cfg_attr(not(feature = "simulation"), allow(unused_variables))]
+pub fn buggify(site: &'static str) -> bool {
+    #[cfg(feature = "simulation")]
+    return probe::ask(|probe| probe.buggify(site));
+    #[cfg(not(feature = "simulation"))]
+    false
+}
+
+/// Whether this run has the bug planted.
+#[inline(always)]
+#[cfg_attr(not(feature = "simulation"), allow(unused_variables))]
+pub fn planted(bug: Bug) -> bool {
+    #[cfg(feature = "simulation")]
+    return probe::ask(|probe| probe.planted(bug));
+    #[cfg(not(feature = "simulation"))]
+    false
+}
+
+/// The time of the host that runs this, in milliseconds, for the bugs that read a clock they must not read; 0 elsewhere.
+#[inline(always)]
+pub fn local_clock_ms() -> u64 {
+    #[cfg(feature = "simulation")]
+    return probe::look(|probe| probe.local_clock_ms()).unwrap_or_default();
+    #[cfg(not(feature = "simulation"))]
+    0
+}
+
+/// Tells that an entry was applied and can be read.
+#[inline(always)]
+#[cfg_attr(not(feature = "simulation"), allow(unused_variables))]
+pub fn applied(what: Applied<'_>) {
+    #[cfg(feature = "simulation")]
+    probe::look(|probe| probe.applied(what));
+}

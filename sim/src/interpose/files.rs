@@ -1,0 +1,111 @@
+//! Writes and syncs of files: shown to the simulated disks before they happen.
+
+use std::cell::RefCell;
+use std::ffi::{c_int, c_void};
+use std::rc::Rc;
+
+use super::{armed, raw};
+
+/// Sees what an armed thread does to its files. An error is an errno that the caller gets instead.
+pub(crate) trait Hook {
+    /// `bytes` are about to be written.
+    fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int>;
+
+    /// A sync. True if it is done with: the system needs not sync as well.
+    fn sync(&self, fd: c_int) -> Result<bool, c_int>;
+}
+
+thread_local! {
+    static HOOK: RefCell<Option<Rc<dyn Hook>>> = const { RefCell::new(None) };
+}
+
+pub(crate) fn set_hook(hook: Option<Rc<dyn Hook>>) {
+    HOOK.with_borrow_mut(|slot| *slot = hook);
+}
+
+fn hook() -> Option<Rc<dyn Hook>> {
+    // A write from inside the hook is the simulator's own.
+    if !armed() {
+        return None;
+    }
+    HOOK.try_with(|slot| slot.try_borrow().ok()?.clone()).ok().flatten()
+}
+
+fn place(fd: c_int) -> u64 {
+    // Safety: takes no pointer.
+    unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) }.max(0) as u64
+}
+
+/// Asks the hook. False if the write has failed.
+unsafe fn ask(fd: c_int, bytes: *const c_void, len: usize, offset: u64) -> bool {
+    let Some(hook) = hook() else { return true };
+    // Safety: the caller's.
+    let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
+    hook.write(fd, bytes, offset).map_err(raw::fail).is_ok()
+}
+
+/// # Safety
+/// As write(2).
+pub unsafe fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize {
+    // Safety: the caller's, here and below.
+    unsafe {
+        if fd > 2 && armed() && !ask(fd, bytes, len, place(fd)) {
+            return -1;
+        }
+        raw::write(fd, bytes, len)
+    }
+}
+
+/// # Safety
+/// As pwrite(2).
+pub unsafe fn pwrite64(fd: c_int, bytes: *const c_void, len: usize, offset: i64) -> isize {
+    // Safety: the caller's, here and below.
+    unsafe {
+        if !ask(fd, bytes, len, offset.max(0) as u64) {
+            return -1;
+        }
+        raw::pwrite(fd, bytes, len, offset)
+    }
+}
+
+/// # Safety
+/// As writev(2).
+pub unsafe fn writev(fd: c_int, parts: *const c_void, count: c_int) -> isize {
+    // Safety: the caller's, here and below.
+    unsafe {
+        if fd > 2 && armed() {
+            let each = std::slice::from_raw_parts(parts.cast::<libc::iovec>(), count.max(0) as usize);
+            let mut offset = place(fd);
+            for part in each {
+                if !ask(fd, part.iov_base, part.iov_len, offset) {
+                    return -1;
+                }
+                offset += part.iov_len as u64;
+            }
+        }
+        raw::writev(fd, parts, count)
+    }
+}
+
+fn sync(fd: c_int, system: fn(c_int) -> c_int) -> c_int {
+    match hook().map(|hook| hook.sync(fd)) {
+        None | Some(Ok(false)) => system(fd),
+        Some(Ok(true)) => 0,
+        Some(Err(errno)) => {
+            raw::fail(errno);
+            -1
+        }
+    }
+}
+
+/// # Safety
+/// As fsync(2).
+pub unsafe fn fsync(fd: c_int) -> c_int {
+    sync(fd, raw::fsync)
+}
+
+/// # Safety
+/// As fdatasync(2).
+pub unsafe fn fdatasync(fd: c_int) -> c_int {
+    sync(fd, raw::fdatasync)
+}

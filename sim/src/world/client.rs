@@ -1,0 +1,86 @@
+//! A host that uses the cluster.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, pending};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::Client;
+
+use super::net::{Links, client_name, node_name};
+use super::random::Seeded;
+use super::{Gate, HostClock};
+use crate::seed::Rng;
+
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A client's host. What runs on it is given by [`ClientHost::assign`].
+pub(crate) struct ClientHost {
+    id: usize,
+    nodes: usize,
+    pub(crate) clock: Arc<HostClock>,
+    rng: RefCell<Rng>,
+    work: RefCell<Option<Box<dyn Fn() -> Work>>>,
+    lives: Cell<u32>,
+}
+
+impl ClientHost {
+    pub(super) fn new(id: usize, nodes: usize, rng: Rng) -> Rc<Self> {
+        Rc::new(ClientHost {
+            id,
+            nodes,
+            clock: Arc::default(),
+            rng: RefCell::new(rng),
+            work: RefCell::new(None),
+            lives: Cell::new(0),
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        client_name(self.id)
+    }
+
+    /// Says what the host does from its next start on.
+    pub(crate) fn assign<F: Future<Output = ()> + 'static>(&self, work: impl Fn() -> F + 'static) {
+        *self.work.borrow_mut() = Some(Box::new(move || Box::pin(work())));
+    }
+
+    pub(super) fn stop(&self) {
+        *self.work.borrow_mut() = None;
+    }
+
+    /// How often its process was started.
+    pub(crate) fn lives(&self) -> u32 {
+        self.lives.get()
+    }
+
+    /// Choices for what runs on it.
+    pub(crate) fn rng(&self) -> Rng {
+        self.rng.borrow_mut().fork()
+    }
+
+    /// A client of the cluster. It knows some of the nodes.
+    pub(crate) fn connect(&self, timeout: Duration) -> Result<Client, quorate_client::Error> {
+        let mut rng = self.rng();
+        let mut known: Vec<usize> = (0..self.nodes).collect();
+        rng.shuffle(&mut known);
+        known.truncate(rng.between(1, self.nodes as u64) as usize);
+        Client::builder()
+            .endpoints(known.into_iter().map(|id| format!("http://{}:7400", node_name(id))))
+            .timeout(timeout)
+            .connector(Links(Gate::default()))
+            .random(Seeded::new(rng))
+            .build()
+    }
+
+    pub(super) async fn live(self: Rc<Self>) -> turmoil::Result {
+        self.lives.set(self.lives.get() + 1);
+        let work = self.work.borrow().as_ref().map(|work| work());
+        if let Some(work) = work {
+            work.await;
+        }
+        pending().await
+    }
+}

@@ -1,0 +1,242 @@
+//! A host that runs a node.
+
+use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorate_node::config::Config;
+use quorate_node::node::{Components, Node};
+use quorate_node::shard::Shard;
+use tokio::sync::Notify;
+
+use super::clock::Shown;
+use super::net::{Links, node_name};
+use super::random::Seeded;
+use super::runner::SlowRunner;
+use super::{DiskSpeed, Gate, HostClock, WorldOptions};
+use crate::disk::{Disks, Image, Loss, Medium};
+use crate::seed::Rng;
+
+/// Where a node's process is in its life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// There is none.
+    Down,
+    /// It has not said yet that it is ready.
+    Starting,
+    /// It serves.
+    Running,
+    /// It has ended itself, for this reason.
+    Ended(String),
+}
+
+/// A node's host: its clock and disk, and the process that runs on it or does not.
+pub(crate) struct NodeHost {
+    id: usize,
+    options: WorldOptions,
+    pub(crate) clock: Arc<HostClock>,
+    pub(crate) speed: Arc<Mutex<DiskSpeed>>,
+    rng: RefCell<Rng>,
+    lives: Cell<u32>,
+    phase: RefCell<Phase>,
+    /// The reason of a store that has ended the process.
+    fatal: Arc<Mutex<Option<String>>>,
+    gate: RefCell<Gate>,
+    medium: RefCell<Rc<RefCell<Medium>>>,
+    /// What the disk holds while nothing runs.
+    image: RefCell<Option<Image>>,
+    shard: RefCell<Option<Shard>>,
+    stop: RefCell<Rc<Notify>>,
+}
+
+impl NodeHost {
+    pub(super) fn new(id: usize, options: &WorldOptions, disks: &Disks, rng: Rng) -> Rc<Self> {
+        let root = options.dir.join(node_name(id)).join("0");
+        std::fs::create_dir_all(&root).expect("the simulation's directory can be written");
+        let medium = disks.mount(&root, None).expect("the simulation's directory can be read");
+        Rc::new(NodeHost {
+            id,
+            options: options.clone(),
+            clock: Arc::default(),
+            speed: Arc::new(Mutex::new(options.disk)),
+            rng: RefCell::new(rng),
+            lives: Cell::new(0),
+            phase: RefCell::new(Phase::Down),
+            fatal: Arc::default(),
+            gate: RefCell::default(),
+            medium: RefCell::new(medium),
+            image: RefCell::new(Some(Image::default())),
+            shard: RefCell::new(None),
+            stop: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn name(&self) -> String {
+        node_name(self.id)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.borrow().clone()
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        *self.phase.borrow() == Phase::Running
+    }
+
+    /// Whether there is a process.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Starting | Phase::Running)
+    }
+
+    /// The running node's only shard.
+    pub(crate) fn shard(&self) -> Option<Shard> {
+        self.shard.borrow().clone()
+    }
+
+    /// Where this life keeps its data.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.options.dir.join(self.name()).join(self.lives.get().to_string())
+    }
+
+    /// The disk of this life.
+    pub(crate) fn medium(&self) -> Rc<RefCell<Medium>> {
+        Rc::clone(&self.medium.borrow())
+    }
+
+    /// What the disk holds, while nothing runs.
+    pub(crate) fn with_image<T>(&self, look: impl FnOnce(&mut Image) -> T) -> Option<T> {
+        self.image.borrow_mut().as_mut().map(look)
+    }
+
+    /// A process that is paused keeps its connections and does nothing.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.gate.borrow().pause(paused);
+    }
+
+    /// Asks the process to end in good order.
+    pub(crate) fn ask_to_stop(&self) {
+        self.stop.borrow().notify_one();
+    }
+
+    /// Prepares the next life. False if one is under way.
+    pub(super) fn begin(&self, disks: &Disks) -> bool {
+        let Some(image) = self.image.borrow_mut().take() else { return false };
+        self.lives.set(self.lives.get() + 1);
+        let root = self.root();
+        image.restore(&root).expect("the simulation's directory can be written");
+        let medium = disks.mount(&root, Some(&image)).expect("the simulation's directory can be read");
+        medium.borrow_mut().reseed(self.rng.borrow_mut().fork());
+        let gate = Gate::of_host(Arc::clone(&medium.borrow().dead));
+        *self.gate.borrow_mut() = gate;
+        *self.medium.borrow_mut() = medium;
+        *self.fatal.lock() = None;
+        *self.stop.borrow_mut() = Rc::default();
+        *self.phase.borrow_mut() = Phase::Starting;
+        true
+    }
+
+    /// What the process has died of in this tick, if it has.
+    pub(super) fn died(&self) -> Option<Loss> {
+        if !self.is_up() {
+            return None;
+        }
+        let gate = self.gate.borrow();
+        // A store that failed leaves pages that look written and are not: they are gone with the next power loss,
+        // so half of the time the power goes, too.
+        let by_store = self.fatal.lock().is_some();
+        let after_failure = || match by_store && self.rng.borrow_mut().percent(50) {
+            true => Loss::Unsynced,
+            false => Loss::Nothing,
+        };
+        match (gate.is_dead(), gate.has_aborted()) {
+            (true, _) => Some(Loss::Torn),
+            (false, true) => Some(after_failure()),
+            (false, false) => None,
+        }
+    }
+
+    /// Takes the process's end down. False if there is none.
+    pub(super) fn end(&self, disks: &Disks, loss: Loss) -> bool {
+        if !self.is_up() && !matches!(*self.phase.borrow(), Phase::Ended(_)) || self.image.borrow().is_some() {
+            return false;
+        }
+        let medium = self.medium();
+        medium.borrow_mut().lose_power(loss); // if it was lost before, that image counts
+        *self.image.borrow_mut() = medium.borrow_mut().take_image();
+        disks.unmount(&self.root());
+        *self.shard.borrow_mut() = None;
+        let reason = self.fatal.lock().take();
+        let mut phase = self.phase.borrow_mut();
+        *phase = match (reason, &*phase) {
+            (Some(reason), _) => Phase::Ended(reason),
+            (None, Phase::Ended(reason)) => Phase::Ended(reason.clone()),
+            (None, _) => Phase::Down,
+        };
+        true
+    }
+
+    /// The software of the host: one life of the process, then nothing until the next start.
+    pub(super) async fn live(self: Rc<Self>) -> turmoil::Result {
+        if *self.phase.borrow() == Phase::Starting {
+            let (config, parts) = self.parts();
+            let stop = Rc::clone(&self.stop.borrow());
+            if let Err(reason) = self.run(config, parts, &stop).await {
+                *self.phase.borrow_mut() = Phase::Ended(reason);
+            }
+            self.gate.borrow().abort();
+        }
+        pending().await
+    }
+
+    async fn run(&self, config: Config, parts: Components, stop: &Notify) -> Result<(), String> {
+        let node = Node::start(config, parts).await.map_err(|e| e.to_string())?;
+        *self.shard.borrow_mut() = Some(node.shard().clone());
+        *self.phase.borrow_mut() = Phase::Running;
+        let ended = tokio::select! {
+            biased;
+            () = stop.notified() => Ok(()),
+            why = node.shard().replica.failed() => Err(why),
+        };
+        *self.shard.borrow_mut() = None;
+        if ended.is_ok() {
+            node.drain().await;
+        }
+        node.shutdown().await;
+        ended
+    }
+
+    fn parts(&self) -> (Config, Components) {
+        let bootstrap = (0..self.options.nodes).map(node_name);
+        let config = Config {
+            client_addr: "0.0.0.0:7400".into(),
+            peer_addr: "0.0.0.0:7401".into(),
+            http_addr: "0.0.0.0:7402".into(),
+            bootstrap: bootstrap.map(|name| (name.clone(), format!("{name}:7401"))).collect(),
+            raft: self.options.raft.clone(),
+            disk_reserve_bytes: 0, // what the real disk has left is not for a simulation to see
+            map_bytes_max: self.options.map_bytes_max,
+            ..Config::new(self.name(), self.root())
+        };
+        let (gate, fatal) = (self.gate.borrow().clone(), Arc::clone(&self.fatal));
+        let rng = || self.rng.borrow_mut().fork();
+        let on_fatal_gate = gate.clone();
+        let parts = Components {
+            clock: Arc::new(Shown(Arc::clone(&self.clock))),
+            random: Arc::new(Seeded::new(rng())),
+            transport: Arc::new(Links(gate.clone())),
+            disk: Arc::new(SlowRunner {
+                speed: Arc::clone(&self.speed),
+                gate,
+                rng: Arc::new(Mutex::new(rng())),
+            }),
+            on_fatal: Arc::new(move |error| {
+                fatal.lock().get_or_insert_with(|| error.to_string());
+                on_fatal_gate.abort();
+            }),
+        };
+        (config, parts)
+    }
+}
