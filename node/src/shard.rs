@@ -65,11 +65,14 @@ impl Shard {
         self.submit(verb).await?.answer().await.map_err(|e| self.not_done(e))
     }
 
-    /// Reads the state, linearizably: what was acknowledged before the call is seen.
-    pub async fn read<T>(&self, look: impl FnOnce(&StateReader<'_>) -> T) -> Result<T, Failure> {
+    /// Reads the state, linearizably: what was acknowledged before the call is seen. Comes with the index of the entry
+    /// whose state it was.
+    pub async fn read<T>(&self, look: impl FnOnce(&StateReader<'_>) -> T) -> Result<(T, u64), Failure> {
         self.check_leader()?;
         self.replica.read_barrier(READ_TIMEOUT).await.map_err(|e| self.not_done(e))?;
-        Ok(look(&self.state().read()))
+        let state = self.state().read(); // holds the next entry back until both are read
+        let applied_index = self.state().applied().last.map_or(0, |id| id.index);
+        Ok((look(&state), applied_index))
     }
 
     /// The shard's state.

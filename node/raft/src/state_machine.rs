@@ -62,6 +62,7 @@ impl StateMachine {
         let mut writer = self.state.write();
         let outcome = quorate_machine::apply(&mut writer, entry).map_err(io::Error::other)?;
         writer.commit(log_id_to_store(id), None).map_err(io::Error::other)?;
+        self.show(id, Some(entry));
         // The receiver lives in the shell; while the node shuts down nobody needs the effects.
         let _ = self.applied.send(Applied {
             index: id.index,
@@ -73,7 +74,21 @@ impl StateMachine {
 
     fn apply_other(&self, id: &LogId, membership: Option<bytes::Bytes>) -> io::Result<()> {
         let writer = self.state.write();
-        writer.commit(log_id_to_store(id), membership).map_err(io::Error::other)
+        writer.commit(log_id_to_store(id), membership).map_err(io::Error::other)?;
+        self.show(id, None);
+        Ok(())
+    }
+
+    /// Lets a simulation see what was applied.
+    fn show(&self, id: &LogId, entry: Option<&bytes::Bytes>) {
+        quorate_simpoint::applied(quorate_simpoint::Applied {
+            data_dir: self.state.data_dir(),
+            shard: self.state.shard(),
+            term: id.leader_id.term,
+            index: id.index,
+            entry: entry.map(|bytes| &bytes[..]),
+            digest: &|| quorate_machine::read::digest(&self.state.read()).ok(),
+        });
     }
 
     /// What a snapshot of the flushed state would hold.

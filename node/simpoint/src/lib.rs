@@ -20,7 +20,7 @@ pub use bug::Bug;
 pub use probe::{Probe, Scope, install};
 
 /// An entry that a node has applied.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Applied<'a> {
     /// Where the node keeps its data; tells nodes apart.
     pub data_dir: &'a std::path::Path,
@@ -30,8 +30,10 @@ pub struct Applied<'a> {
     pub term: u64,
     /// Place in the log.
     pub index: u64,
-    /// The commands; empty for an entry that is Raft's own.
-    pub entry: &'a [u8],
+    /// The commands; `None` for an entry that is Raft's own.
+    pub entry: Option<&'a [u8]>,
+    /// The digest of the state after it.
+    pub digest: &'a dyn Fn() -> Option<[u8; 16]>,
 }
 
 /// Whether to behave oddly at `site` this time. Sites are named `crate/file/what`, once each.

@@ -49,10 +49,11 @@ impl Queues for Api {
         let namespace = convert::or_default(request.namespace);
         let limit = bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
         let shard = self.shard_of(&namespace)?;
-        let listed = shard.read(|state| read::queues(state, &namespace, &request.after, limit)).await?;
-        let (queues, more) = listed.map_err(Failure::from)?;
+        let look = shard.read(|state| read::queues(state, &namespace, &request.after, limit));
+        let (found, applied_index) = look.await?;
+        let (queues, more) = found.map_err(Failure::from)?;
         let queues = queues.into_iter().map(queue_out).collect();
-        Ok(Response::new(v1::ListQueuesResponse { queues, more }))
+        Ok(Response::new(v1::ListQueuesResponse { queues, more, applied_index }))
     }
 
     async fn show(
@@ -65,10 +66,11 @@ impl Queues for Api {
             let queue = read::queue(state, &namespace, &request.name)?;
             Ok::<_, ReadError>((queue, read::stat(state, &namespace, &request.name, "default")?))
         });
-        let (queue, stat) = look.await?.map_err(Failure::from)?;
+        let (found, applied_index) = look.await?;
+        let (queue, stat) = found.map_err(Failure::from)?;
         Ok(Response::new(v1::ShowQueueResponse {
             queue: Some(queue_out(queue)),
-            stat: Some(stat_out(&stat)),
+            stat: Some(stat_out(&stat, applied_index)),
         }))
     }
 
@@ -94,9 +96,10 @@ impl Queues for Api {
         let look = self
             .shard_of(&namespace)?
             .read(|state| read::peek(state, &namespace, &queue, &subscription, from, count, wanted));
-        let (messages, next_position) = look.await?.map_err(Failure::from)?;
+        let (found, applied_index) = look.await?;
+        let (messages, next_position) = found.map_err(Failure::from)?;
         let messages = messages.into_iter().map(peeked_out).collect::<Result<_, _>>()?;
-        Ok(Response::new(v1::PeekResponse { messages, next_position }))
+        Ok(Response::new(v1::PeekResponse { messages, next_position, applied_index }))
     }
 
     async fn stat(&self, request: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
@@ -106,7 +109,8 @@ impl Queues for Api {
         let look = self
             .shard_of(&namespace)?
             .read(|state| read::stat(state, &namespace, &request.queue, &subscription));
-        Ok(Response::new(stat_out(&look.await?.map_err(Failure::from)?)))
+        let (found, applied_index) = look.await?;
+        Ok(Response::new(stat_out(&found.map_err(Failure::from)?, applied_index)))
     }
 }
 
@@ -127,7 +131,7 @@ fn queue_out(queue: QueueInfo) -> v1::Queue {
     }
 }
 
-fn stat_out(stat: &Stat) -> v1::StatResponse {
+fn stat_out(stat: &Stat, applied_index: u64) -> v1::StatResponse {
     v1::StatResponse {
         length: stat.length,
         ready: stat.ready,
@@ -140,6 +144,7 @@ fn stat_out(stat: &Stat) -> v1::StatResponse {
         last_position: stat.last_position,
         oldest_age_ms: stat.oldest_age_ms,
         consumers: stat.consumers,
+        applied_index,
     }
 }
 

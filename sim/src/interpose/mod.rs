@@ -31,7 +31,9 @@ pub(crate) fn armed() -> bool {
 
 /// The binary does not define the symbols.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the clock and randomness of this program are the system's: put `quorate_sim::interpose!();` into its main file")]
+#[error(
+    "the clock and randomness of this program are the system's: put `quorate_sim::interpose!();` into its main file"
+)]
 pub struct NotInterposed;
 
 /// From now on this thread lives in the simulation of `seed`. Call it once, before anything draws randomness.

@@ -1,7 +1,7 @@
 //! The simulated world: hosts, the links between them, and time.
 
-mod clock;
 mod client;
+mod clock;
 mod gate;
 mod net;
 mod node;

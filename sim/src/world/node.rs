@@ -160,7 +160,8 @@ impl NodeHost {
 
     /// Takes the process's end down. False if there is none.
     pub(super) fn end(&self, disks: &Disks, loss: Loss) -> bool {
-        if !self.is_up() && !matches!(*self.phase.borrow(), Phase::Ended(_)) || self.image.borrow().is_some() {
+        if !self.is_up() && !matches!(*self.phase.borrow(), Phase::Ended(_)) || self.image.borrow().is_some()
+        {
             return false;
         }
         let medium = self.medium();

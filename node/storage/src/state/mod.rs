@@ -224,6 +224,16 @@ impl State {
         Installer::new(self.clone(), self.core.spools.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// The data directory that it is in.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.core.dir.path()
+    }
+
+    /// The shard whose state it is.
+    pub fn shard(&self) -> ShardId {
+        self.core.shard
+    }
+
     /// How full the shard's environment and its disk are.
     pub fn space(&self) -> Space {
         self.core.map.space()
