@@ -9,6 +9,8 @@
 //! ready or waits for a retry; so the next position is the one after its last lease, and a retry there holds up
 //! everything behind it.
 
+use quorate_simpoint::{Bug, planted};
+
 use crate::effect::Effect;
 use crate::runs::{self, Run, State};
 use crate::store::{Read, Store, StoreError};
@@ -110,6 +112,10 @@ fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), St
         };
         let leased = match run {
             Some(run) if run.state == State::Ready => lease_ready(tx, id, active, &run, free)?,
+            Some(Run { state: State::Retrying { .. }, .. }) if planted(Bug::OrderLostOnRetry) => {
+                next = run.map_or(next, |run| run.end());
+                continue;
+            }
             Some(_) => break,
             None if sub.cursor < tail => lease_new(tx, id, active, free.min(tail - sub.cursor))?,
             None => break,
@@ -156,7 +162,9 @@ fn lease<S: Store>(
     let now_ms = tx.now_ms;
     let sub = tx.sub(id)?;
     let first_token = sub.next_token;
-    sub.next_token += count;
+    if !(planted(Bug::TokenReused) && attempt > 1) {
+        sub.next_token += count;
+    }
     let deadline_ms = now_ms.saturating_add(sub.settings.lease_ms);
     let run = Run { first, count, attempt, state: State::Leased { consumer, first_token, deadline_ms } };
     runs::write(tx, id, &run)?;

@@ -72,3 +72,15 @@ pub fn applied(what: Applied<'_>) {
     #[cfg(feature = "simulation")]
     probe::look(|probe| probe.applied(what));
 }
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_of_the_product_has_no_points() {
+        assert!(!buggify("simpoint/lib/any"));
+        assert!(Bug::ALL.iter().all(|bug| !planted(*bug)));
+        assert_eq!(local_clock_ms(), 0);
+    }
+}

@@ -48,3 +48,37 @@ pub(crate) fn look<T>(question: impl FnOnce(&dyn Probe) -> T) -> Option<T> {
 pub(crate) fn ask(question: impl FnOnce(&dyn Probe) -> bool) -> bool {
     look(question).unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Only;
+
+    impl Probe for Only {
+        fn buggify(&self, site: &'static str) -> bool {
+            site == "simpoint/probe/this"
+        }
+
+        fn planted(&self, bug: Bug) -> bool {
+            bug == Bug::TimeGoesBack
+        }
+
+        fn local_clock_ms(&self) -> u64 {
+            7
+        }
+
+        fn applied(&self, _: Applied<'_>) {}
+    }
+
+    #[test]
+    fn the_probe_answers_until_its_scope_ends() {
+        let scope = install(Rc::new(Only));
+        assert!(crate::buggify("simpoint/probe/this") && !crate::buggify("simpoint/probe/that"));
+        assert!(crate::planted(Bug::TimeGoesBack) && !crate::planted(Bug::DedupIgnored));
+        assert_eq!(crate::local_clock_ms(), 7);
+        drop(scope);
+        assert!(!crate::buggify("simpoint/probe/this") && !crate::planted(Bug::TimeGoesBack));
+        assert_eq!(crate::local_clock_ms(), 0);
+    }
+}

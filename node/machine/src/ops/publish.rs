@@ -4,6 +4,7 @@
 //! are kept until the producer says that it has them. A batch that is known in part is appended from there on.
 
 use bytes::Bytes;
+use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::close_producer::current;
 use super::{Done, Stop};
@@ -30,6 +31,10 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     }
     let known = check_session(tx, &command)?;
     let mut positions = receipts(tx, id, &command, known)?;
+    let skipped: usize = command.lengths[..known as usize].iter().map(|length| *length as usize).sum();
+    if planted(Bug::DedupIgnored) && known > 0 {
+        append(tx, id, &command.lengths[..known as usize], command.messages.slice(..skipped))?;
+    }
 
     let (count, now_ms) = (command.lengths.len() as u64, tx.now_ms);
     let row = current(tx, command.producer, command.epoch)?;
@@ -39,7 +44,6 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     let acked_seq = row.acked_seq;
     if known < count {
         let fresh = &command.lengths[known as usize..];
-        let skipped: usize = command.lengths[..known as usize].iter().map(|length| *length as usize).sum();
         let first_position = append(tx, id, fresh, command.messages.slice(skipped..))?;
         let run = ProducerRun { queue: id.queue, first_position, count: count - known };
         keep_receipts(tx, command.producer, command.first_seq + known, run)?;
@@ -144,7 +148,8 @@ fn append<S: Store>(
     lengths: &[u32],
     messages: Bytes,
 ) -> Result<u64, StoreError> {
-    let chunk = Chunk::encode(tx.now_ms, lengths, &messages);
+    let published_at_ms = if planted(Bug::NondeterministicApply) { local_clock_ms() } else { tx.now_ms };
+    let chunk = Chunk::encode(published_at_ms, lengths, &messages);
     let queue = tx.queue(id)?;
     let first_position = queue.next_position;
     queue.next_position += lengths.len() as u64;

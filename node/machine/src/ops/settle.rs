@@ -5,6 +5,8 @@
 //! `total` a retry or a release revokes the leases behind its range: ranges that speak of those and come
 //! later find them stale.
 
+use quorate_simpoint::{Bug, planted};
+
 use super::Done;
 use super::done::done;
 use super::ranges::{Part, Range};
@@ -65,13 +67,17 @@ fn carry_out<S: Store>(
     for Part { run, from, to } in &parts {
         let part = runs::carve(tx, sub, run, *from, *to)?;
         if range.outcome == Outcome::Extend {
-            runs::write(tx, sub, &extended(part, range.delay_ms, &settings, tx.now_ms))?;
+            let longer = extended(part, range.delay_ms, &settings, tx.now_ms);
+            runs::write(tx, sub, if planted(Bug::ExtendIgnored) { &part } else { &longer })?;
             continue;
         }
         runs::uncount(tx, sub, &part)?;
         match range.outcome {
             Outcome::Ack => done(tx, sub, *from, *to)?,
-            Outcome::Release => runs::place(tx, sub, Run { state: State::Ready, ..part })?,
+            Outcome::Release => {
+                let attempt = part.attempt + u32::from(planted(Bug::AttemptCountedOnRelease));
+                runs::place(tx, sub, Run { attempt, state: State::Ready, ..part })?;
+            }
             Outcome::Retry => {
                 let at_ms = tx.now_ms.saturating_add(backoff_ms(range.delay_ms, part.attempt, &settings));
                 let attempt = part.attempt.saturating_add(1);

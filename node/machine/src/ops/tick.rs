@@ -2,7 +2,10 @@
 //!
 //! A tick carries out a bounded number of deadlines in the order of their keys; the leader proposes another for the rest.
 
+use quorate_simpoint::{Bug, local_clock_ms, planted};
+
 use super::close_producer::forget_producer;
+use super::done::done;
 use super::settle::revoke;
 use super::{Done, garbage};
 use crate::limits::TICK_DEADLINES_MAX;
@@ -16,10 +19,11 @@ use crate::tx::Tx;
 pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
     let all = key::all(Table::Deadline);
     let mut left = TICK_DEADLINES_MAX;
+    let now_ms = if planted(Bug::ExpireByLocalClock) { local_clock_ms() } else { tx.now_ms };
     while left > 0 {
         let Some((row, _)) = tx.rows.first(&all, &all.end())? else { break };
         let (time_ms, due) = key::deadline(&row)?;
-        if time_ms > tx.now_ms {
+        if time_ms > now_ms {
             break;
         }
         let carried_out = match due {
@@ -57,6 +61,12 @@ fn expire<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError>
     let Some((sub, run)) = run_of(tx, row)? else { return Ok(0) };
     let State::Leased { consumer, .. } = run.state else { return Ok(0) };
     tx.touch(sub);
+    if planted(Bug::DroppedOnExpiry) {
+        runs::erase(tx, sub, &run)?;
+        runs::uncount(tx, sub, &run)?;
+        done(tx, sub, run.first, run.end())?;
+        return Ok(1);
+    }
     if !tx.sub(sub)?.is_total() {
         revoke(tx, sub, &run, run.attempt.saturating_add(1))?;
         return Ok(1);
@@ -65,7 +75,7 @@ fn expire<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError>
     let mut revoked = 0;
     for run in runs::held(&tx.rows, sub, consumer, 0, u64::MAX)? {
         let over = matches!(run.state, State::Leased { deadline_ms, .. } if deadline_ms <= now_ms);
-        if over || revoked > 0 {
+        if over || revoked > 0 && !planted(Bug::RunNotRevoked) {
             revoke(tx, sub, &run, run.attempt.saturating_add(over.into()))?;
             revoked += 1;
         }
