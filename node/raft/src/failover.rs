@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use openraft::raft::TransferLeaderRequest;
 use openraft::type_config::async_runtime::watch::WatchReceiver;
+use quorate_simpoint::buggify;
 use tokio::io::AsyncReadExt as _;
 
 use crate::replica::{Leadership, Replica};
@@ -72,6 +73,7 @@ pub async fn run(replica: Replica, transport: Arc<dyn Transport>) {
 async fn refused(transport: &dyn Transport, addr: &str) {
     loop {
         match tokio::time::timeout(CONNECT_TIMEOUT, transport.connect(addr.to_owned())).await {
+            Ok(Ok(_)) if buggify("raft/failover/doubt") => return,
             Ok(Ok(connection)) => until_broken(connection).await,
             Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => return,
             Ok(Err(_)) | Err(_) => {}

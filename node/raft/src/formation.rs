@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::peer::v1 as wire;
+use quorate_simpoint::{Bug, planted};
 use tokio::sync::mpsc;
 
 use crate::peers::{self, HELLO_TIMEOUT, Me};
@@ -121,6 +122,12 @@ impl Formation {
         loop {
             let answers = self.ask_all().await;
             for (at, answer) in answers.iter().flatten() {
+                if planted(Bug::AmnesiaAccepted)
+                    && let Some(member) = answer.members.iter().find(|m| m.name == self.name)
+                {
+                    let (cluster_id, node_id) = (answer.cluster_id.clone(), member.id);
+                    return adopted(&wire::AdoptRequest { cluster_id, node_id, ..Default::default() });
+                }
                 self.check(at, answer, first)?;
             }
             let all_new =

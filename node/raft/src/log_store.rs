@@ -12,6 +12,7 @@ use futures::{Stream, stream};
 use openraft::alias::VoteOf;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
+use quorate_simpoint::buggify;
 use quorate_storage::log::ShardLog;
 
 use crate::types::{
@@ -59,7 +60,7 @@ impl RaftLogReader<Types> for LogStore {
         let store = self.clone();
         stream::unfold((from, Vec::new().into_iter()), move |(mut next, mut read)| {
             if read.len() == 0 && next < to {
-                read = match store.read(next, to, READ_BYTES_MAX) {
+                read = match store.read(next, to, read_bytes()) {
                     Ok(entries) => entries.into_iter(),
                     Err(e) => return ready(Some((Err(e), (to, read)))),
                 };
@@ -72,7 +73,7 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, READ_BYTES_MAX)
+        self.read(start, end, read_bytes())
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
@@ -128,6 +129,11 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.log.purge(log_id_to_store(&upto)).map_err(io::Error::other)
     }
+}
+
+/// Bytes that one read takes: at least one entry, whatever it says.
+fn read_bytes() -> u64 {
+    if buggify("raft/log_store/tiny_reads") { 1 } else { READ_BYTES_MAX }
 }
 
 /// A range as `from <= index < to`.

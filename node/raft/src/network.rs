@@ -19,6 +19,7 @@ use openraft::raft::{
 use openraft::{AnyError, OptionalSend};
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::peer_client::PeerClient;
+use quorate_simpoint::buggify;
 use quorate_storage::state::State;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -129,6 +130,9 @@ impl Connection {
         let call =
             async move { if pre { client.pre_vote(request).await } else { client.vote(request).await } };
         let answer = self.within(option.hard_ttl(), RPCTypes::Vote, call).await?;
+        if buggify("raft/network/lose_vote") {
+            return Err(incomplete("a vote answer that was lost"));
+        }
         let vote =
             answer.vote.map(vote_from_wire).ok_or_else(|| incomplete("a vote answer without its vote"))?;
         Ok(VoteResponse::new(vote, answer.last.map(log_id_from_wire), answer.granted))
@@ -159,6 +163,9 @@ impl Connection {
         let answers = self.client.append(requests).await.map_err(|s| rpc_error(&s))?.into_inner();
         let confirmed = shared.confirmed.clone();
         let answers = answers.map(move |answer| {
+            if buggify("raft/network/break_stream") {
+                return Err(incomplete("an append answer that was lost"));
+            }
             let result = answer_from_wire(answer.map_err(|s| rpc_error(&s))?)?;
             if let Ok(Some(last)) = &result {
                 confirmed.note(target, shard, term, *last);

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::peer_client::PeerClient;
+use quorate_simpoint::{Bug, buggify, planted};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::transport::Transport;
@@ -154,6 +155,9 @@ pub async fn hello(
         addr: peer.peer_addr.clone(),
         problem,
     };
+    if buggify("raft/peers/hello_twice") {
+        let _ = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello())).await; // the second counts
+    }
     let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello()))
         .await
         .map_err(|_| silent("no answer within 1 s".into()))?
@@ -161,7 +165,7 @@ pub async fn hello(
         .into_inner();
     let same = answer.cluster_id.as_ref() == me.cluster_id
         && answer.node_id == id
-        && answer.incarnation.as_ref() == peer.incarnation;
+        && (answer.incarnation.as_ref() == peer.incarnation || planted(Bug::AmnesiaAccepted));
     if !same {
         let found = match answer.cluster_id.is_empty() {
             true => format!("{:?}, a new node without data", answer.name),

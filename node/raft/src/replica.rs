@@ -12,6 +12,7 @@ use openraft::type_config::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use quorate_machine::reply::Outcome;
 use quorate_proto::peer::v1 as wire;
+use quorate_simpoint::{Bug, planted};
 use quorate_storage::log::ShardLog;
 use quorate_storage::state::State;
 use tokio::sync::{mpsc, watch};
@@ -160,7 +161,8 @@ impl Replica {
     /// call: a read of the state is then linearizable. Only the leader can tell; by ReadIndex.
     pub async fn read_barrier(&self, timeout: Duration) -> Result<(), NotDone> {
         let deadline = tokio::time::Instant::now() + timeout;
-        let linearizer = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex);
+        let policy = if planted(Bug::LeaseRead) { ReadPolicy::LeaseRead } else { ReadPolicy::ReadIndex };
+        let linearizer = self.0.raft.get_read_linearizer(policy);
         let linearizer =
             tokio::time::timeout_at(deadline, linearizer).await.map_err(|_| NotDone::NoQuorum)?;
         let linearizer = linearizer.map_err(|e| match e {
@@ -170,6 +172,9 @@ impl Replica {
             RaftError::APIError(_) => NotDone::NoQuorum,
             RaftError::Fatal(_) => NotDone::Unknown,
         })?;
+        if planted(Bug::StaleRead) {
+            return Ok(());
+        }
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         match linearizer.try_await_ready(&self.0.raft, Some(left)).await {
             Ok(Ok(_)) => Ok(()),

@@ -2,6 +2,7 @@
 //! since an entry may hold one message or thousands.
 
 use openraft::type_config::async_runtime::watch::WatchReceiver;
+use quorate_simpoint::buggify;
 
 use crate::replica::Replica;
 
@@ -19,10 +20,12 @@ pub async fn run(replica: Replica) {
             tracing::warn!("the state is not flushed: {e}");
             return; // the store has stopped
         }
-        if replica.log().bytes() <= settings.log_bytes_max {
+        let to_the_tip = buggify("raft/retention/purge_to_the_tip");
+        if replica.log().bytes() <= settings.log_bytes_max && !to_the_tip {
             continue;
         }
-        if let Err(e) = purge(&replica, settings.log_bytes_max / 2).await {
+        let keep_bytes = if to_the_tip { 0 } else { settings.log_bytes_max / 2 };
+        if let Err(e) = purge(&replica, keep_bytes).await {
             tracing::warn!("the log is not purged: {e}");
             return; // the replica has stopped
         }

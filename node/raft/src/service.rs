@@ -15,6 +15,7 @@ use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::append_response::Result as Answer;
 use quorate_proto::peer::v1::peer_server::{Peer, PeerServer};
 use quorate_proto::peer::v1::snapshot_request::Part;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::mpsc;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -94,9 +95,11 @@ impl PeerApi {
         let replica = replicas.get(&route.shard);
         let replica = replica.ok_or_else(|| Status::unavailable("the shard is not served here (yet)"))?;
         match replica.incarnation_of(route.from) {
-            Some(known) if known != route.from_incarnation.as_ref() => Err(Status::failed_precondition(
-                "the sender's data directory is not the one that is a member: it lost its data",
-            )),
+            Some(known) if known != route.from_incarnation.as_ref() && !planted(Bug::AmnesiaAccepted) => {
+                Err(Status::failed_precondition(
+                    "the sender's data directory is not the one that is a member: it lost its data",
+                ))
+            }
             _ => Ok(replica.clone()),
         }
     }
@@ -189,6 +192,9 @@ impl Peer for PeerApi {
             return Ok(Response::new(futures::stream::empty().boxed()));
         };
         let raft = self.raft(first.route.take())?;
+        if buggify("raft/service/refuse_append") {
+            return Err(Status::unavailable("the stream is refused this time"));
+        }
         let first = append_request(first)?;
         // An unreadable request ends the stream: the leader opens a new one from what was confirmed.
         let rest = requests
@@ -215,6 +221,9 @@ impl Peer for PeerApi {
             }
             answer => answer.into_stream_result(prev, last),
         };
+        if buggify("raft/service/lose_heartbeat") {
+            return Err(Status::unavailable("the answer to the heartbeat is lost"));
+        }
         Ok(Response::new(append_answer(answer)))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::{Config, SnapshotPolicy};
+use quorate_simpoint::{Bug, planted};
 
 /// Times and sizes of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +54,7 @@ impl Settings {
             allow_log_reversion: Some(false),
             // A restarted leader must not go on in its old term: entries reach followers before the leader's own
             // sync, so after a crash it could give other entries the same term and index.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(planted(Bug::LeaderRestore)),
             ..Config::default()
         };
         Ok(Arc::new(config.validate().map_err(|e| crate::Error::Settings(e.to_string()))?))

@@ -6,6 +6,7 @@ use openraft::storage::Snapshot;
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::peer_client::PeerClient;
 use quorate_proto::peer::v1::snapshot_request::Part;
+use quorate_simpoint::{Bug, buggify, planted};
 use quorate_storage::state::State;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,7 +32,8 @@ pub async fn send(
     vote: &Vote,
 ) -> Result<Vote, String> {
     let mut snapshot = state.snapshot().await.map_err(|e| e.to_string())?;
-    let last = snapshot.applied().ok_or("there is no state to send yet")?;
+    let claimed = if planted(Bug::SnapshotClaimsTooMuch) { state.applied().last } else { snapshot.applied() };
+    let last = claimed.ok_or("there is no state to send yet")?;
     if last.term > vote.leader_id.term {
         return Err("this node is no longer the leader that the snapshot was asked of".into());
     }
@@ -47,6 +49,9 @@ pub async fn send(
         let (mut hash, mut rows) = (Xxh3::new(), 0);
         let _ = tx.send(part(Part::Head(head))).await; // a closed channel shows in the answer
         while let Some(chunk) = snapshot.next_chunk().map_err(|e| e.to_string())? {
+            if buggify("raft/snapshot/give_up") {
+                return Err("the transfer is given up half way".into());
+            }
             hash.update(&chunk.bytes);
             rows += chunk.rows;
             if tx.send(part(Part::Chunk(chunk.bytes))).await.is_err() {

@@ -5,12 +5,14 @@
 //! head of the transfer says which one.
 
 use std::io;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, SnapshotMeta};
 use quorate_machine::reply::Refusal;
+use quorate_simpoint::{Bug, buggify, planted};
 use quorate_storage::state::{Installer, State};
 use tokio::sync::mpsc;
 
@@ -18,6 +20,9 @@ use crate::Applied;
 use crate::types::{
     Answers, LogId, Members, Types, log_id_from_store, log_id_to_store, members_from_bytes, members_to_bytes,
 };
+
+/// How long an entry waits when a simulation wants to see commit and apply apart.
+const SLOW: Duration = Duration::from_millis(20);
 
 /// What openraft passes around as a snapshot.
 pub enum SnapshotData {
@@ -95,7 +100,9 @@ impl StateMachine {
     async fn current(&self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
         let snapshot = self.state.snapshot().await.map_err(io::Error::other)?;
         let last_membership = members_from_bytes(&snapshot.membership())?;
-        let meta = SnapshotMeta { last_log_id: snapshot.applied().map(log_id_from_store), last_membership };
+        let last =
+            if planted(Bug::PurgeAboveFlushed) { self.state.applied().last } else { snapshot.applied() };
+        let meta = SnapshotMeta { last_log_id: last.map(log_id_from_store), last_membership };
         Ok(Snapshot { meta, snapshot: SnapshotData::Local(self.state.clone()) })
     }
 }
@@ -116,6 +123,9 @@ impl RaftStateMachine<Types> for StateMachine {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             self.state.ready().await;
+            if buggify("raft/state_machine/slow") {
+                tokio::time::sleep(SLOW).await;
+            }
             let answers = match &entry.payload {
                 EntryPayload::Normal(commands) => self.apply_commands(&entry.log_id, &commands.0)?,
                 EntryPayload::Blank => {
@@ -128,6 +138,9 @@ impl RaftStateMachine<Types> for StateMachine {
                     Vec::new()
                 }
             };
+            if buggify("raft/state_machine/flush_each_entry") {
+                let _ = self.state.flush().await; // the next entry meets the same error
+            }
             if let Some(responder) = responder {
                 responder.send(Answers(answers));
             }

@@ -3,6 +3,8 @@
 
 use std::ops::Bound::Included;
 
+use quorate_simpoint::{Bug, planted};
+
 use super::ShardId;
 use super::head::Head;
 use super::record::{self, damaged};
@@ -42,6 +44,9 @@ pub(crate) fn check(map: &Map, shard: ShardId) -> Result<(Head, bool), Error> {
         };
     }
     let last = head.last.expect("a log with records has a last one");
+    if planted(Bug::CutAtDamage) {
+        return Ok((cut_at_damage(map, shard, head)?, unswept));
+    }
     if highest != Some(last.index) {
         let what = format!("the head says this is the last record, the disk ends at {highest:?}");
         return Err(damaged(shard, last.index, what));
@@ -61,4 +66,18 @@ pub(crate) fn check(map: &Map, shard: ShardId) -> Result<(Head, bool), Error> {
         return Err(damaged(shard, head.start, "it does not follow what was purged"));
     }
     Ok((head, unswept))
+}
+
+/// [`Bug::CutAtDamage`]: the log up to the record before the first that is damaged, if there is one.
+fn cut_at_damage(map: &Map, shard: ShardId, head: Head) -> Result<Head, Error> {
+    let view = map.view()?;
+    let mut cut = Head { last: head.purged, last_link: head.purged_link, ..head };
+    for index in head.start..=head.last.map_or(0, |last| last.index) {
+        let row = map.rows.get(view.txn(), &record::key(shard, index));
+        let row = row.map_err(|e| Error::lmdb("reading", map.path(), &e))?.unwrap_or_default();
+        let Ok((record, link)) = record::decode(shard, index, row, cut.last_link) else { break };
+        cut.last = Some(record.id);
+        cut.last_link = link;
+    }
+    Ok(cut)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use quorate_simpoint::{Bug, planted};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::head::Head;
@@ -115,7 +116,7 @@ impl ShardLog {
     ///
     /// # Errors
     /// [`Error::Misuse`] for a gap or a payload of 4 GiB, or why the log stopped.
-    pub fn append(&self, records: Vec<Record>, done: Done) -> Result<(), Error> {
+    pub fn append(&self, records: Vec<Record>, mut done: Done) -> Result<(), Error> {
         self.core.check()?;
         let mut memory = self.shard.memory.write();
         let mut next = memory.last.map(|id| id.index + 1);
@@ -128,6 +129,9 @@ impl ShardLog {
                 return Err(Error::misuse(self.shard.id, "a record of 4 GiB or more was appended"));
             }
             next = Some(record.id.index + 1);
+        }
+        if planted(Bug::AckBeforeSync) {
+            std::mem::replace(&mut done, Box::new(drop))(Ok(()));
         }
         let bytes: u64 = records.iter().map(encoded_bytes).sum();
         let job = Job::Append { shard: Arc::clone(&self.shard), records: records.clone(), bytes, done };
@@ -143,6 +147,9 @@ impl ShardLog {
     /// # Errors
     /// Why the log stopped; the vote may or may not be on disk then.
     pub async fn save_vote(&self, vote: Vote) -> Result<(), Error> {
+        if planted(Bug::ForgetVote) {
+            return self.core.check();
+        }
         let (done, wait) = oneshot::channel();
         self.send(Job::Vote { shard: Arc::clone(&self.shard), vote, done })?;
         wait.await.unwrap_or_else(|_| Err(self.closed()))

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::{self, Heads};
@@ -11,6 +13,9 @@ use super::{Core, LogId, Record, ShardId, Vote};
 use crate::disk::DiskRunner;
 use crate::error::Error;
 use crate::map::Failure;
+
+/// How late callbacks come when a simulation wants them late.
+const LATE: Duration = Duration::from_millis(30);
 
 /// Called when an append is on disk, or will not be told to be.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -93,7 +98,9 @@ impl Writer {
 
     fn next_batch(&mut self) -> Vec<Job> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < self.core.options.batch_jobs.max(1)
+        let jobs_max =
+            if buggify("storage/writer/one_job") { 1 } else { self.core.options.batch_jobs.max(1) };
+        while batch.len() < jobs_max
             && bytes < self.core.options.batch_bytes
             && !matches!(batch.last(), Some(Job::Close))
             && let Some(job) = self.waiting.pop_front()
@@ -108,6 +115,9 @@ impl Writer {
         let bytes = batch.iter().map(Job::bytes).sum();
         let added = (bytes > 0).then_some(bytes);
         while let Err(failure) = self.transact(added, &batch) {
+            if planted(Bug::SyncErrorIgnored) && matches!(failure, Failure::Fatal(_)) {
+                break;
+            }
             let mut result = self.core.map.recover(failure, &*self.runner).await;
             if result.is_ok() {
                 result = self.relieve();
@@ -120,6 +130,9 @@ impl Writer {
             }
         }
         self.core.queued.send_modify(|queued| *queued -= bytes);
+        if buggify("storage/writer/late_callbacks") {
+            self.runner.pause(LATE).await;
+        }
         // In one tight loop: a completion that trails the one before wakes Raft's task a second time.
         batch.into_iter().for_each(|job| job.finish(Ok(())));
         Ok(())

@@ -1,7 +1,10 @@
 //! The flush actor: the only writer of a shard's environment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 
 use super::install::{self, Spool};
@@ -10,7 +13,10 @@ use super::{Applied, Core, Levels, applied, row};
 use crate::disk::DiskRunner;
 use crate::error::Error;
 use crate::log::LogId;
-use crate::map::Failure;
+use crate::map::{Failure, Fault};
+
+/// How long a flush waits when a simulation wants it late.
+const LATE: Duration = Duration::from_millis(30);
 
 /// What the actor is asked to do.
 pub(crate) enum Job {
@@ -62,9 +68,18 @@ impl Flusher {
         let Some((overlay, stands_for)) = self.core.levels.write().freeze() else {
             return Ok(self.core.levels.read_recursive().flushed);
         };
-        if let Some(last) = stands_for.last {
+        if let Some(last) = stands_for.last
+            && !planted(Bug::FlushAheadOfLog)
+        {
             // The log has said why by itself; the overlay stays frozen, so reads go on.
             self.core.log.wait_durable(last.index).await.inspect_err(|e| self.core.stop(e.clone()))?;
+        }
+        if buggify("storage/flush/late") {
+            self.runner.pause(LATE).await;
+        }
+        if planted(Bug::AppliedAheadOfRows) || planted(Bug::HalfAFlush) {
+            self.transact_in_part(&overlay, &stands_for);
+            self.runner.pause(LATE).await;
         }
         while let Err(failure) = self.transact(&overlay, &stands_for) {
             self.recover(failure).await?;
@@ -76,18 +91,7 @@ impl Flusher {
     fn transact(&self, overlay: &Overlay, stands_for: &Applied) -> Result<(), Failure> {
         let mut disk_rows = 0;
         let mut fill = |map: &crate::map::Map, txn: &mut heed::RwTxn| {
-            for (key, value) in overlay.iter() {
-                let Some(value) = value else {
-                    map.rows.delete(txn, key)?;
-                    continue;
-                };
-                let header = row::header(key, value);
-                map.rows.put_reserved(txn, key, header.len() + value.len(), |space| {
-                    use std::io::Write;
-                    space.write_all(&header)?;
-                    space.write_all(value)
-                })?;
-            }
+            put_rows(map, txn, overlay.iter())?;
             applied::save(map, txn, stands_for)?;
             disk_rows = map.rows.len(txn)?;
             Ok(())
@@ -99,6 +103,16 @@ impl Flusher {
         levels.flushed = stands_for.last;
         levels.disk_rows = disk_rows;
         Ok(())
+    }
+
+    /// [`Bug::AppliedAheadOfRows`] and [`Bug::HalfAFlush`]: something of a flush, ahead of the rest.
+    fn transact_in_part(&self, overlay: &Overlay, stands_for: &Applied) {
+        let half = overlay.iter().count() / 2;
+        let mut fill = |map: &crate::map::Map, txn: &mut heed::RwTxn| match planted(Bug::HalfAFlush) {
+            true => put_rows(map, txn, overlay.iter().take(half)),
+            false => Ok(applied::save(map, txn, stands_for)?),
+        };
+        let _ = self.core.map.write(None, &mut fill, || ()); // the whole flush meets the same error
     }
 
     async fn install(&self, spool: &std::path::Path, stands_for: &Applied) -> Result<(), Error> {
@@ -133,6 +147,26 @@ impl Flusher {
         (self.core.options.on_fatal)(&error);
         Err(poisoned)
     }
+}
+
+fn put_rows<'a>(
+    map: &crate::map::Map,
+    txn: &mut heed::RwTxn,
+    rows: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+) -> Result<(), Fault> {
+    for (key, value) in rows {
+        let Some(value) = value else {
+            map.rows.delete(txn, key)?;
+            continue;
+        };
+        let header = row::header(key, value);
+        map.rows.put_reserved(txn, key, header.len() + value.len(), |space| {
+            use std::io::Write;
+            space.write_all(&header)?;
+            space.write_all(value)
+        })?;
+    }
+    Ok(())
 }
 
 impl Levels {

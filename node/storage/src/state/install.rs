@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use heed::{PutFlags, RwTxn};
 use quorate_machine::limits::KEY_BYTES_MAX;
+use quorate_machine::tables::Table;
+use quorate_simpoint::{Bug, planted};
 use tokio::sync::oneshot;
 
 use super::flush::Job;
@@ -121,6 +123,9 @@ pub(crate) fn load(shard: ShardId, map: &Map, txn: &mut RwTxn, spool: &Path) -> 
         file.read_exact(&mut chunk).map_err(failed)?;
         let mut lmdb = None;
         let rows = chunk::rows(shard, &chunk, |key, value| {
+            if planted(Bug::ReceiptsNotInstalled) && key.first() == Some(&(Table::ProducerRun as u8)) {
+                return Ok(());
+            }
             stored.clear();
             stored.extend_from_slice(&row::header(key, value));
             stored.extend_from_slice(value);

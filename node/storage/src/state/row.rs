@@ -2,6 +2,7 @@
 //! with the xxh3-64 of the key, so a value that landed under another key is noticed too.
 
 use bytes::Bytes;
+use quorate_simpoint::{Bug, planted};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::error::Error;
@@ -17,7 +18,7 @@ pub(crate) fn header(key: &[u8], value: &[u8]) -> [u8; HEADER_BYTES] {
 /// The value of the stored `row`, checked.
 pub(crate) fn value<'a>(shard: u32, key: &[u8], row: &'a [u8]) -> Result<&'a [u8], Error> {
     match row.split_first_chunk::<HEADER_BYTES>() {
-        Some((sum, value)) if *sum == header(key, value) => Ok(value),
+        Some((sum, value)) if *sum == header(key, value) || planted(Bug::ChecksumIgnored) => Ok(value),
         _ => {
             let place = format!("the row {} of the state of shard {shard}", key.escape_ascii());
             Err(Error::corrupt(place, "the checksum does not fit"))

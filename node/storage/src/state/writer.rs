@@ -4,6 +4,7 @@ use bytes::Bytes;
 use parking_lot::{RwLockUpgradableReadGuard, RwLockWriteGuard};
 use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::store::{Read, Store, StoreError};
+use quorate_simpoint::buggify;
 
 use super::flush::Job;
 use super::merge::{self, Disk};
@@ -54,7 +55,8 @@ impl<'a> StateWriter<'a> {
         if let Some(membership) = membership {
             now.applied.membership = Bytes::copy_from_slice(&membership);
         }
-        let full = now.active.cost() > state.core.options.flush_bytes && !now.flush_asked;
+        let over = now.active.cost() > state.core.options.flush_bytes || buggify("storage/writer/flush_now");
+        let full = over && !now.flush_asked;
         now.flush_asked |= full;
         RwLockWriteGuard::unlock_fair(levels);
         if full { state.send(Job::Flush(None)) } else { Ok(()) }
