@@ -9,6 +9,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use parking_lot::Mutex;
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_client::ClusterClient;
+use quorate_simpoint::buggify;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -225,7 +226,7 @@ impl Router {
     fn pick(&self) -> Result<(Address, Channel), Error> {
         let address = {
             let mut known = self.known.lock();
-            match known.leader.clone() {
+            match known.leader.clone().filter(|_| !buggify("client/leader/forget")) {
                 Some(leader) => leader,
                 None => {
                     let address = known.addresses[known.next % known.addresses.len()].clone();

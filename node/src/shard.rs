@@ -6,6 +6,7 @@ use std::time::Duration;
 use quorate_machine::command::Verb;
 use quorate_machine::reply::{Refusal, Reply};
 use quorate_raft::{Leadership, NotDone, Replica};
+use quorate_simpoint::{Bug, buggify, planted};
 use quorate_storage::state::{State, StateReader};
 use tokio::sync::watch;
 
@@ -69,7 +70,10 @@ impl Shard {
     /// whose state it was.
     pub async fn read<T>(&self, look: impl FnOnce(&StateReader<'_>) -> T) -> Result<(T, u64), Failure> {
         self.check_leader()?;
-        self.replica.read_barrier(READ_TIMEOUT).await.map_err(|e| self.not_done(e))?;
+        let barriers = if planted(Bug::BarrierSkipped) { 0 } else { 1 };
+        for _ in 0..barriers + u32::from(buggify("node/shard/another_barrier")) {
+            self.replica.read_barrier(READ_TIMEOUT).await.map_err(|e| self.not_done(e))?;
+        }
         let state = self.state().read(); // holds the next entry back until both are read
         let applied_index = self.state().applied().last.map_or(0, |id| id.index);
         Ok((look(&state), applied_index))

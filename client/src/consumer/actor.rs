@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, Fuse, FutureExt as _};
 use quorate_proto::v1;
 use quorate_proto::v1::receive_request::Request;
 use quorate_proto::v1::receive_response::Response;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Status;
@@ -96,6 +97,9 @@ impl Actor {
             self.todo.detach_sent = false;
             let end = self.drive(stream).await;
             self.shared.lost();
+            if planted(Bug::StopAfterLeaderLoss) && matches!(end, End::Again { .. }) {
+                return std::future::pending().await;
+            }
             match end {
                 End::Again { pause: false } => {}
                 End::Again { pause: true } => {
@@ -180,6 +184,9 @@ impl Actor {
         stream: &Stream,
         response: Result<Option<v1::ReceiveResponse>, Status>,
     ) -> Result<(), End> {
+        if buggify("client/actor/attach_again") {
+            return Err(End::Again { pause: false });
+        }
         let message = match response {
             Ok(Some(message)) => message.response,
             other => return Err(self.ended(stream, &other)),

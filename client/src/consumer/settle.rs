@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use quorate_proto::v1;
+use quorate_simpoint::buggify;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -76,7 +77,8 @@ impl Settles {
 
     /// The next settle to send.
     pub(super) fn next(&mut self) -> Option<v1::Settle> {
-        let take = self.waiting.len().min(ITEMS_MAX);
+        let most = if buggify("client/settle/one_at_a_time") { 1 } else { ITEMS_MAX };
+        let take = self.waiting.len().min(most);
         let mut items: Vec<Item> = self.waiting.drain(..take).collect();
         let first = items.first()?;
         // Acks that workers gave out of order merge once sorted. Other mixtures stay in their order: a retry

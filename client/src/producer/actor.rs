@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, Fuse, FutureExt as _};
 use quorate_proto::v1;
 use quorate_proto::v1::publish_request::Request;
 use quorate_proto::v1::publish_response::Response;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Status;
@@ -116,6 +117,9 @@ impl Actor {
     /// Sends and takes answers on one stream until it ends.
     async fn drive(&mut self, mut stream: Stream) -> End {
         self.ledger.rewind();
+        if planted(Bug::ClientResendsUnderNewSeq) {
+            self.ledger.renumber_after(stream.opened.last_seq);
+        }
         let mut draining = false;
         let mut heard = Instant::now();
         let mut tick = tokio::time::interval(TICK);
@@ -128,6 +132,7 @@ impl Actor {
             if self.closing.is_some() && self.ledger.is_empty() {
                 return self.finish(stream).await;
             }
+            let hold = self.ledger.unanswered() > 0 && buggify("client/actor/hold_back");
             tokio::select! {
                 biased;
                 response = stream.responses.message() => {
@@ -146,7 +151,7 @@ impl Actor {
                     }
                     self.absorb();
                 }
-                permit = stream.requests.reserve(), if !draining && self.ledger.has_unsent() => {
+                permit = stream.requests.reserve(), if !draining && !hold && self.ledger.has_unsent() => {
                     let Ok(permit) = permit else {
                         // The transport dropped its half; the other half says why.
                         let last = tokio::time::timeout(SILENCE, stream.responses.message()).await;
@@ -182,6 +187,9 @@ impl Actor {
         stream: &Stream,
         response: Result<Option<v1::PublishResponse>, Status>,
     ) -> Result<bool, End> {
+        if buggify("client/actor/lose_answer") {
+            return Err(End::Reopen { pause: false });
+        }
         let mut response = response;
         let message = match &mut response {
             Ok(Some(message)) => message.response.take(),

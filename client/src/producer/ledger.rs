@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::mem::size_of;
 
 use quorate_proto::v1;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -150,6 +151,7 @@ impl Ledger {
         let mut bytes = first.bytes;
         let mut items = vec![first];
         while items.len() < self.batch_messages
+            && !buggify("client/ledger/small_batch")
             && self.waiting.front().is_some_and(|item| bytes + item.bytes <= self.batch_bytes)
         {
             let Some(item) = self.waiting.pop_front() else { break };
@@ -165,12 +167,27 @@ impl Ledger {
     pub(super) fn rewind(&mut self) {
         self.sent = 0;
         self.unanswered = 0;
+        if planted(Bug::ClientForgetsUnanswered) {
+            self.batches.retain(|batch| !batch.ever_sent);
+        }
+        if planted(Bug::ClientReordersOnReconnect) {
+            self.batches.make_contiguous().reverse();
+        }
         let mut next = self.confirmed + 1;
         for batch in &mut self.batches {
             batch.gap = false;
             if batch.first_seq > self.confirmed {
                 batch.first_seq = next;
             }
+            next = batch.end_seq();
+        }
+    }
+
+    /// [`Bug::ClientResendsUnderNewSeq`]: as if `stored` were all that ever had a number.
+    pub(super) fn renumber_after(&mut self, stored: u64) {
+        let mut next = stored + 1;
+        for batch in &mut self.batches {
+            batch.first_seq = next;
             next = batch.end_seq();
         }
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use quorate_machine::effect::{Effect, Lease};
 use quorate_raft::{Applied, Replica};
+use quorate_simpoint::buggify;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ use crate::proposal::Proposer;
 /// News that wait for one consumer's stream. Credit bounds what is assigned; a consumer that lets more than
 /// this gather has stopped reading and loses its stream.
 const NEWS_MAX: usize = 16 * 1024;
+
+/// How late effects are carried on when a simulation wants them late.
+const LATE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// News for one consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +91,8 @@ impl Hub {
         };
         let mut consumers = self.consumers.lock();
         let Some(known) = consumers.get_mut(&consumer) else { return };
-        let told = known.news.as_ref().is_none_or(|stream| stream.try_send(news).is_ok());
+        let full = buggify("node/delivery/channel_full");
+        let told = known.news.as_ref().is_none_or(|stream| !full && stream.try_send(news).is_ok());
         if news == News::Ended {
             consumers.remove(&consumer);
         } else if !told {
@@ -145,6 +150,9 @@ async fn dispatch(
     due.send_replace(stored.unwrap_or_default());
     while let Some(entry) = applied.recv().await {
         due.send_if_modified(|due| std::mem::replace(due, entry.next_deadline_ms) != entry.next_deadline_ms);
+        if buggify("node/delivery/late") {
+            tokio::time::sleep(LATE).await;
+        }
         for effect in entry.effects {
             hub.tell(effect);
         }

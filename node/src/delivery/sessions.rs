@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quorate_machine::command::{Detach, Verb};
 use quorate_raft::Replica;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::time::Instant;
 
 use super::{Hub, Known};
@@ -30,9 +31,14 @@ pub async fn run(replica: Replica, proposer: Proposer, hub: Arc<Hub>) {
             tokio::time::sleep(LOOK_INTERVAL).await;
             continue;
         }
-        hub.adopt(&replica);
+        if !planted(Bug::SessionsNotAdopted) {
+            hub.adopt(&replica);
+        }
         while leadership.borrow().mine {
             for (consumer, generation) in hub.overdue() {
+                if buggify("node/sessions/end_twice") {
+                    let _ = proposer.propose(Verb::Detach(Detach { consumer, generation })).await;
+                }
                 // The effect of the entry forgets the session; an unknown outcome is asked for again.
                 if let Ok(Err(_)) = proposer.propose(Verb::Detach(Detach { consumer, generation })).await {
                     // It ended, or was resumed under another generation, whose timer must run then.
@@ -40,7 +46,8 @@ pub async fn run(replica: Replica, proposer: Proposer, hub: Arc<Hub>) {
                     hub.adopt(&replica);
                 }
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
+            let soon = buggify("node/sessions/look_early");
+            tokio::time::sleep(if soon { Duration::from_millis(1) } else { LOOK_INTERVAL }).await;
         }
         hub.clear();
     }

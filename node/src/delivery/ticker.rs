@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quorate_machine::command::{Tick, Verb};
 use quorate_raft::Replica;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -27,12 +28,18 @@ pub async fn run(
         if leadership.wait_for(|l| l.mine).await.is_err() {
             return;
         }
+        if planted(Bug::TickerStops) && leadership.borrow().term > 3 {
+            return;
+        }
         let due = *next_deadline.borrow_and_update();
         let wait = match due {
             Some(due) => Duration::from_millis(due.saturating_sub(clock.now_ms())).min(TICK_INTERVAL_MAX),
             None => TICK_INTERVAL_MAX,
         };
-        if due.is_some() && wait.is_zero() {
+        if due.is_some() && (wait.is_zero() || buggify("node/ticker/early")) {
+            if buggify("node/ticker/twice") {
+                let _ = proposer.propose(Verb::Tick(Tick {})).await;
+            }
             // Whatever the answer: the deadline is looked at again.
             let _ = proposer.propose(Verb::Tick(Tick {})).await;
             tokio::time::sleep(TICK_INTERVAL_MIN).await;

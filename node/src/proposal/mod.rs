@@ -12,6 +12,7 @@ use std::time::Duration;
 use quorate_machine::command::Verb;
 use quorate_machine::reply::Outcome;
 use quorate_raft::{NotDone, Replica};
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,9 @@ impl Default for Limits {
         }
     }
 }
+
+/// How long a proposal waits when a simulation wants it to.
+const WAIT: Duration = Duration::from_millis(20);
 
 /// The answer to a command.
 pub type Answer = Result<Outcome, NotDone>;
@@ -138,6 +142,9 @@ impl Packer {
     async fn run(mut self) {
         while let Ok(permit) = self.in_flight.clone().acquire_owned().await {
             let Some((verbs, answers)) = self.next_batch().await else { return };
+            if buggify("node/proposal/wait") {
+                tokio::time::sleep(WAIT).await;
+            }
             let entry = entry::encode(self.clock.now_ms(), verbs);
             let commands = answers.len();
             self.replica
@@ -146,6 +153,9 @@ impl Packer {
                     drop(permit);
                 })
                 .await;
+            if buggify("node/proposal/hand_over") {
+                self.replica.hand_over(Duration::ZERO).await;
+            }
         }
     }
 
@@ -158,6 +168,9 @@ impl Packer {
         let mut bytes = first.bytes;
         let (mut verbs, mut answers) = (vec![first.verb], VecDeque::from([first.answer]));
         while bytes < self.limits.entry_bytes && verbs.len() < self.limits.entry_commands_max {
+            if buggify("node/proposal/close_entry") {
+                break;
+            }
             let Ok(next) = self.waiting.try_recv() else { break };
             if bytes + next.bytes > self.limits.entry_bytes {
                 self.held = Some(next);
@@ -174,7 +187,10 @@ impl Packer {
 /// Runs inside openraft's tasks: it only hands on.
 fn answer_all(answers: VecDeque<oneshot::Sender<Answer>>, result: Result<Vec<Outcome>, NotDone>) {
     match result {
-        Ok(outcomes) => {
+        Ok(mut outcomes) => {
+            if planted(Bug::AnswersMixedUp) {
+                outcomes.reverse();
+            }
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 let _ = answer.send(Ok(outcome)); // the asker may be gone
             }

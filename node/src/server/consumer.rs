@@ -11,11 +11,13 @@ use futures::Stream;
 use quorate_machine::command::{Attach, Credit, Detach, Settle, Verb};
 use quorate_machine::effect::Lease;
 use quorate_machine::limits::SESSION_TIMEOUT_MS_DEFAULT;
+use quorate_machine::read::Held;
 use quorate_machine::reply::{Attached, Reply};
 use quorate_proto::v1;
 use quorate_proto::v1::consumer_server::Consumer;
 use quorate_proto::v1::receive_request::Request as Req;
 use quorate_proto::v1::receive_response::Response as Res;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -86,6 +88,9 @@ impl Consumer for Api {
             name: attach.name,
         };
         let attached = match shard.propose(Verb::Attach(verb)).await?.map_err(Failure::from)? {
+            Reply::Attached(_) if buggify("node/consumer/lose_attached") => {
+                return Err(Failure::unknown().into());
+            }
             Reply::Attached(attached) => attached,
             other => return Err(Failure::internal(format!("an unexpected answer: {other:?}")).into()),
         };
@@ -127,6 +132,9 @@ impl Session {
         ordered: mpsc::Sender<InOrder>,
     ) -> Result<(), Option<Failure>> {
         while let Ok(Some(request)) = requests.message().await {
+            if buggify("node/consumer/stop_reading") {
+                return Err(Some(Failure::no_quorum()));
+            }
             let item = match request.request {
                 Some(Req::Settle(settle)) => {
                     let ranges = settle.ranges.iter().map(convert::range_in).collect();
@@ -173,10 +181,14 @@ impl Session {
         let (resumed, lease_ms) = (attached.resumed, attached.settings.lease_ms);
         self.send(Res::Attached(v1::Attached { resumed, lease_ms, order })).await?;
         // The stream hears every lease assigned from here on; those before it are in the state.
-        let held = quorate_machine::read::held(&self.shard.state().read(), self.consumer);
-        let held = held.map_err(|e| Failure::internal(e.to_string()))?;
+        let held = self.held(self.consumer)?;
         for lease in &held.leases {
             self.deliver(*lease).await?;
+        }
+        if resumed && planted(Bug::TwoHolders) {
+            for lease in self.held(self.consumer - 1)?.leases {
+                self.deliver(lease).await?;
+            }
         }
         loop {
             tokio::select! {
@@ -211,6 +223,11 @@ impl Session {
         }
     }
 
+    fn held(&self, consumer: u64) -> Result<Held, Failure> {
+        let held = quorate_machine::read::held(&self.shard.state().read(), consumer);
+        held.map_err(|e| Failure::internal(e.to_string()))
+    }
+
     /// The hub let go of this stream: another attach, a new leader, or a consumer that does not read.
     fn why_unheard(&self) -> Failure {
         match self.shard.check_leader() {
@@ -224,7 +241,8 @@ impl Session {
     async fn deliver(&self, lease: Lease) -> Result<(), Option<Failure>> {
         let mut rest = lease;
         while rest.count > 0 {
-            let part = quorate_machine::read::lease_part(&self.shard.state().read(), &rest, FRAME_BYTES);
+            let frame_bytes = if buggify("node/consumer/small_frame") { 1 } else { FRAME_BYTES };
+            let part = quorate_machine::read::lease_part(&self.shard.state().read(), &rest, frame_bytes);
             let (messages, looked_at) = part.map_err(|e| Failure::internal(e.to_string()))?;
             let lease_left_ms = lease.deadline_ms.saturating_sub(self.api.0.clock.now_ms());
             let deliveries = messages.into_iter().map(|m| {
@@ -241,6 +259,9 @@ impl Session {
             if !deliveries.is_empty() {
                 self.send(Res::Deliveries(v1::Deliveries { deliveries })).await?;
             }
+            if buggify("node/consumer/cut_delivery") {
+                return Err(Some(Failure::no_quorum()));
+            }
             rest.first_position += u64::from(looked_at);
             rest.first_token += u64::from(looked_at);
             rest.count -= looked_at;
@@ -251,6 +272,9 @@ impl Session {
     /// Answers a request. True if it ended the session.
     async fn answer(&self, item: InOrder) -> Result<bool, Option<Failure>> {
         let (response, ends) = match item {
+            InOrder::Settle(id, _) if planted(Bug::SettleAnsweredEarly) => {
+                (Res::Settled(v1::Settled { id, refused: Vec::new() }), false)
+            }
             InOrder::Settle(id, pending) => match self.outcome(pending).await? {
                 Reply::Settled(not_settled) => {
                     let refused = not_settled.into_iter().map(convert::not_settled_out).collect();
@@ -268,6 +292,9 @@ impl Session {
             }
             InOrder::Fails(failure) => return Err(Some(failure)),
         };
+        if buggify("node/consumer/lose_answer") {
+            return Err(Some(Failure::unknown()));
+        }
         self.send(response).await?;
         Ok(ends)
     }

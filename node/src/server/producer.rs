@@ -12,6 +12,8 @@ use quorate_proto::v1;
 use quorate_proto::v1::producer_server::Producer;
 use quorate_proto::v1::publish_request::Request as Req;
 use quorate_proto::v1::publish_response::Response as Res;
+use quorate_raft::NotDone;
+use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -97,6 +99,7 @@ impl Session {
         let shard = api.shard_of(&namespace)?.clone();
         let verb = OpenProducer { namespace: namespace.clone(), session: open.session, ttl_ms: open.ttl_ms };
         match shard.propose(Verb::OpenProducer(verb)).await?? {
+            Reply::ProducerOpened(_) if buggify("node/producer/lose_opened") => Err(Failure::unknown()),
             Reply::ProducerOpened(opened) => Ok(Self { api, shard, namespace, opened }),
             other => Err(Failure::internal(format!("an unexpected answer: {other:?}"))),
         }
@@ -127,6 +130,10 @@ impl Session {
         let bytes: usize = batch.messages.iter().map(|m| m.body.len() + m.key.len() + 64).sum();
         let close = batch.close;
         let room = self.api.0.admission.room(bytes).await;
+        if buggify("node/producer/not_taken") {
+            let outcome = BatchOutcome::NotTaken(Failure::no_quorum());
+            return InOrder { first_seq, count, outcome, _room: room };
+        }
         let outcome = match self.verb(batch, close) {
             Ok(verb) => match self.shard.submit(verb).await {
                 Ok(pending) => BatchOutcome::Pending(pending),
@@ -181,9 +188,15 @@ async fn answer_in_order(
                 }
                 Ok(Ok(_)) => Res::Receipt(v1::Receipt { first_seq, ..v1::Receipt::default() }), // closed
                 Ok(Err(refusal)) => refused(refusal.into()),
+                Err(NotDone::Unknown) if planted(Bug::UnknownReportedAsRefused) => {
+                    refused(Failure::no_space("the batch was not stored".into()))
+                }
                 Err(e) => return Some(shard.not_done(e)),
             },
         };
+        if buggify("node/producer/lose_receipt") {
+            return Some(Failure::unknown());
+        }
         if answers.send(Ok(v1::PublishResponse { response: Some(response) })).await.is_err() {
             return None;
         }
