@@ -225,6 +225,69 @@ fn nondeterminism_enters_at_one_place_each() {
     );
 }
 
+/// Every `buggify("…")` of the product: where it stands and its name.
+fn sites() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|s| !s.is_test() && !s.path.starts_with("node/simpoint/")) {
+        for part in source.product().split("buggify(\"").skip(1) {
+            found.push((source.path.clone(), part.split('"').next().unwrap_or_default().to_owned()));
+        }
+    }
+    found
+}
+
+/// The beginning of the name of a site in this file: its crate and its file, or the directory of a `mod.rs`.
+fn site_prefix(path: &str) -> String {
+    let (krate, below) = path.split_once("/src/").unwrap_or_default();
+    let file = below.trim_end_matches("/mod.rs").trim_end_matches(".rs").rsplit('/').next();
+    format!("{}/{}/", krate.rsplit('/').next().unwrap_or_default(), file.unwrap_or_default())
+}
+
+#[test]
+fn sites_are_named_after_their_place_and_once() {
+    let mut seen = BTreeSet::new();
+    let mut broken = Vec::new();
+    for (path, site) in sites() {
+        let what = site.strip_prefix(&site_prefix(&path)).unwrap_or_default();
+        let formed = !what.is_empty() && what.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+        if !formed || !seen.insert(site.clone()) {
+            broken.push(format!("{path}: {site:?}"));
+        }
+    }
+    assert!(seen.len() >= 20, "the sites are found: {}", seen.len());
+    assert_none(&broken, "name a site `crate/file/what`, each with a name of its own");
+    assert_eq!(site_prefix("node/src/proposal/mod.rs"), "node/proposal/");
+    assert_eq!(site_prefix("node/storage/src/log/writer.rs"), "storage/writer/");
+}
+
+#[test]
+fn every_bug_is_planted_and_only_the_simulator_can_ask_for_one() {
+    let text = fs::read_to_string(root().join("node/simpoint/src/bug.rs")).expect("the list of bugs");
+    let listed =
+        text.lines().filter_map(|line| line.trim().split_once(" = \"").map(|(name, _)| name.to_owned()));
+    let product: Vec<Source> =
+        sources().into_iter().filter(|s| !s.is_test() && !s.path.starts_with("node/simpoint/")).collect();
+    let unused: Vec<String> = listed
+        .filter(|name| {
+            let point = format!("planted(Bug::{name})");
+            !product.iter().any(|source| source.product().contains(&point))
+        })
+        .collect();
+    assert_none(&unused, "plant the bug somewhere, or take it off the list");
+    let asking: Vec<String> = members()
+        .into_iter()
+        .filter(|member| member != "sim" && member != "node/simpoint")
+        .filter(|member| {
+            let text = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a Cargo.toml");
+            text.contains("\"simulation\"") || text.contains("quorate-simpoint/")
+        })
+        .collect();
+    assert_none(
+        &asking,
+        "the feature `simulation` is for sim/ alone: no build of the product has its points",
+    );
+}
+
 #[test]
 fn every_select_is_biased() {
     let mut broken = Vec::new();
