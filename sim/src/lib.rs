@@ -11,7 +11,10 @@ pub mod history;
 pub mod interpose;
 mod seed;
 mod violation;
+mod workload;
 mod world;
 
 pub use seed::Rng;
 pub use violation::{Sort, Violation};
+#[doc(hidden)]
+pub use workload::trial;

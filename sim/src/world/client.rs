@@ -63,6 +63,15 @@ impl ClientHost {
 
     /// A client of the cluster. It knows some of the nodes.
     pub(crate) fn connect(&self, timeout: Duration) -> Result<Client, quorate_client::Error> {
+        self.connect_with(timeout, Seeded::new(self.rng()))
+    }
+
+    /// As [`ClientHost::connect`], with a randomness of the caller's.
+    pub(crate) fn connect_with(
+        &self,
+        timeout: Duration,
+        random: impl quorate_client::Random,
+    ) -> Result<Client, quorate_client::Error> {
         let mut rng = self.rng();
         let mut known: Vec<usize> = (0..self.nodes).collect();
         rng.shuffle(&mut known);
@@ -71,7 +80,7 @@ impl ClientHost {
             .endpoints(known.into_iter().map(|id| format!("http://{}:7400", node_name(id))))
             .timeout(timeout)
             .connector(Links(Gate::default()))
-            .random(Seeded::new(rng))
+            .random(random)
             .build()
     }
 

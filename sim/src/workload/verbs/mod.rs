@@ -1,0 +1,30 @@
+//! The verbs of the product, one a file: what is asked for, the call, and how its answer is written down.
+
+pub(crate) mod ack;
+pub(crate) mod attach;
+pub(crate) mod close_producer;
+#[cfg(test)]
+mod coverage;
+pub(crate) mod create_queue;
+pub(crate) mod credit;
+pub(crate) mod delete_queue;
+pub(crate) mod detach;
+pub(crate) mod extend;
+pub(crate) mod list_queues;
+pub(crate) mod members;
+pub(crate) mod open_producer;
+pub(crate) mod peek;
+pub(crate) mod publish;
+pub(crate) mod release;
+pub(crate) mod retry;
+pub(crate) mod show_queue;
+pub(crate) mod stat;
+pub(crate) mod status;
+
+use bytes::Bytes;
+use quorate_client::Raw;
+
+/// A consumer of this workload.
+pub(crate) type Consumer = quorate_client::Consumer<Bytes, Raw>;
+/// What it is handed.
+pub(crate) type Delivery = quorate_client::Delivery<Bytes>;

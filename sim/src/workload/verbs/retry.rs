@@ -1,0 +1,28 @@
+//! Says that the work on a delivery failed. Found in the log by queue, position and token.
+
+use std::time::Duration;
+
+use super::Delivery;
+use crate::history::{Answer, How};
+use crate::seed::Rng;
+use crate::workload::cx::Cx;
+use crate::workload::settle::{Later, settle};
+
+/// A delay in milliseconds, or the subscription's.
+pub(crate) fn sample(rng: &mut Rng) -> Option<u64> {
+    rng.percent(50).then(|| rng.magnitude(1, 5000))
+}
+
+/// Fails it and waits for the answer.
+pub(crate) async fn call(cx: &Cx, queue: &str, delivery: Delivery, after_ms: Option<u64>) -> Answer {
+    let (position, token) = (delivery.position, delivery.token);
+    let work = delivery.retry(after_ms.map(Duration::from_millis));
+    settle(cx, queue, position, token, How::Retry(after_ms), work).await
+}
+
+/// Fails it together with others.
+pub(crate) fn later(cx: &Cx, queue: &str, delivery: Delivery, after_ms: Option<u64>) -> Later {
+    let later = Later::new(cx, queue, &delivery, How::Retry(after_ms));
+    delivery.retry_later(after_ms.map(Duration::from_millis));
+    later
+}

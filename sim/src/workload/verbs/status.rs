@@ -1,0 +1,11 @@
+//! Asks every replica for its state. Not in the log: each answers for itself, at its own time.
+
+use crate::history::{Answer, Call};
+use crate::workload::cx::Cx;
+
+/// Asks them.
+pub(crate) async fn call(cx: &Cx) -> Result<(), Answer> {
+    let cluster = cx.client.cluster();
+    let work = cluster.status();
+    cx.call(Call::Status, work, |replicas| Answer::Status(replicas.clone())).await.map(drop)
+}
