@@ -84,9 +84,8 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
 
 /// The figures of a queue, counted.
 pub fn stat(queue: &Queue, naive: &Naive) -> Stat {
-    let count = |at: At| {
-        queue.open().filter(|(_, row)| discriminant(&row.at) == discriminant(&at)).count() as u64
-    };
+    let count =
+        |at: At| queue.open().filter(|(_, row)| discriminant(&row.at) == discriminant(&at)).count() as u64;
     let left = || queue.open().filter(|(_, row)| row.at != At::Done);
     Stat {
         length: left().count() as u64,
