@@ -156,13 +156,11 @@ impl Day {
     }
 
     fn answer_of(&mut self, op: u64) -> &mut Answer {
-        let of_op = |event: &mut crate::history::Event| match &mut event.what {
-            What::Return(id, answer) if *id == OpId(op) => Some(answer as *mut Answer),
+        let returns = self.story.events.iter_mut().find_map(|event| match &mut event.what {
+            What::Return(id, answer) if *id == OpId(op) => Some(answer),
             _ => None,
-        };
-        let found = self.story.events.iter_mut().find_map(of_op).expect("it returned");
-        // Safety: it points into the events, which `self` holds borrowed.
-        unsafe { &mut *found }
+        });
+        returns.expect("it returned")
     }
 }
 
