@@ -6,6 +6,7 @@ compile_error!(
     "quorate-sim needs `--cfg tokio_unstable`, which .cargo/config.toml sets: a RUSTFLAGS variable overrides it"
 );
 
+mod check;
 mod disk;
 pub mod history;
 pub mod interpose;

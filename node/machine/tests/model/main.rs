@@ -4,22 +4,20 @@
 //!
 //! `QUORATE_CASES=5000 cargo test -p quorate-machine --test model` searches longer.
 
-mod naive;
-mod naive_publish;
-mod naive_settle;
 mod ops;
-mod view;
+mod tally;
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use naive::Naive;
 use ops::Op;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
 use quorate_machine::command::{Batch, Command};
 use quorate_machine::{MemoryStore, apply, check, digest, read};
+use quorate_model::compare;
+use quorate_model::naive::Naive;
 
 fn cases() -> u32 {
     let given = |name| std::env::var(name).ok().and_then(|cases| cases.parse().ok());
@@ -87,14 +85,13 @@ fn run(entries: Vec<Entry>, tally: &mut Tally) -> Result<(), TestCaseError> {
         let bytes = Batch::new(clock_ms, commands.clone()).encode();
         let applied = apply(&mut store, &bytes).expect("memory does not fail");
 
-        prop_assert_eq!(applied.replies.len(), expected.len());
-        for ((given, expected), command) in applied.replies.iter().zip(&expected).zip(&commands) {
-            prop_assert_eq!(view::reply(given), view::reply(expected), "reply to {:?}", command);
-        }
-        view::tally(&applied, tally);
-        prop_assert_eq!(view::effects(&applied.effects), view::effects(&naive.effects), "{:?}", commands);
-        view::compare_reads(&store, &naive, &applied)?;
-        if let Err(problem) = check::check(&store) {
+        tally::count(&applied, tally);
+        let same = compare::answers(&applied, &expected, &naive)
+            .and_then(|()| compare::deadline(&applied, &naive))
+            .and_then(|()| compare::sent(&store, &applied, &naive))
+            .and_then(|()| compare::reads(&store, &naive))
+            .and_then(|()| check::check(&store));
+        if let Err(problem) = same {
             return Err(TestCaseError::fail(format!("{problem} after {commands:?}")));
         }
         prop_assert_eq!(read::digest(&store).ok(), digest::recount(&store).ok());
@@ -127,7 +124,7 @@ fn the_search_meets_every_case() {
         let case = entries.new_tree(&mut runner).expect("nothing is filtered").current();
         run(case, &mut tally).expect("the machine is the model");
     }
-    for case in view::CASES {
+    for case in tally::CASES {
         let times = tally.get(case).copied().unwrap_or(0);
         assert!(times >= 20, "{case}: {times} times in {tally:?}");
     }

@@ -9,7 +9,7 @@ use quorate_machine::command::{
 };
 use quorate_machine::message::Message;
 
-use crate::naive::{At, Naive};
+use quorate_model::naive::{At, Naive};
 
 const QUEUES: [&str; 4] = ["free", "strict", "other-free", "other-strict"];
 

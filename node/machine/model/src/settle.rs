@@ -7,7 +7,7 @@ use quorate_machine::reply::{NotSettled, Outcome, Refusal, Reply};
 use crate::naive::{At, Naive, Queue, invalid};
 
 impl Naive {
-    pub fn settle(&mut self, command: &Settle) -> Outcome {
+    pub(crate) fn settle(&mut self, command: &Settle) -> Outcome {
         let queue = self.consumers.get(&command.consumer).ok_or(Refusal::UnknownConsumer)?.queue;
         let mut joined: Vec<SettleRange> = Vec::new();
         let mut refused = Vec::new();
@@ -50,9 +50,7 @@ impl Naive {
         let mut settled = Vec::new();
         for (position, token) in (range.first_position..).zip(range.first_token..).take(range.count as usize)
         {
-            let is_current =
-                queue.held(consumer).contains(&position) && queue.lease(position).first_token == token;
-            if is_current {
+            if queue.is_held(consumer, position, token) {
                 settled.push(position);
                 continue;
             }
@@ -97,11 +95,12 @@ impl Naive {
         self.effects.extend(effects);
     }
 
-    pub fn tick(&mut self) -> Outcome {
+    pub(crate) fn tick(&mut self) -> Outcome {
         let now_ms = self.now_ms;
         for queue in self.queues.values_mut() {
             expire(queue, now_ms, &mut self.effects);
-            for message in &mut queue.messages {
+            let open = queue.done_up_to;
+            for message in &mut queue.messages[open..] {
                 if matches!(message.at, At::Retrying { at_ms } if at_ms <= now_ms) {
                     message.at = At::Ready;
                 }
@@ -128,7 +127,7 @@ fn continues(last: &SettleRange, next: &SettleRange) -> bool {
 /// What is over counts an attempt; with order total, whatever is leased behind it goes back too.
 fn expire(queue: &mut Queue, now_ms: u64, effects: &mut Vec<Effect>) {
     let mut something_is_over = false;
-    for position in 1..=queue.messages.len() as u64 {
+    for position in queue.done_up_to as u64 + 1..=queue.messages.len() as u64 {
         let At::Leased { consumer, deadline_ms, .. } = queue.message(position).at else { continue };
         let is_over = deadline_ms <= now_ms;
         something_is_over |= is_over;

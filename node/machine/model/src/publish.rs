@@ -1,13 +1,14 @@
 //! The model's producers.
 
 use quorate_machine::command::Publish;
-use quorate_machine::limits::PRODUCER_TTL_MS_DEFAULT;
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
 
+use crate::fields;
 use crate::naive::{At, Message, Naive, Producer, invalid};
 
 impl Naive {
-    pub fn open(&mut self, name: &str, ttl_ms: u64) -> Outcome {
+    pub(crate) fn open(&mut self, name: &str, ttl_ms: u64) -> Outcome {
+        let ttl_ms = fields::open(name, ttl_ms)?;
         let known = self.producers.iter().find(|(_, row)| row.name == name).map(|(id, _)| *id);
         let producer = known.unwrap_or_else(|| self.next_producer());
         let now_ms = self.now_ms;
@@ -16,13 +17,13 @@ impl Naive {
             .entry(producer)
             .or_insert_with(|| Producer { name: name.into(), ..Producer::default() });
         row.epoch += 1;
-        row.ttl_ms = if ttl_ms == 0 { PRODUCER_TTL_MS_DEFAULT } else { ttl_ms };
+        row.ttl_ms = ttl_ms;
         row.used_at_ms = now_ms;
         row.look_at_ms = now_ms + row.ttl_ms;
         Ok(Reply::ProducerOpened(ProducerOpened { producer, epoch: row.epoch, last_seq: row.last_seq }))
     }
 
-    pub fn close(&mut self, producer: u64, epoch: u64) -> Outcome {
+    pub(crate) fn close(&mut self, producer: u64, epoch: u64) -> Outcome {
         let row = self.producers.get(&producer).ok_or(Refusal::UnknownProducer)?;
         if row.epoch != epoch {
             return Err(Refusal::ProducerFenced { given: epoch, current: row.epoch });
@@ -32,7 +33,7 @@ impl Naive {
         Ok(Reply::Done)
     }
 
-    pub fn publish(&mut self, command: &Publish) -> Outcome {
+    pub(crate) fn publish(&mut self, command: &Publish) -> Outcome {
         if command.lengths.is_empty() {
             return Err(invalid("messages"));
         }

@@ -1,70 +1,120 @@
-//! The model: a struct for each message, vectors and loops. It shares no code with the machine but the types of its
-//! interface, and says each rule in the plainest way.
+//! The model's queues and consumers, and who gets what.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use quorate_machine::command::{Attach, CreateQueue, Order, Settings, Verb};
+use quorate_machine::FORMAT_VERSION;
+use quorate_machine::command::{Attach, Batch, CreateQueue, Order, Settings, Verb};
 use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::reply::{Attached, Outcome, Refusal, Reply};
 
+use crate::fields;
+
+/// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum At {
+    /// It could be leased.
     Ready,
-    Leased { consumer: u64, token: u64, deadline_ms: u64 },
-    Retrying { at_ms: u64 },
+    /// A consumer holds it.
+    Leased {
+        /// Which.
+        consumer: u64,
+        /// The lease's token.
+        token: u64,
+        /// When the lease ends.
+        deadline_ms: u64,
+    },
+    /// It waits for its backoff.
+    Retrying {
+        /// When it is ready again.
+        at_ms: u64,
+    },
+    /// It was acknowledged.
     Done,
 }
 
+/// A message, until its queue is deleted.
 #[derive(Clone, Debug)]
 pub struct Message {
+    /// Where it stands.
     pub at: At,
+    /// Failures so far, plus one.
     pub attempt: u32,
+    /// When it was published.
     pub published_at_ms: u64,
+    /// As it was encoded by the publisher.
     pub bytes: Bytes,
 }
 
+/// A queue with its only subscription.
 #[derive(Clone, Debug)]
 pub struct Queue {
+    /// Queues are numbered as they are created.
     pub id: u64,
+    /// Defaults filled in.
     pub settings: Settings,
+    /// When it was created.
     pub created_at_ms: u64,
     /// The message at position p is at index p - 1.
     pub messages: Vec<Message>,
+    /// So many messages from the front are done: nothing below asks for them one by one.
+    pub done_up_to: usize,
     /// The highest position that was ever leased.
     pub leased_up_to: u64,
+    /// Of the last lease.
     pub last_token: u64,
+    /// The consumer that got the last lease.
     pub served_last: u64,
 }
 
+/// A consumer session.
 #[derive(Clone, Debug)]
 pub struct Consumer {
+    /// Its name.
     pub session: Bytes,
+    /// Id of its queue.
     pub queue: u64,
+    /// Counts its attaches.
     pub generation: u64,
+    /// How much it may hold.
     pub credit: u32,
+    /// How long it outlives its stream.
     pub session_timeout_ms: u64,
 }
 
+/// A producer session.
 #[derive(Clone, Debug, Default)]
 pub struct Producer {
+    /// Its name.
     pub name: String,
+    /// Counts its openings.
     pub epoch: u64,
+    /// The last sequence number.
     pub last_seq: u64,
+    /// Receipts up to here are with the producer.
     pub acked_seq: u64,
+    /// How long it is remembered without use.
     pub ttl_ms: u64,
+    /// When it was used last.
     pub used_at_ms: u64,
+    /// When a tick looks whether it is idle.
     pub look_at_ms: u64,
     /// Sequence number to queue and position, of everything it ever published.
     pub receipts: BTreeMap<u64, (u64, u64)>,
 }
 
+/// The whole state.
 #[derive(Default)]
 pub struct Naive {
+    /// Replicated time.
     pub now_ms: u64,
+    /// By name.
     pub queues: BTreeMap<String, Queue>,
+    /// By id.
     pub consumers: BTreeMap<u64, Consumer>,
+    /// By id.
     pub producers: BTreeMap<u64, Producer>,
+    /// Of the entry under way.
     pub effects: Vec<Effect>,
     /// A deleted queue or ended producer waits for a tick.
     pub unswept: bool,
@@ -73,30 +123,41 @@ pub struct Naive {
     last_producer: u64,
 }
 
-pub fn invalid(field: &'static str) -> Refusal {
+pub(crate) fn invalid(field: &'static str) -> Refusal {
     Refusal::Invalid { field, problem: String::new() }
 }
 
 impl Queue {
+    /// Whether nothing may overtake.
     pub fn is_total(&self) -> bool {
         self.settings.order == Order::Total as i32
     }
 
+    /// The messages that may be anything but done, with their positions.
+    pub fn open(&self) -> impl Iterator<Item = (u64, &Message)> {
+        (self.done_up_to as u64 + 1..).zip(&self.messages[self.done_up_to..])
+    }
+
+    /// The positions that a consumer holds.
     pub fn held(&self, consumer: u64) -> Vec<u64> {
         let is_held =
             |message: &Message| matches!(message.at, At::Leased { consumer: c, .. } if c == consumer);
-        (1..)
-            .zip(&self.messages)
-            .filter(|(_, message)| is_held(message))
-            .map(|(position, _)| position)
-            .collect()
+        self.open().filter(|(_, message)| is_held(message)).map(|(position, _)| position).collect()
     }
 
-    pub fn message(&mut self, position: u64) -> &mut Message {
+    /// Whether a consumer holds a position under this token.
+    pub(crate) fn is_held(&self, consumer: u64, position: u64, token: u64) -> bool {
+        let message = position.checked_sub(1).and_then(|at| self.messages.get(at as usize));
+        message.is_some_and(
+            |row| matches!(row.at, At::Leased { consumer: c, token: t, .. } if c == consumer && t == token),
+        )
+    }
+
+    pub(crate) fn message(&mut self, position: u64) -> &mut Message {
         &mut self.messages[position as usize - 1]
     }
 
-    pub fn lease(&self, position: u64) -> Lease {
+    pub(crate) fn lease(&self, position: u64) -> Lease {
         let message = &self.messages[position as usize - 1];
         let At::Leased { token, deadline_ms, .. } = message.at else { panic!("{position} is not leased") };
         Lease {
@@ -112,6 +173,25 @@ impl Queue {
 }
 
 impl Naive {
+    /// Applies an entry of the log. Returns an answer for each of its commands; the effects are in [`Naive::effects`].
+    pub fn apply(&mut self, entry: &Batch) -> Vec<Outcome> {
+        self.effects.clear();
+        if entry.format_version != FORMAT_VERSION {
+            return vec![Err(Refusal::Malformed(String::new()))];
+        }
+        self.now_ms = self.now_ms.max(entry.time_ms);
+        let mut answers = Vec::new();
+        for command in &entry.commands {
+            answers.push(match &command.verb {
+                Some(verb) => self.carry_out(verb),
+                None => Err(Refusal::Malformed(String::new())),
+            });
+        }
+        self.assign_all();
+        answers
+    }
+
+    /// Carries out one command. After the last one of an entry comes [`Naive::assign_all`].
     pub fn carry_out(&mut self, verb: &Verb) -> Outcome {
         match verb {
             Verb::CreateQueue(command) => self.create(command),
@@ -121,6 +201,7 @@ impl Naive {
             Verb::Publish(command) => self.publish(command),
             Verb::Attach(command) => self.attach(command),
             Verb::Credit(command) => {
+                fields::credit(command.credit)?;
                 self.holder(command.consumer, command.generation)?.credit = command.credit;
                 Ok(Reply::Done)
             }
@@ -130,12 +211,13 @@ impl Naive {
         }
     }
 
-    pub fn queue_by_id(&mut self, id: u64) -> &mut Queue {
+    pub(crate) fn queue_by_id(&mut self, id: u64) -> &mut Queue {
         self.queues.values_mut().find(|queue| queue.id == id).expect("consumers end with their queue")
     }
 
     fn create(&mut self, command: &CreateQueue) -> Outcome {
-        let settings = command.settings;
+        fields::name(&command.name)?;
+        let settings = fields::settings(&command.settings)?;
         if let Some(queue) = self.queues.get(&command.name) {
             if queue.settings != settings {
                 return Err(Refusal::QueueExists(command.name.clone()));
@@ -149,6 +231,7 @@ impl Naive {
             settings,
             created_at_ms: self.now_ms,
             messages: Vec::new(),
+            done_up_to: 0,
             leased_up_to: 0,
             last_token: 0,
             served_last: 0,
@@ -169,12 +252,13 @@ impl Naive {
         Ok(Reply::Done)
     }
 
-    pub fn next_producer(&mut self) -> u64 {
+    pub(crate) fn next_producer(&mut self) -> u64 {
         self.last_producer += 1;
         self.last_producer
     }
 
     fn attach(&mut self, command: &Attach) -> Outcome {
+        let session_timeout_ms = fields::attach(command)?;
         let queue =
             self.queues.get(&command.queue).ok_or_else(|| Refusal::UnknownQueue(command.queue.clone()))?;
         let (queue_id, settings) = (queue.id, queue.settings);
@@ -195,7 +279,7 @@ impl Naive {
         });
         row.generation += 1;
         row.credit = command.credit;
-        row.session_timeout_ms = command.session_timeout_ms;
+        row.session_timeout_ms = session_timeout_ms;
         let generation = row.generation;
         let queue = &self.queues[&command.queue];
         let leases = queue.held(consumer).into_iter().map(|position| queue.lease(position)).collect();
@@ -223,6 +307,10 @@ impl Naive {
 
     /// Hands out what can be handed out, in every queue.
     pub fn assign_all(&mut self) {
+        for queue in self.queues.values_mut() {
+            let from = queue.done_up_to;
+            queue.done_up_to += queue.messages[from..].iter().take_while(|row| row.at == At::Done).count();
+        }
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
             if self.queues[&name].is_total() {
@@ -256,20 +344,20 @@ impl Naive {
             else {
                 return;
             };
-            let open = |message: &Message| !matches!(message.at, At::Done | At::Leased { .. });
-            let Some(index) = queue.messages.iter().position(open) else { return };
-            if queue.messages[index].at != At::Ready || self.free(queue, active) == 0 {
+            let waits = |message: &Message| !matches!(message.at, At::Done | At::Leased { .. });
+            let Some((position, message)) = queue.open().find(|(_, message)| waits(message)) else { return };
+            if message.at != At::Ready || self.free(queue, active) == 0 {
                 return;
             }
-            self.lease(name, index as u64 + 1, active);
+            self.lease(name, position, active);
         }
     }
 
     /// Deals the ready messages once round the consumers with credit left.
     fn assign_round(&mut self, name: &str) -> bool {
         let queue = &self.queues[name];
-        let mut ready: Vec<u64> = (1u64..)
-            .zip(&queue.messages)
+        let mut ready: Vec<u64> = queue
+            .open()
             .filter(|(_, message)| message.at == At::Ready)
             .map(|(position, _)| position)
             .collect();

@@ -1,0 +1,15 @@
+//! The naive model of the replicated state machine: a struct for each message, vectors and loops. It shares no code with the
+//! machine but the types of its interface, and says each rule in the plainest way.
+//!
+//! [`naive::Naive`] answers commands; [`view`] brings its answers and the machine's into one form; [`compare`] holds one
+//! against the other. The machine's tests feed both with random commands, the simulator with a run's committed log.
+//!
+//! Bounds that only keep the machine's work small are not modelled: how many deadlines and rows one tick carries
+//! out, how many queues, producers and consumers there may be.
+
+pub mod compare;
+mod fields;
+pub mod naive;
+mod publish;
+mod settle;
+pub mod view;

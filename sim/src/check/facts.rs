@@ -1,0 +1,266 @@
+//! What the entries of the committed log did, by what a client would ask for: the witnesses of its operations.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quorate_machine::command::{Batch, CreateQueue, Publish, Settings, Settle, Verb};
+use quorate_machine::effect::Effect;
+use quorate_machine::message::Message;
+use quorate_machine::reply::{Outcome, Refusal, Reply};
+use quorate_model::naive::Naive;
+
+/// One message of a publish command.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Published {
+    pub(super) index: u64,
+    pub(super) queue: String,
+    /// Name of the producer session, if it was known.
+    pub(super) session: Option<String>,
+    /// Length of the body.
+    pub(super) bytes: usize,
+    /// Where it is, or why it was refused.
+    pub(super) outcome: Result<Stored, &'static str>,
+}
+
+/// A message that the log says is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) position: u64,
+    /// By an earlier command.
+    pub(super) duplicate: bool,
+    /// Whether what is at the position is this message.
+    pub(super) is_there: bool,
+}
+
+/// One message of a settle command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) index: u64,
+    /// As the wire has it.
+    pub(super) outcome: i32,
+    pub(super) delay_ms: u64,
+    /// Why it was refused. Unknown where one command named the message twice and only one of the two was refused.
+    pub(super) refusal: Option<Option<&'static str>>,
+}
+
+/// One lease that an entry gave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leased {
+    pub(super) index: u64,
+    pub(super) consumer: u64,
+    pub(super) position: u64,
+    pub(super) attempt: u32,
+    pub(super) body: Option<u64>,
+}
+
+/// A command and the answer that the model gave.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Done<C> {
+    pub(super) index: u64,
+    pub(super) command: C,
+    pub(super) outcome: Outcome,
+}
+
+/// The queues there are, by name: settings and time of creation.
+pub(super) type Listing = BTreeMap<String, (Settings, u64)>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// By the number in the body.
+    pub(super) publishes: BTreeMap<u64, Vec<Published>>,
+    /// By queue, position and token.
+    pub(super) settles: BTreeMap<(String, u64, u64), Vec<Settled>>,
+    /// By queue and token.
+    pub(super) leases: BTreeMap<(String, u64), Vec<Leased>>,
+    pub(super) creates: BTreeMap<String, Vec<Done<CreateQueue>>>,
+    pub(super) deletes: BTreeMap<String, Vec<Done<()>>>,
+    /// By session.
+    pub(super) opens: BTreeMap<String, Vec<Done<()>>>,
+    pub(super) closes: BTreeMap<String, Vec<Done<()>>>,
+    /// By queue.
+    pub(super) attaches: BTreeMap<String, Vec<Done<()>>>,
+    /// Every change of the list of queues, with the index that made it.
+    pub(super) listings: Vec<(u64, Listing)>,
+    producers: BTreeMap<u64, String>,
+    consumers: BTreeMap<u64, String>,
+    queues: BTreeMap<u64, String>,
+}
+
+impl Facts {
+    /// Takes up an entry that the model has just applied with these answers.
+    pub(super) fn add(&mut self, index: u64, entry: &Batch, answers: &[Outcome], naive: &Naive) {
+        for (command, outcome) in entry.commands.iter().zip(answers) {
+            if let Some(verb) = &command.verb {
+                self.command(index, verb, outcome, naive);
+            }
+        }
+        for (name, queue) in &naive.queues {
+            if !self.queues.contains_key(&queue.id) {
+                self.queues.insert(queue.id, name.clone());
+            }
+        }
+        self.leased(index, naive);
+        let changes = entry
+            .commands
+            .iter()
+            .any(|command| matches!(command.verb, Some(Verb::CreateQueue(_) | Verb::DeleteQueue(_))));
+        if changes {
+            let row = |(name, queue): (&String, &quorate_model::naive::Queue)| {
+                (name.clone(), (queue.settings, queue.created_at_ms))
+            };
+            self.listings.push((index, naive.queues.iter().map(row).collect()));
+        }
+    }
+
+    fn command(&mut self, index: u64, verb: &Verb, outcome: &Outcome, naive: &Naive) {
+        let done = || Done { index, command: (), outcome: outcome.clone() };
+        match verb {
+            Verb::CreateQueue(command) => {
+                let done = Done { index, command: command.clone(), outcome: outcome.clone() };
+                self.creates.entry(command.name.clone()).or_default().push(done);
+            }
+            Verb::DeleteQueue(command) => {
+                self.deletes.entry(command.name.clone()).or_default().push(done());
+            }
+            Verb::OpenProducer(command) => {
+                if let Ok(Reply::ProducerOpened(opened)) = outcome {
+                    self.producers.insert(opened.producer, command.session.clone());
+                }
+                self.opens.entry(command.session.clone()).or_default().push(done());
+            }
+            Verb::CloseProducer(command) => {
+                if let Some(session) = self.producers.get(&command.producer) {
+                    self.closes.entry(session.clone()).or_default().push(done());
+                }
+            }
+            Verb::Publish(command) => self.publish(index, command, outcome, naive),
+            Verb::Attach(command) => {
+                if let Ok(Reply::Attached(attached)) = outcome {
+                    self.consumers.insert(attached.consumer, command.queue.clone());
+                }
+                self.attaches.entry(command.queue.clone()).or_default().push(done());
+            }
+            Verb::Settle(command) => self.settle(index, command, outcome),
+            Verb::Credit(_) | Verb::Detach(_) | Verb::Tick(_) => {}
+        }
+    }
+
+    fn publish(&mut self, index: u64, command: &Publish, outcome: &Outcome, naive: &Naive) {
+        let session = self.producers.get(&command.producer).cloned();
+        let stored = naive.queues.get(&command.queue);
+        let mut positions = match outcome {
+            Ok(Reply::Published { positions, .. }) => positions
+                .iter()
+                .flat_map(|run| (run.first_position..).take(run.count as usize))
+                .collect::<Vec<_>>()
+                .into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        let (mut offset, mut nth) = (0usize, 0);
+        for length in &command.lengths {
+            let end = (offset + *length as usize).min(command.messages.len());
+            let bytes = command.messages.slice(offset..end);
+            offset = end;
+            let outcome = match outcome {
+                Ok(Reply::Published { duplicates, .. }) => {
+                    positions.next().ok_or("NO_POSITION").map(|position| {
+                        let there = stored.and_then(|queue| queue.messages.get(position as usize - 1));
+                        // A queue that is gone after the same entry has nothing to compare with.
+                        let is_there = there.is_none_or(|row| row.bytes == bytes);
+                        Stored { position, duplicate: nth < *duplicates, is_there }
+                    })
+                }
+                Ok(_) => Err("NOT_A_RECEIPT"),
+                Err(refusal) => Err(reason(refusal)),
+            };
+            nth += 1;
+            let Some((number, length)) = body(&bytes) else { continue };
+            let (queue, session) = (command.queue.clone(), session.clone());
+            let published = Published { index, queue, session, bytes: length, outcome };
+            self.publishes.entry(number).or_default().push(published);
+        }
+    }
+
+    fn settle(&mut self, index: u64, command: &Settle, outcome: &Outcome) {
+        let Some(queue) = self.consumers.get(&command.consumer).cloned() else { return };
+        let mut refusals: BTreeMap<u64, (usize, &'static str)> = BTreeMap::new();
+        if let Ok(Reply::Settled(refused)) = outcome {
+            for part in refused {
+                for position in (part.first_position..).take(part.count as usize) {
+                    refusals.entry(position).or_insert((0, reason(&part.refusal))).0 += 1;
+                }
+            }
+        }
+        let named = |position: u64| {
+            let names = |range: &&quorate_machine::command::SettleRange| {
+                (range.first_position..range.first_position + u64::from(range.count)).contains(&position)
+            };
+            command.ranges.iter().filter(names).count()
+        };
+        for range in &command.ranges {
+            for at in 0..u64::from(range.count) {
+                let (position, token) = (range.first_position + at, range.first_token + at);
+                let refusal = match (outcome, refusals.get(&position)) {
+                    (Err(refusal), _) => Some(Some(reason(refusal))),
+                    (Ok(_), None) => Some(None),
+                    (Ok(_), Some((count, reason))) if *count >= named(position) => Some(Some(*reason)),
+                    (Ok(_), Some(_)) => None,
+                };
+                let settled = Settled { index, outcome: range.outcome, delay_ms: range.delay_ms, refusal };
+                self.settles.entry((queue.clone(), position, token)).or_default().push(settled);
+            }
+        }
+    }
+
+    fn leased(&mut self, index: u64, naive: &Naive) {
+        for effect in &naive.effects {
+            let Effect::Assigned { consumer, lease } = effect else { continue };
+            let Some(name) = self.queues.get(&lease.queue) else { continue };
+            let queue = naive.queues.get(name).filter(|queue| queue.id == lease.queue);
+            let (position, attempt) = (lease.first_position, lease.attempt);
+            let message = queue.and_then(|queue| queue.messages.get(position as usize - 1));
+            let body = message.and_then(|message| body(&message.bytes)).map(|(number, _)| number);
+            let leased = Leased { index, consumer: *consumer, position, attempt, body };
+            self.leases.entry((name.clone(), lease.first_token)).or_default().push(leased);
+        }
+    }
+
+    /// Whether the list of queues was, at some point from after `from` to after `to`, as asked.
+    pub(super) fn listed(&self, from: u64, to: u64, is: impl Fn(&Listing) -> bool) -> bool {
+        let begin = self.listings.partition_point(|(index, _)| *index <= from);
+        let before = match begin.checked_sub(1) {
+            Some(at) => is(&self.listings[at].1),
+            None => is(&Listing::new()),
+        };
+        before || self.listings[begin..].iter().take_while(|(index, _)| *index <= to).any(|(_, row)| is(row))
+    }
+}
+
+/// The number in a message's body and the body's length; nothing if it has no number.
+pub(super) fn body(encoded: &Bytes) -> Option<(u64, usize)> {
+    let body = Message::decode(encoded.clone()).ok()?.body;
+    let number = body.first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*number), body.len()))
+}
+
+/// The name of a refusal on the wire.
+pub(super) fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Malformed(_) | Refusal::Invalid { .. } => "INVALID",
+        Refusal::UnknownNamespace(_) => "UNKNOWN_NAMESPACE",
+        Refusal::UnknownQueue(_) => "UNKNOWN_QUEUE",
+        Refusal::UnknownSubscription(_) => "UNKNOWN_SUBSCRIPTION",
+        Refusal::QueueExists(_) => "QUEUE_EXISTS",
+        Refusal::LimitReached { .. } => "LIMIT_REACHED",
+        Refusal::UnknownProducer => "UNKNOWN_PRODUCER",
+        Refusal::ProducerFenced { .. } => "PRODUCER_FENCED",
+        Refusal::SequenceGap { .. } => "SEQUENCE_GAP",
+        Refusal::ReceiptForgotten { .. } => "RECEIPT_FORGOTTEN",
+        Refusal::UnknownConsumer => "UNKNOWN_CONSUMER",
+        Refusal::ConsumerFenced { .. } => "CONSUMER_FENCED",
+        Refusal::StaleLease => "STALE_LEASE",
+        Refusal::NeverLeased => "NEVER_LEASED",
+    }
+}

@@ -1,0 +1,207 @@
+//! The committed log, carried out once more by the checker: by the machine on a store in memory, and by the naive model in
+//! lockstep. Nodes must have the reference's digests, and the reference must answer as the model does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quorate_machine::command::{Batch, Verb};
+use quorate_machine::limits::TICK_DEADLINES_MAX;
+use quorate_machine::store::Read;
+use quorate_machine::tables::Table;
+use quorate_machine::{MemoryStore, apply, check, read};
+use quorate_model::compare;
+use quorate_model::naive::{At, Naive, Queue};
+
+use super::facts::Facts;
+use super::log::{CommittedLog, hex};
+use super::report::Report;
+
+const MODEL: &str = "model";
+const INVARIANT: &str = "invariant";
+const REFERENCE: &str = "reference";
+
+/// A scan of the whole state is paid for by entries, each with so many rows: what is checked stays linear in the log.
+const ROWS_PER_ENTRY: u64 = 256;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Replay {
+    store: MemoryStore,
+    naive: Naive,
+    pub(super) facts: Facts,
+    /// Where to go on.
+    next: Option<u64>,
+    unchecked: u64,
+    /// The model no longer says what the machine has to do: they differ, or the log left what is modelled.
+    left: bool,
+    pub(super) entries: u64,
+    pub(super) scans: u64,
+}
+
+impl Replay {
+    /// Carries out what is new in the log.
+    pub(super) fn advance(&mut self, log: &CommittedLog, report: &mut Report) {
+        let mut index = self.next.unwrap_or(log.first());
+        let begin = index;
+        while let Some(entry) = log.get(index) {
+            if let Some(bytes) = &entry.bytes {
+                self.apply(index, bytes, entry.at, report);
+            }
+            let digest = read::digest(&self.store).unwrap_or_default();
+            if let Some((given, by)) = entry.digest
+                && given != digest
+            {
+                let (given, digest) = (hex(&given), hex(&digest));
+                let what = format!("after {index} {by} has the digest {given}, a replay of the log {digest}");
+                report.safety("P10", REFERENCE, entry.at, what);
+            }
+            index += 1;
+        }
+        self.next = (index > begin).then_some(index).or(self.next);
+        self.unchecked += index - begin;
+        if self.unchecked * ROWS_PER_ENTRY >= self.store.len() as u64 && self.unchecked > 0 {
+            self.scan(index - 1, log, report);
+        }
+    }
+
+    /// Every invariant and every read of the state as it is now.
+    fn scan(&mut self, index: u64, log: &CommittedLog, report: &mut Report) {
+        self.unchecked = 0;
+        self.scans += 1;
+        let at = log.get(index).map_or(Duration::ZERO, |entry| entry.at);
+        if let Err(problem) = check::check(&self.store) {
+            report.safety("P10", INVARIANT, at, format!("after {index}: {problem}"));
+        }
+        if !self.left
+            && let Err(problem) = compare::reads(&self.store, &self.naive)
+        {
+            self.left = true;
+            report.safety("P7", MODEL, at, format!("after {index}: {problem}"));
+        }
+    }
+
+    fn apply(&mut self, index: u64, bytes: &Bytes, at: Duration, report: &mut Report) {
+        self.entries += 1;
+        let batch = Batch::decode(bytes.clone());
+        if let Ok(batch) = &batch
+            && batch.commands.iter().any(|command| matches!(command.verb, Some(Verb::Tick(_))))
+            && due(&self.naive, batch.time_ms) > TICK_DEADLINES_MAX
+        {
+            self.left = true; // the tick carries out a part of them, by bounds that the model does not have
+        }
+        let applied = match apply(&mut self.store, bytes) {
+            Ok(applied) => applied,
+            Err(error) => return report.safety("P10", REFERENCE, at, format!("at {index}: {error}")),
+        };
+        let Ok(batch) = batch else {
+            return report.safety("P2", MODEL, at, format!("the entry at {index} cannot be decoded"));
+        };
+        if self.left {
+            return;
+        }
+        let answers = self.naive.apply(&batch);
+        // What is being swept counts as due at once, however many ticks it takes; the model knows of one.
+        let garbage = [Table::Garbage as u8];
+        let sweeping = matches!(self.store.first(&garbage, &[garbage[0] + 1]), Ok(Some(_)));
+        let same = compare::answers(&applied, &answers, &self.naive)
+            .and_then(|()| if sweeping { Ok(()) } else { compare::deadline(&applied, &self.naive) })
+            .and_then(|()| compare::sent(&self.store, &applied, &self.naive));
+        if let Err(problem) = same {
+            self.left = true;
+            return report.safety("P10", MODEL, at, format!("entry {index}: {problem}"));
+        }
+        self.facts.add(index, &batch, &answers, &self.naive);
+    }
+
+    /// The index after the last that was carried out.
+    pub(super) fn next(&self) -> u64 {
+        self.next.unwrap_or(0)
+    }
+
+    /// The state after the last entry.
+    pub(super) fn store(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    /// Whether the facts are those of the whole log.
+    pub(super) fn is_complete(&self, log: &CommittedLog) -> bool {
+        !self.left && self.next() == log.end()
+    }
+}
+
+/// How many leases and backoffs are over at that time.
+fn due(naive: &Naive, now_ms: u64) -> usize {
+    let over = |at: &At| match at {
+        At::Leased { deadline_ms, .. } => *deadline_ms <= now_ms,
+        At::Retrying { at_ms } => *at_ms <= now_ms,
+        At::Ready | At::Done => false,
+    };
+    naive.queues.values().flat_map(Queue::open).filter(|(_, row)| over(&row.at)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_machine::command::{CreateQueue, DeleteQueue, Settings};
+
+    use super::*;
+    use crate::check::story::Written;
+
+    fn create(name: &str) -> Verb {
+        let settings = Settings::default();
+        Verb::CreateQueue(CreateQueue { namespace: String::new(), name: name.into(), settings })
+    }
+
+    fn written() -> Written {
+        let mut written = Written::default();
+        written.apply(Duration::ZERO, 0, None, [0; 16]);
+        written.entry(Duration::from_millis(1), vec![create("q"), create("-")]);
+        let delete = Verb::DeleteQueue(DeleteQueue { namespace: String::new(), name: "q".into() });
+        written.entry(Duration::from_millis(2), vec![delete, create("p")]);
+        written
+    }
+
+    fn found(written: &mut Written, replay: &mut Replay) -> Vec<&'static str> {
+        replay.advance(&written.log, &mut written.report);
+        written.report.checks()
+    }
+
+    #[test]
+    fn a_log_with_the_states_that_follow_from_it_is_fine() {
+        let (mut written, mut replay) = (written(), Replay::default());
+        assert_eq!(found(&mut written, &mut replay), Vec::<&str>::new());
+        assert!(replay.is_complete(&written.log) && *replay.store() == written.store);
+        assert_eq!((replay.entries, replay.scans, replay.facts.listings.len()), (2, 1, 2));
+    }
+
+    #[test]
+    fn another_state_than_the_log_s_is_seen() {
+        let (mut written, mut replay) = (written(), Replay::default());
+        let entry = Batch::new(1, vec![create("r").into()]).encode();
+        written.apply(Duration::from_millis(3), 3, Some(&entry), [9; 16]);
+        assert_eq!(found(&mut written, &mut replay), [REFERENCE]);
+    }
+
+    #[test]
+    fn a_machine_that_does_otherwise_than_the_model_is_seen() {
+        let (mut written, mut replay) = (written(), Replay::default());
+        found(&mut written, &mut replay);
+        // The machine has forgotten a queue that the model knows.
+        replay.store = MemoryStore::new();
+        written.entry(Duration::from_millis(3), vec![create("p")]);
+        let found = found(&mut written, &mut replay);
+        assert!(found.contains(&MODEL) && !replay.is_complete(&written.log), "{found:?}");
+    }
+
+    #[test]
+    fn a_broken_state_and_an_unreadable_entry_are_seen() {
+        let (mut written, mut replay) = (written(), Replay::default());
+        found(&mut written, &mut replay);
+        let rows = replay.store.rows().skip(1).map(|(key, value)| (key.to_vec(), value.clone()));
+        replay.store = rows.collect();
+        let digest = read::digest(&written.store).expect("memory does not fail");
+        written.apply(Duration::from_millis(3), 3, Some(b"\xff"), digest);
+        let found = found(&mut written, &mut replay);
+        assert!(found.contains(&INVARIANT) && found.contains(&MODEL), "{found:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The witnesses of what changes the state.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_machine::command::{Order, Outcome as Settling, Settings};
+use quorate_machine::reply::{Refusal, Reply};
+
+use super::{CHECK, ORDER, Witness};
+use crate::check::facts::{Done, reason};
+use crate::check::past::{Fate, Op, fate_of_send, fate_of_settle};
+use crate::history::{Answer, Call, How};
+
+const ABSENT: &str = "absent";
+const ONCE: &str = "once";
+
+/// An entry that may be the witness, and whether it was answered like the operation.
+type Candidate = (u64, bool);
+
+impl<'a> Witness<'a, '_> {
+    /// A write is over. Its witness, if its answer says that there is one.
+    pub(super) fn write(&mut self, op: &Op<'a>, at: Duration, answer: &Answer) -> Option<u64> {
+        let candidates = self.candidates(op, answer)?;
+        self.checked.writes += 1;
+        self.pick(op, at, answer, &candidates)
+    }
+
+    fn candidates(&self, op: &Op<'_>, answer: &Answer) -> Option<Vec<Candidate>> {
+        let facts = self.facts;
+        Some(match (op.call, answer) {
+            (Call::Publish { body, queue, .. }, Answer::Receipt { position, .. }) => {
+                let rows = facts.publishes.get(body).map_or(&[][..], Vec::as_slice);
+                rows.iter()
+                    .map(|row| {
+                        let there = row.outcome.is_ok_and(|at| at.position == *position && at.is_there);
+                        (row.index, row.queue == *queue && there)
+                    })
+                    .collect()
+            }
+            (Call::Settle { queue, position, token, how }, Answer::Done | Answer::Refused(_)) => {
+                let refused = match answer {
+                    Answer::Refused(reason) if is_of_lease(reason) => Some(reason.as_str()),
+                    Answer::Refused(_) => return None,
+                    _ => None,
+                };
+                let rows = facts.settles.get(&(queue.clone(), *position, *token));
+                rows.map_or(&[][..], Vec::as_slice)
+                    .iter()
+                    .filter(|row| (row.outcome, row.delay_ms) == wire_of(*how))
+                    .map(|row| (row.index, row.refusal.is_none_or(|refusal| refusal == refused)))
+                    .collect()
+            }
+            (Call::CreateQueue { queue, total, lease_ms, backoff_ms }, _) => {
+                let meant = (*total, *lease_ms, *backoff_ms);
+                let rows = facts.creates.get(queue).map_or(&[][..], Vec::as_slice);
+                let of_it = rows.iter().filter(|row| asked_for(&row.command.settings) == meant);
+                let rows = of_it.map(|row| (row.index, created(row, answer)));
+                match answer {
+                    Answer::Created(_) => rows.collect(),
+                    Answer::Refused(reason) if reason == "QUEUE_EXISTS" => rows.collect(),
+                    _ => return None,
+                }
+            }
+            // A repeated delete that finds the queue gone is a delete.
+            (Call::DeleteQueue { queue }, Answer::Done) => plain(&facts.deletes, queue, |outcome| {
+                matches!(outcome, Ok(_) | Err(Refusal::UnknownQueue(_)))
+            }),
+            (Call::OpenProducer { session, .. }, Answer::Opened { last_seq }) => plain(
+                &facts.opens,
+                session,
+                |outcome| matches!(outcome, Ok(Reply::ProducerOpened(opened)) if opened.last_seq == *last_seq),
+            ),
+            // What is forgotten already, or somebody else's by now, is as good as closed.
+            (Call::CloseProducer { session }, Answer::Done) => plain(&facts.closes, session, |outcome| {
+                matches!(outcome, Ok(_) | Err(Refusal::UnknownProducer | Refusal::ProducerFenced { .. }))
+            }),
+            (Call::Attach { queue, .. }, Answer::Done) => plain(&facts.attaches, queue, Result::is_ok),
+            _ => return None,
+        })
+    }
+
+    /// The earliest entry that fits: applied while the operation was under way, answered like it, and later than what was over
+    /// before it began.
+    fn pick(&mut self, op: &Op<'_>, at: Duration, answer: &Answer, candidates: &[Candidate]) -> Option<u64> {
+        let floor = self.floor(op);
+        let during =
+            |index: &u64| self.log.get(*index).is_some_and(|entry| (op.invoked_at..=at).contains(&entry.at));
+        let fitting: Vec<u64> = candidates
+            .iter()
+            .filter(|(index, fits)| *fits && during(index))
+            .map(|(index, _)| *index)
+            .collect();
+        if let Some(index) = fitting.iter().find(|index| **index > floor) {
+            return Some(*index);
+        }
+        let (id, call) = (op.id.0, op.call);
+        if let Some(index) = fitting.first() {
+            let what = format!("#{id} {call:?} is entry {index}, and {floor} was over before it began");
+            self.report.safety("P2", ORDER, at, what);
+            return Some(*index);
+        }
+        let entries: Vec<String> = candidates
+            .iter()
+            .take(8)
+            .map(|(index, fits)| format!("{index}{}", if *fits { " at another time" } else { "" }))
+            .collect();
+        let what =
+            format!("#{id} {call:?} was answered {answer:?}, and the log says otherwise at {entries:?}");
+        self.report.safety("P1", CHECK, at, what);
+        None
+    }
+
+    /// The other way round: what the log did was asked for, happened once, and is not what somebody was told had not
+    /// happened.
+    pub(super) fn log_follows_history(&mut self) {
+        self.publishes_once();
+        self.publishes_asked();
+        self.settles_absent();
+    }
+
+    fn publishes_once(&mut self) {
+        for (body, rows) in &self.facts.publishes {
+            let fresh: Vec<_> = rows
+                .iter()
+                .filter(|row| row.outcome.is_ok_and(|at| !at.duplicate))
+                .map(|row| row.index)
+                .collect();
+            let strange = rows.iter().find(|row| row.outcome.is_ok_and(|at| !at.is_there));
+            let at =
+                rows.last().and_then(|row| self.log.get(row.index)).map_or(Duration::ZERO, |entry| entry.at);
+            if fresh.len() > 1 {
+                let what = format!("body {body} entered {} by the entries {fresh:?}", rows[0].queue);
+                self.report.safety("P5", ONCE, at, what);
+            }
+            if let Some(row) = strange {
+                let (index, outcome) = (row.index, row.outcome);
+                let what = format!("entry {index} says {outcome:?} of body {body}: another message is there");
+                self.report.safety("P5", ONCE, at, what);
+            }
+        }
+    }
+
+    fn publishes_asked(&mut self) {
+        let mut asked = BTreeMap::new();
+        for op in self.past.ops.values() {
+            if let Call::Publish { body, session, queue, bytes } = op.call {
+                asked.insert(*body, (op, session, queue, *bytes));
+            }
+        }
+        for (body, rows) in &self.facts.publishes {
+            let Some((op, session, queue, bytes)) = asked.get(body) else {
+                let what = format!("nobody sent body {body} of the entry {}", rows[0].index);
+                self.report.safety("P2", CHECK, Duration::ZERO, what);
+                continue;
+            };
+            let other = rows.iter().find(|row| {
+                let same_session = row.session.as_ref().is_none_or(|name| name == *session);
+                row.queue != **queue || row.bytes != *bytes || !same_session
+            });
+            if let Some(row) = other {
+                let what = format!("#{} {:?} is in the log as {row:?}", op.id.0, op.call);
+                self.report.safety("P2", CHECK, op.invoked_at, what);
+            }
+            let (answer, at) =
+                op.returned.map_or((None, op.invoked_at), |(_, at, answer)| (Some(answer), at));
+            let stored = rows.iter().find(|row| row.outcome.is_ok());
+            if fate_of_send(answer) == Fate::Absent
+                && !(self.past.deleted.contains(queue.as_str()) && is_unknown_queue(answer))
+                && let Some(row) = stored
+            {
+                let what =
+                    format!("#{} body {body} was answered {answer:?}, and is entry {}", op.id.0, row.index);
+                self.report.safety("P11", ABSENT, at, what);
+            }
+        }
+    }
+
+    /// A settle that did not happen has no effect, unless somebody else asked for the same.
+    fn settles_absent(&mut self) {
+        let mut asked: BTreeMap<_, (bool, &Op<'_>)> = BTreeMap::new();
+        for op in self.past.ops.values() {
+            let Call::Settle { queue, position, token, how } = op.call else { continue };
+            let absent = fate_of_settle(op.returned.map(|(_, _, answer)| answer)) == Fate::Absent;
+            let key = (queue.clone(), *position, *token, wire_of(*how));
+            let slot = asked.entry(key).or_insert((true, op));
+            slot.0 &= absent;
+        }
+        for ((queue, position, token, how), (absent, op)) in asked {
+            let rows = self.facts.settles.get(&(queue, position, token));
+            let done = rows
+                .into_iter()
+                .flatten()
+                .find(|row| (row.outcome, row.delay_ms) == how && row.refusal == Some(None));
+            if let (true, Some(row), Some((_, at, answer))) = (absent, done, op.returned) {
+                let what =
+                    format!("#{} {:?} was answered {answer:?}, and is entry {}", op.id.0, op.call, row.index);
+                self.report.safety("P11", ABSENT, at, what);
+            }
+        }
+    }
+}
+
+fn is_of_lease(reason: &str) -> bool {
+    ["STALE_LEASE", "NEVER_LEASED"].contains(&reason)
+}
+
+fn is_unknown_queue(answer: Option<&Answer>) -> bool {
+    matches!(answer, Some(Answer::Refused(reason)) if reason == "UNKNOWN_QUEUE")
+}
+
+fn plain(
+    rows: &BTreeMap<String, Vec<Done<()>>>,
+    key: &str,
+    fits: impl Fn(&quorate_machine::reply::Outcome) -> bool,
+) -> Vec<Candidate> {
+    rows.get(key).into_iter().flatten().map(|row| (row.index, fits(&row.outcome))).collect()
+}
+
+/// Outcome and delay as the client sends them: on the wire a zero means the subscription's own.
+fn wire_of(how: How) -> (i32, u64) {
+    let delay = |given: Option<u64>| given.map_or(0, |ms| ms.max(1));
+    match how {
+        How::Ack => (Settling::Ack.into(), 0),
+        How::Retry(after) => (Settling::Retry.into(), delay(after)),
+        How::Release => (Settling::Release.into(), 0),
+        How::Extend(by) => (Settling::Extend.into(), delay(by)),
+    }
+}
+
+fn asked_for(settings: &Settings) -> (bool, u64, (u64, u64)) {
+    let backoff = (settings.backoff_first_ms, settings.backoff_last_ms);
+    (settings.order() == Order::Total, settings.lease_ms, backoff)
+}
+
+fn created(row: &Done<quorate_machine::command::CreateQueue>, answer: &Answer) -> bool {
+    match (&row.outcome, answer) {
+        (Ok(Reply::QueueCreated { settings, created, created_at_ms }), Answer::Created(given)) => {
+            let queue = given.queue.as_ref();
+            *created == given.created
+                && queue.is_some_and(|queue| {
+                    queue.created_at_ms == *created_at_ms && super::reads::same_settings(queue, settings)
+                })
+        }
+        (Err(refusal), Answer::Refused(given)) => reason(refusal) == given,
+        _ => false,
+    }
+}
