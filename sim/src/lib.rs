@@ -6,9 +6,13 @@ compile_error!(
     "quorate-sim needs `--cfg tokio_unstable`, which .cargo/config.toml sets: a RUSTFLAGS variable overrides it"
 );
 
-mod disk;
+#[doc(hidden)]
+pub mod disk;
+#[doc(hidden)]
+pub mod faults;
 pub mod history;
 pub mod interpose;
+mod plan;
 mod seed;
 mod violation;
 mod world;
