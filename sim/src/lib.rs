@@ -7,9 +7,13 @@ compile_error!(
 );
 
 mod check;
-mod disk;
+#[doc(hidden)]
+pub mod disk;
+#[doc(hidden)]
+pub mod faults;
 pub mod history;
 pub mod interpose;
+mod plan;
 mod seed;
 mod violation;
 mod workload;

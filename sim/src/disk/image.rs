@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::medium::{Content, Inode, Medium, list, put};
+use super::content::{Bytes, Content};
+use super::medium::{Inode, Medium, list};
 use crate::seed::Rng;
-
-const SECTOR: usize = 512;
 
 /// How much a crash takes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub enum Loss {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Saved {
     /// What a program would read.
-    pub(crate) visible: Vec<u8>,
+    pub(crate) visible: Bytes,
     /// What the medium holds: less, if the page cache outlived the process.
     pub(super) content: Content,
 }
@@ -58,18 +57,19 @@ impl Image {
             fs::create_dir_all(root.join(dir))?;
         }
         for (path, saved) in &self.files {
-            fs::write(root.join(path), &saved.visible)?;
+            let mut file = File::create(root.join(path))?;
+            file.write_all(&saved.visible.bytes)?;
+            file.set_len(saved.visible.len)?;
         }
         Ok(())
     }
 
-    /// Changes a file behind everybody's back.
-    pub(crate) fn damage(&mut self, path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(saved) = self.files.get_mut(path) {
-            saved.content = Content { durable: saved.visible.clone(), pending: Vec::new() };
-            how(&mut saved.content.durable);
-            saved.visible = saved.content.durable.clone();
-        }
+    /// Changes a file behind everybody's back. False if there is none.
+    pub(crate) fn damage(&mut self, path: &Path, how: impl FnOnce(&mut Bytes)) -> bool {
+        let Some(saved) = self.files.get_mut(path) else { return false };
+        how(&mut saved.visible);
+        saved.content = Content::settled(saved.visible.clone());
+        true
     }
 
     /// Identifies the content.
@@ -77,8 +77,8 @@ impl Image {
         let mut hash = Xxh3::new();
         for (path, saved) in &self.files {
             hash.update(path.as_os_str().as_encoded_bytes());
-            hash.update(&(saved.visible.len() as u64).to_le_bytes());
-            hash.update(&saved.visible);
+            hash.update(&saved.visible.len.to_le_bytes());
+            hash.update(&saved.visible.bytes);
         }
         hash.digest()
     }
@@ -130,12 +130,12 @@ impl Walk<'_> {
         };
         let durable = match self.loss {
             Loss::Nothing if ino(live) == Some(inode) => {
-                return Ok(Saved { visible: fs::read(live)?, content: content.clone() });
+                return Ok(Saved { visible: read(live, content.extent)?, content: content.clone() });
             }
             Loss::Unsynced => content.durable.clone(),
-            Loss::Nothing | Loss::Torn => torn(content, self.rng),
+            Loss::Nothing | Loss::Torn => content.torn(self.rng),
         };
-        Ok(Saved { visible: durable.clone(), content: Content { durable, pending: Vec::new() } })
+        Ok(Saved { visible: durable.clone(), content: Content::settled(durable) })
     }
 }
 
@@ -143,21 +143,11 @@ fn ino(path: &Path) -> Option<Inode> {
     Some(fs::symlink_metadata(path).ok()?.ino())
 }
 
-fn torn(content: &Content, rng: &mut Rng) -> Vec<u8> {
-    let mut bytes = content.durable.clone();
-    for write in &content.pending {
-        let Some(lands) = write.lands else { continue };
-        match rng.below(4) {
-            0 => {}
-            1 => {
-                for (i, sector) in write.bytes.chunks(SECTOR).enumerate() {
-                    if rng.percent(50) {
-                        put(&mut bytes, lands + (i * SECTOR) as u64, sector);
-                    }
-                }
-            }
-            _ => put(&mut bytes, lands, &write.bytes),
-        }
-    }
-    bytes
+/// A file that holds nothing but zeros from `extent` on.
+pub(super) fn read(path: &Path, extent: u64) -> io::Result<Bytes> {
+    let file = File::open(path)?;
+    let len = file.metadata()?.len();
+    let mut bytes = Vec::new();
+    file.take(extent).read_to_end(&mut bytes)?;
+    Ok(Bytes { bytes, len })
 }

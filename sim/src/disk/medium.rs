@@ -9,63 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Image, Loss, Work, path_of};
+use super::content::{Change, Content};
+use super::trouble::{Failure, Trouble};
+use super::{Image, Loss, Work, image, pages, path_of};
 use crate::seed::Rng;
 
-/// Number of an inode. The files live on one file system, which does not use a number again while a file is known here.
+/// Number of an inode.
 pub(super) type Inode = u64;
-
-/// A write that no sync has covered yet.
-#[derive(Debug, Clone)]
-pub(super) struct Write {
-    /// Where the medium will put it; nowhere if it loses it.
-    pub(super) lands: Option<u64>,
-    pub(super) bytes: Vec<u8>,
-}
-
-/// What the medium holds of a file.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Content {
-    pub(super) durable: Vec<u8>,
-    pub(super) pending: Vec<Write>,
-}
-
-impl Content {
-    pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) {
-        put(&mut self.durable, offset, bytes);
-    }
-
-    fn settle(&mut self) {
-        for write in std::mem::take(&mut self.pending) {
-            if let Some(offset) = write.lands {
-                self.put(offset, &write.bytes);
-            }
-        }
-    }
-}
-
-pub(super) fn put(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
-    let (from, to) = (offset as usize, offset as usize + bytes.len());
-    if file.len() < to {
-        file.resize(to, 0);
-    }
-    file[from..to].copy_from_slice(bytes);
-}
-
-/// What goes wrong with a disk from now on.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Trouble {
-    /// The power fails at this operation, counted from the mount, and what was not synced is lost like this.
-    pub(crate) power_at: Option<(u64, Loss)>,
-    /// The next sync fails, and what it was to cover never reaches the medium, though it can still be read.
-    pub(crate) fail_sync: bool,
-    /// Files may not grow any more.
-    pub(crate) full: bool,
-    /// So many of the coming writes are acknowledged by the medium and never get there.
-    pub(crate) lose_writes: u32,
-    /// So many of the coming writes go to another place of the same file.
-    pub(crate) misdirect_writes: u32,
-}
 
 /// One disk, from mount to crash.
 pub(crate) struct Medium {
@@ -77,6 +27,8 @@ pub(crate) struct Medium {
     pub(crate) work: Work,
     /// The power is off: nothing that is written any more counts, and nothing may leave the host.
     pub(crate) dead: Arc<AtomicBool>,
+    /// What that took with it.
+    lost: Option<Loss>,
     image: Option<Image>,
     rng: Rng,
 }
@@ -90,13 +42,14 @@ impl Medium {
             trouble: Trouble::default(),
             work: Work::default(),
             dead: Arc::new(AtomicBool::new(false)),
+            lost: None,
             image: None,
             rng: Rng::new(0, "medium"),
         };
-        medium.take_in(root)?;
         for (path, saved) in image.iter().flat_map(|image| &image.files) {
             medium.files.insert(fs::metadata(root.join(path))?.ino(), saved.content.clone());
         }
+        medium.take_in(root)?;
         Ok(medium)
     }
 
@@ -105,15 +58,17 @@ impl Medium {
         self.rng = rng;
     }
 
+    /// All that is there is on the medium, but for what is known to be otherwise.
     fn take_in(&mut self, dir: &Path) -> io::Result<()> {
         let names = list(dir)?;
-        for (name, _) in &names {
+        for name in names.keys() {
             let path = dir.join(name);
             let meta = fs::symlink_metadata(&path)?;
             if meta.is_dir() {
                 self.take_in(&path)?;
-            } else {
-                self.files.insert(meta.ino(), Content { durable: fs::read(&path)?, pending: Vec::new() });
+            } else if !self.files.contains_key(&meta.ino()) {
+                let content = Content::settled(image::read(&path, meta.len())?);
+                self.files.insert(meta.ino(), content);
             }
         }
         self.names.insert(fs::metadata(dir)?.ino(), names);
@@ -124,76 +79,158 @@ impl Medium {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Counts an operation; the power may fail at it.
-    fn step(&mut self) -> bool {
-        if self.is_dead() {
-            return false;
-        }
-        if let Some((at, loss)) = self.trouble.power_at
-            && self.work.writes + self.work.syncs >= at
+    /// How many operations there were.
+    pub(crate) fn ops(&self) -> u64 {
+        self.work.writes + self.work.syncs
+    }
+
+    /// Before an operation: the power may be off, or fail at it. A dead process is not told that it has written
+    /// anything, so that it does not go on in its last tick as if it had.
+    fn before(&mut self) -> Result<(), c_int> {
+        if let Some(Failure { op, after: false, loss }) = self.trouble.failure
+            && self.ops() >= op
         {
             self.lose_power(loss);
-            return false;
         }
-        true
+        if self.is_dead() { Err(libc::EIO) } else { Ok(()) }
+    }
+
+    /// After an operation, which was counted: the power may fail now. What was written is in the live file only once
+    /// this has returned, so that the image is taken later: until then nothing is written any more.
+    fn after(&mut self) {
+        if let Some(Failure { op, after: true, loss }) = self.trouble.failure
+            && self.ops() > op
+            && !self.is_dead()
+        {
+            self.lost = Some(loss);
+            self.dead.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Takes the image and lets nothing happen after it.
     pub(crate) fn lose_power(&mut self, loss: Loss) {
         if !self.is_dead() {
-            let mut rng = self.rng.fork();
-            self.image = Image::after(self, loss, &mut rng).ok();
+            self.lost = Some(loss);
             self.dead.store(true, Ordering::Relaxed);
+            self.take(loss);
         }
     }
 
-    /// What is left after [`Medium::lose_power`].
+    fn take(&mut self, loss: Loss) {
+        let mut rng = self.rng.fork();
+        self.image = Image::after(self, loss, &mut rng).ok();
+    }
+
+    /// What was lost with the power, if that is off.
+    pub(crate) fn lost(&self) -> Option<Loss> {
+        self.lost
+    }
+
+    /// What is left after the power was lost.
     pub(crate) fn take_image(&mut self) -> Option<Image> {
+        if let (Some(loss), None) = (self.lost, &self.image) {
+            self.take(loss);
+        }
         self.image.take()
     }
 
-    pub(super) fn write(&mut self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int> {
-        if !self.step() {
-            return Ok(());
+    fn content(&mut self, stat: &libc::stat) -> &mut Content {
+        let content = self.files.entry(stat.st_ino).or_default();
+        // It was cut to nothing when it was opened, or it is another file under a number that is free again.
+        if stat.st_size == 0 && content.extent > 0 {
+            *content = Content::default();
         }
+        content
+    }
+
+    pub(super) fn write(&mut self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int> {
+        self.before()?;
         self.work.writes += 1;
         self.work.bytes += bytes.len() as u64;
         let Some(stat) = stat(fd) else { return Ok(()) };
-        if self.trouble.full && offset + bytes.len() as u64 > stat.st_size as u64 {
+        let size = stat.st_size as u64;
+        if self.trouble.full && offset + bytes.len() as u64 > size {
             return Err(libc::ENOSPC);
         }
-        let lands = self.place(offset, stat.st_size as u64);
         // Safety: takes no pointer.
         let through = unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_DSYNC != 0;
-        let content = self.files.entry(stat.st_ino).or_default();
-        match (through, lands) {
-            (true, Some(offset)) => content.put(offset, bytes),
-            (true, None) => {}
-            (false, lands) => content.pending.push(Write { lands, bytes: bytes.to_vec() }),
+        // A write that must be on the medium when it returns is read back by the drive; only others get lost.
+        let changes = match through || !self.trouble.lies() {
+            true => vec![Change::Put(offset, bytes.to_vec())],
+            false => self.lie(&stat, bytes, offset),
+        };
+        let content = self.content(&stat);
+        content.extent = content.extent.max(offset + bytes.len() as u64);
+        for change in changes {
+            match change {
+                Change::Put(offset, bytes) if through => content.durable.put(offset, &bytes),
+                change => content.pending.push(change),
+            }
         }
+        self.after();
         Ok(())
     }
 
-    /// Where the medium puts a write; nowhere if it loses it.
-    fn place(&mut self, offset: u64, size: u64) -> Option<u64> {
+    /// What the medium makes of a write that it loses or puts elsewhere. Of an LMDB page everything but the values gets
+    /// where it belongs.
+    fn lie(&mut self, stat: &libc::stat, bytes: &[u8], offset: u64) -> Vec<Change> {
+        let whole = || Change::Put(offset, bytes.to_vec());
+        let is_lmdb = stat.st_size as usize > 2 * 4096;
+        let lost = match is_lmdb {
+            true => pages::values_in_write(bytes),
+            false => std::iter::once(0..bytes.len()).collect(),
+        };
+        if lost.is_empty() {
+            return vec![whole()];
+        }
+        let file = &self.files.entry(stat.st_ino).or_default().durable;
+        let mut changes = Vec::new();
+        if is_lmdb {
+            let mut page = bytes.to_vec();
+            for value in &lost {
+                for at in value.clone() {
+                    page[at] = file.bytes.get(offset as usize + at).copied().unwrap_or(0);
+                }
+            }
+            changes.push(Change::Put(offset, page));
+        }
         if self.trouble.lose_writes > 0 {
             self.trouble.lose_writes -= 1;
-            return None;
+            self.work.lies += 1;
+            return changes;
         }
-        if self.trouble.misdirect_writes > 0 && size > 4096 {
-            self.trouble.misdirect_writes -= 1;
-            return Some(self.rng.below(size / 4096) * 4096);
+        let elsewhere = pages::values(&file.bytes);
+        if elsewhere.is_empty() {
+            return vec![whole()];
         }
-        Some(offset)
+        self.trouble.misdirect_writes -= 1;
+        self.work.lies += 1;
+        let (from, to) = (&lost[0], elsewhere[self.rng.below(elsewhere.len() as u64) as usize].clone());
+        let len = from.len().min(to.len());
+        changes.push(Change::Put(to.start as u64, bytes[from.start..from.start + len].to_vec()));
+        changes
+    }
+
+    pub(super) fn resize(&mut self, fd: c_int, len: u64) -> Result<(), c_int> {
+        self.before()?;
+        self.work.writes += 1;
+        let Some(stat) = stat(fd) else { return Ok(()) };
+        if self.trouble.full && len > stat.st_size as u64 {
+            return Err(libc::ENOSPC);
+        }
+        let content = self.content(&stat);
+        content.extent = content.extent.min(len);
+        content.pending.push(Change::Resize(len));
+        self.after();
+        Ok(())
     }
 
     pub(super) fn sync(&mut self, fd: c_int) -> Result<(), c_int> {
-        if !self.step() {
-            return Ok(());
-        }
+        self.before()?;
         self.work.syncs += 1;
         let Some(stat) = stat(fd) else { return Ok(()) };
         let fails = std::mem::take(&mut self.trouble.fail_sync);
+        self.work.failed_syncs += u64::from(fails);
         if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
             if fails {
                 return Err(libc::EIO);
@@ -201,15 +238,41 @@ impl Medium {
             if let Some(names) = path_of(fd).and_then(|dir| list(&dir).ok()) {
                 self.names.insert(stat.st_ino, names);
             }
-            return Ok(());
+        } else {
+            let content = self.content(&stat);
+            if fails {
+                // The pages are marked clean and are never written. The length is the journal's and has its next try.
+                content.pending.retain(|change| matches!(change, Change::Resize(_)));
+                return Err(libc::EIO);
+            }
+            content.settle();
         }
-        let content = self.files.entry(stat.st_ino).or_default();
-        if fails {
-            content.pending.clear(); // the pages are marked clean and are never written
-            return Err(libc::EIO);
-        }
-        content.settle();
+        self.after();
         Ok(())
+    }
+
+    /// Rot: changes bytes of a file on the medium and in the page cache alike. False if there is no such file.
+    pub(crate) fn rot(&mut self, path: &Path, at: u64, bytes: &[u8]) -> bool {
+        use std::os::unix::fs::FileExt;
+        let done = crate::interpose::unseen(|| {
+            let file = fs::File::options().write(true).open(self.root.join(path))?;
+            file.write_all_at(bytes, at)?;
+            Ok::<Inode, io::Error>(file.metadata()?.ino())
+        });
+        let Ok(inode) = done else { return false };
+        let content = self.files.entry(inode).or_default();
+        content.extent = content.extent.max(at + bytes.len() as u64);
+        if content.durable.bytes.len() as u64 >= at + bytes.len() as u64 {
+            content.durable.put(at, bytes);
+        }
+        true
+    }
+
+    /// What a program would read of a file.
+    pub(crate) fn look(&self, path: &Path) -> Option<Vec<u8>> {
+        let path = self.root.join(path);
+        let content = self.files.get(&fs::metadata(&path).ok()?.ino())?;
+        Some(image::read(&path, content.extent).ok()?.bytes)
     }
 }
 

@@ -5,11 +5,19 @@
 //! `O_DSYNC` (LMDB's meta page) reaches the medium by itself and takes nothing else along. A name is on the medium once
 //! its directory was synced.
 
+mod content;
 mod image;
 mod medium;
 
-pub(crate) use image::{Image, Loss};
+pub mod oracle;
+pub(crate) mod pages;
+mod trouble;
+
+pub use image::Loss;
+pub(crate) use content::Bytes;
+pub(crate) use image::Image;
 pub(crate) use medium::Medium;
+pub(crate) use trouble::{Failure, Trouble};
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -29,6 +37,10 @@ pub struct Work {
     pub syncs: u64,
     /// Bytes written.
     pub bytes: u64,
+    /// Syncs that failed.
+    pub failed_syncs: u64,
+    /// Writes that were lost or went elsewhere.
+    pub lies: u64,
 }
 
 /// All disks of the simulation.
@@ -61,6 +73,11 @@ impl Hook for Disks {
     fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int> {
         let Some(medium) = self.of(fd) else { return Ok(()) };
         medium.try_borrow_mut().map_or(Ok(()), |mut medium| medium.write(fd, bytes, offset))
+    }
+
+    fn resize(&self, fd: c_int, len: u64) -> Result<(), c_int> {
+        let Some(medium) = self.of(fd) else { return Ok(()) };
+        medium.try_borrow_mut().map_or(Ok(()), |mut medium| medium.resize(fd, len))
     }
 
     fn sync(&self, fd: c_int) -> Result<bool, c_int> {

@@ -1,6 +1,6 @@
 //! Writes and syncs of files: shown to the simulated disks before they happen.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 
@@ -11,12 +11,24 @@ pub(crate) trait Hook {
     /// `bytes` are about to be written.
     fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int>;
 
+    /// The file is about to have this length.
+    fn resize(&self, fd: c_int, len: u64) -> Result<(), c_int>;
+
     /// A sync. True if it is done with: the system needs not sync as well.
     fn sync(&self, fd: c_int) -> Result<bool, c_int>;
 }
 
 thread_local! {
     static HOOK: RefCell<Option<Rc<dyn Hook>>> = const { RefCell::new(None) };
+    static LOOKS_AWAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something to files that the simulated disks do not see.
+pub(crate) fn unseen<T>(work: impl FnOnce() -> T) -> T {
+    let before = LOOKS_AWAY.replace(true);
+    let result = work();
+    LOOKS_AWAY.set(before);
+    result
 }
 
 pub(crate) fn set_hook(hook: Option<Rc<dyn Hook>>) {
@@ -24,8 +36,7 @@ pub(crate) fn set_hook(hook: Option<Rc<dyn Hook>>) {
 }
 
 fn hook() -> Option<Rc<dyn Hook>> {
-    // A write from inside the hook is the simulator's own.
-    if !armed() {
+    if !armed() || LOOKS_AWAY.try_with(Cell::get).unwrap_or(true) {
         return None;
     }
     HOOK.try_with(|slot| slot.try_borrow().ok()?.clone()).ok().flatten()
@@ -85,6 +96,18 @@ pub unsafe fn writev(fd: c_int, parts: *const c_void, count: c_int) -> isize {
         }
         raw::writev(fd, parts, count)
     }
+}
+
+/// # Safety
+/// As ftruncate(2).
+pub unsafe fn ftruncate64(fd: c_int, len: i64) -> c_int {
+    if let Some(hook) = hook()
+        && let Err(errno) = hook.resize(fd, len.max(0) as u64)
+    {
+        raw::fail(errno);
+        return -1;
+    }
+    raw::ftruncate(fd, len)
 }
 
 fn sync(fd: c_int, system: fn(c_int) -> c_int) -> c_int {

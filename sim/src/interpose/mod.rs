@@ -13,11 +13,11 @@ mod random;
 mod raw;
 
 pub use clock::clock_gettime;
-pub use files::{fdatasync, fsync, pwrite64, write, writev};
+pub use files::{fdatasync, fsync, ftruncate64, pwrite64, write, writev};
 pub use random::{getentropy, getrandom};
 
 pub(crate) use clock::{EPOCH_S, elapsed, real_now, set_elapsed};
-pub(crate) use files::{Hook, set_hook};
+pub(crate) use files::{Hook, set_hook, unseen};
 
 use std::cell::Cell;
 
@@ -90,6 +90,14 @@ macro_rules! interpose {
             #[unsafe(no_mangle)]
             unsafe extern "C" fn writev(fd: c_int, parts: *const c_void, count: c_int) -> isize {
                 unsafe { $crate::interpose::writev(fd, parts, count) }
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn ftruncate(fd: c_int, len: i64) -> c_int {
+                unsafe { $crate::interpose::ftruncate64(fd, len) }
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn ftruncate64(fd: c_int, len: i64) -> c_int {
+                unsafe { $crate::interpose::ftruncate64(fd, len) }
             }
             #[unsafe(no_mangle)]
             unsafe extern "C" fn fsync(fd: c_int) -> c_int {

@@ -37,6 +37,11 @@ pub(super) unsafe fn writev(fd: c_int, parts: *const c_void, count: c_int) -> is
     unsafe { libc::syscall(libc::SYS_writev, fd, parts, count) as isize }
 }
 
+pub(super) fn ftruncate(fd: c_int, len: i64) -> c_int {
+    // Safety: takes no pointer.
+    unsafe { libc::syscall(libc::SYS_ftruncate, fd, len) as c_int }
+}
+
 pub(super) fn fsync(fd: c_int) -> c_int {
     // Safety: takes no pointer.
     unsafe { libc::syscall(libc::SYS_fsync, fd) as c_int }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use quorate_client::Client;
 
-use super::net::{Links, client_name, node_name};
+use super::links::Links;
+use super::net::{client_name, node_name};
+use super::reach::Reach;
 use super::random::Seeded;
 use super::{Gate, HostClock};
 use crate::seed::Rng;
@@ -21,17 +23,19 @@ pub(crate) struct ClientHost {
     id: usize,
     nodes: usize,
     pub(crate) clock: Arc<HostClock>,
+    reach: Arc<Reach>,
     rng: RefCell<Rng>,
     work: RefCell<Option<Box<dyn Fn() -> Work>>>,
     lives: Cell<u32>,
 }
 
 impl ClientHost {
-    pub(super) fn new(id: usize, nodes: usize, rng: Rng) -> Rc<Self> {
+    pub(super) fn new(id: usize, nodes: usize, reach: Arc<Reach>, rng: Rng) -> Rc<Self> {
         Rc::new(ClientHost {
             id,
             nodes,
             clock: Arc::default(),
+            reach,
             rng: RefCell::new(rng),
             work: RefCell::new(None),
             lives: Cell::new(0),
@@ -79,7 +83,11 @@ impl ClientHost {
         Client::builder()
             .endpoints(known.into_iter().map(|id| format!("http://{}:7400", node_name(id))))
             .timeout(timeout)
-            .connector(Links(Gate::default()))
+            .connector(Links {
+                gate: Gate::default(),
+                reach: Arc::clone(&self.reach),
+                host: self.nodes + self.id,
+            })
             .random(random)
             .build()
     }

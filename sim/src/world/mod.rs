@@ -3,25 +3,29 @@
 mod client;
 mod clock;
 mod gate;
+mod links;
 mod net;
 mod node;
 mod random;
+mod reach;
 mod runner;
 
 pub(crate) use client::ClientHost;
 pub(crate) use clock::HostClock;
 pub(crate) use gate::Gate;
-pub(crate) use net::Net;
-pub(crate) use node::{NodeHost, Phase};
+pub(crate) use net::{Latency, Net};
+pub(crate) use node::{NodeHost, Order, Phase};
 pub(crate) use runner::DiskSpeed;
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::disk::{Disks, Loss};
 use crate::interpose;
 use crate::seed::Rng;
+use reach::Reach;
 
 /// How long a tick is. Messages and timers are no finer.
 pub(crate) const TICK: Duration = Duration::from_millis(1);
@@ -35,7 +39,7 @@ pub(crate) struct WorldOptions {
     /// Where the disks are; made and removed by the caller.
     pub(crate) dir: PathBuf,
     /// Latency of a message between two hosts.
-    pub(crate) latency: (Duration, Duration),
+    pub(crate) latency: Latency,
     pub(crate) disk: DiskSpeed,
     pub(crate) raft: quorate_raft::Settings,
     pub(crate) map_bytes_max: u64,
@@ -66,15 +70,16 @@ impl World {
             .build();
         let disks = Rc::new(Disks::default());
         interpose::set_hook(Some(Rc::clone(&disks) as Rc<dyn interpose::Hook>));
-        let net = Net::new(options.nodes, options.clients);
+        let reach = Arc::<Reach>::default();
+        let net = Net::new(options.nodes, options.clients, options.latency, Arc::clone(&reach));
         let mut world = World { sim, nodes: Vec::new(), clients: Vec::new(), disks, net };
         for id in 0..options.nodes {
-            let node = NodeHost::new(id, options, &world.disks, rng.fork());
+            let node = NodeHost::new(id, options, &world.disks, Arc::clone(&reach), rng.fork());
             world.nodes.push(Rc::clone(&node));
             world.sim.host(node.name(), move || Rc::clone(&node).live());
         }
         for id in 0..options.clients {
-            let client = ClientHost::new(id, options.nodes, rng.fork());
+            let client = ClientHost::new(id, options.nodes, Arc::clone(&reach), rng.fork());
             world.clients.push(Rc::clone(&client));
             world.sim.host(client.name(), move || Rc::clone(&client).live());
         }
@@ -111,7 +116,7 @@ impl World {
     pub(crate) fn start(&mut self, id: usize) {
         let node = &self.nodes[id];
         if node.begin(&self.disks) {
-            self.net.power_on(&self.sim, id);
+            self.net.power_on(&mut self.sim, id);
             self.sim.bounce(node.name());
         }
     }
@@ -126,7 +131,7 @@ impl World {
         match loss {
             Loss::Nothing => self.sim.bounce(node.name()), // drops all that ran; what runs now only waits
             Loss::Unsynced | Loss::Torn => {
-                self.net.power_off(&self.sim, id);
+                self.net.power_off(&mut self.sim, id);
                 self.sim.crash(node.name());
             }
         }

@@ -1,16 +1,13 @@
-//! The network: links that somebody else cuts, slows and mends, and connections over them.
+//! The network: links that somebody else cuts, holds, slows and mends.
+//!
+//! Turmoil knows one state of a link and forgets why it has it. Faults overlap, so what each of them wants is kept here,
+//! and a link is set to what all of them together mean: a cut is stronger than a hold, and that than loss and latency.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::BoxFuture;
-use quorate_raft::transport::{BoxedIo, Listener, Transport};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use turmoil::net::{TcpListener, TcpStream};
-
-use super::Gate;
+use super::reach::Reach;
 
 /// Name of a node's host.
 pub(crate) fn node_name(id: usize) -> String {
@@ -22,27 +19,41 @@ pub(crate) fn client_name(id: usize) -> String {
     format!("c{}", id + 1)
 }
 
-/// What stops messages from one host to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Cut {
-    /// Somebody wanted it.
-    by_fault: bool,
-    /// One of the two has no power.
-    by_power: bool,
+/// Least and greatest latency.
+pub(crate) type Latency = (Duration, Duration);
+
+/// What is wanted of the link between two hosts. The lower number is the first.
+#[derive(Debug, Clone, Default)]
+struct Link {
+    /// How many want nothing to pass from the first to the second.
+    cut_there: u32,
+    /// And back.
+    cut_back: u32,
+    /// How many want everything to wait.
+    held: u32,
+    /// Lost messages in a million, by who wants it.
+    losses: BTreeMap<usize, u32>,
+    /// By who wants it.
+    latencies: BTreeMap<usize, Latency>,
 }
 
-/// Which links are cut. Turmoil forgets why a link is cut, so that two reasons at once are kept apart here.
+/// All links, and which hosts have power.
 pub(crate) struct Net {
     hosts: Vec<String>,
     nodes: usize,
-    cut: Vec<Cut>,
+    latency: Latency,
+    links: BTreeMap<(usize, usize), Link>,
+    off: Vec<bool>,
+    reach: Arc<Reach>,
 }
 
 impl Net {
-    pub(super) fn new(nodes: usize, clients: usize) -> Self {
+    pub(super) fn new(nodes: usize, clients: usize, latency: Latency, reach: Arc<Reach>) -> Self {
         let hosts: Vec<String> = (0..nodes).map(node_name).chain((0..clients).map(client_name)).collect();
-        let cut = vec![Cut::default(); hosts.len() * hosts.len()];
-        Net { hosts, nodes, cut }
+        let pairs = (0..hosts.len()).flat_map(|a| (a + 1..hosts.len()).map(move |b| (a, b)));
+        let links = pairs.map(|pair| (pair, Link::default())).collect();
+        let off = vec![false; hosts.len()];
+        Net { hosts, nodes, latency, links, off, reach }
     }
 
     /// How many hosts there are: first the nodes, then the clients.
@@ -59,126 +70,119 @@ impl Net {
         &self.hosts[host]
     }
 
-    /// Lets nothing pass from one host to another. What is under way is lost.
-    pub(crate) fn cut(&mut self, sim: &turmoil::Sim<'_>, from: usize, to: usize) {
-        self.change(sim, from, to, |cut| cut.by_fault = true);
+    /// Lets nothing pass from one host to another. What is under way is lost. Each cut needs its own [`Net::mend`].
+    pub(crate) fn cut(&mut self, sim: &mut turmoil::Sim<'_>, from: usize, to: usize) {
+        self.change(sim, from, to, |link| *link.cut(from, to) += 1);
     }
 
-    /// Lets messages pass again.
-    pub(crate) fn mend(&mut self, sim: &turmoil::Sim<'_>, from: usize, to: usize) {
-        self.change(sim, from, to, |cut| cut.by_fault = false);
+    /// Takes a cut back.
+    pub(crate) fn mend(&mut self, sim: &mut turmoil::Sim<'_>, from: usize, to: usize) {
+        self.change(sim, from, to, |link| *link.cut(from, to) -= 1);
     }
 
-    pub(super) fn power_off(&mut self, sim: &turmoil::Sim<'_>, host: usize) {
-        for other in (0..self.hosts.len()).filter(|other| *other != host) {
-            self.change(sim, host, other, |cut| cut.by_power = true);
-            self.change(sim, other, host, |cut| cut.by_power = true);
+    /// Lets everything between two hosts wait. Each hold needs its own [`Net::release`].
+    pub(crate) fn hold(&mut self, sim: &mut turmoil::Sim<'_>, a: usize, b: usize) {
+        self.change(sim, a, b, |link| link.held += 1);
+    }
+
+    /// Takes a hold back; what has waited arrives at once when it was the last.
+    pub(crate) fn release(&mut self, sim: &mut turmoil::Sim<'_>, a: usize, b: usize) {
+        self.change(sim, a, b, |link| link.held -= 1);
+    }
+
+    /// Loses so many of a million messages, for `who`; none takes it back. Turmoil sends nothing again: a connection
+    /// that lost a segment stalls until a deadline ends it.
+    pub(crate) fn lose(
+        &mut self,
+        sim: &mut turmoil::Sim<'_>,
+        (a, b): (usize, usize),
+        who: usize,
+        rate: Option<u32>,
+    ) {
+        self.change(sim, a, b, |link| match rate {
+            Some(rate) => drop(link.losses.insert(who, rate)),
+            None => drop(link.losses.remove(&who)),
+        });
+    }
+
+    /// Sets the latency, for `who`; none takes it back.
+    pub(crate) fn slow(
+        &mut self,
+        sim: &mut turmoil::Sim<'_>,
+        (a, b): (usize, usize),
+        who: usize,
+        latency: Option<Latency>,
+    ) {
+        self.change(sim, a, b, |link| match latency {
+            Some(latency) => drop(link.latencies.insert(who, latency)),
+            None => drop(link.latencies.remove(&who)),
+        });
+    }
+
+    pub(super) fn power_off(&mut self, sim: &mut turmoil::Sim<'_>, host: usize) {
+        self.power(sim, host, true);
+    }
+
+    pub(super) fn power_on(&mut self, sim: &mut turmoil::Sim<'_>, host: usize) {
+        self.power(sim, host, false);
+    }
+
+    fn power(&mut self, sim: &mut turmoil::Sim<'_>, host: usize, off: bool) {
+        if std::mem::replace(&mut self.off[host], off) != off {
+            (0..self.hosts.len()).filter(|other| *other != host).for_each(|other| self.apply(sim, host, other));
         }
     }
 
-    pub(super) fn power_on(&mut self, sim: &turmoil::Sim<'_>, host: usize) {
-        for other in (0..self.hosts.len()).filter(|other| *other != host) {
-            self.change(sim, host, other, |cut| cut.by_power = false);
-            self.change(sim, other, host, |cut| cut.by_power = false);
+    /// Whether nothing is wrong with any link, but for hosts without power.
+    pub(crate) fn is_whole(&self) -> bool {
+        let whole = |link: &Link| {
+            (link.cut_there, link.cut_back, link.held) == (0, 0, 0)
+                && link.losses.is_empty()
+                && link.latencies.is_empty()
+        };
+        self.links.values().all(whole)
+    }
+
+    fn change(&mut self, sim: &mut turmoil::Sim<'_>, a: usize, b: usize, how: impl FnOnce(&mut Link)) {
+        if let Some(link) = self.links.get_mut(&(a.min(b), a.max(b))) {
+            how(link);
+            self.apply(sim, a, b);
         }
     }
 
-    fn change(&mut self, sim: &turmoil::Sim<'_>, from: usize, to: usize, how: impl FnOnce(&mut Cut)) {
-        let cut = &mut self.cut[from * self.hosts.len() + to];
-        let was = *cut != Cut::default();
-        how(cut);
-        let is = *cut != Cut::default();
-        match (was, is) {
-            (false, true) => sim.partition_oneway(self.hosts[from].as_str(), self.hosts[to].as_str()),
-            (true, false) => sim.repair_oneway(self.hosts[from].as_str(), self.hosts[to].as_str()),
-            _ => {}
+    /// Sets the link between two hosts to what is wanted of it.
+    fn apply(&self, sim: &mut turmoil::Sim<'_>, a: usize, b: usize) {
+        let pair @ (a, b) = (a.min(b), a.max(b));
+        let Some(link) = self.links.get(&pair) else { return };
+        let (first, second) = (self.hosts[a].as_str(), self.hosts[b].as_str());
+        let off = self.off[a] || self.off[b];
+        let (there, back) = (link.cut_there > 0 || off, link.cut_back > 0 || off);
+        // Either also ends a random loss that turmoil has not repaired yet.
+        if link.held > 0 {
+            sim.hold(first, second);
+        } else {
+            sim.release(first, second);
         }
-    }
-}
-
-/// A transport over simulated links, for one life of a process.
-#[derive(Clone)]
-pub(crate) struct Links(pub(crate) Gate);
-
-impl Links {
-    pub(crate) async fn open(self, addr: String) -> io::Result<Gated> {
-        Ok(Gated { stream: TcpStream::connect(addr).await?, gate: self.0 })
-    }
-}
-
-impl Transport for Links {
-    fn connect(&self, addr: String) -> BoxFuture<'static, io::Result<BoxedIo>> {
-        let links = self.clone();
-        Box::pin(async move { Ok(Box::new(links.open(addr).await?) as BoxedIo) })
-    }
-
-    fn listen(&self, addr: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
-        let gate = self.0.clone();
-        Box::pin(async move {
-            let listener = TcpListener::bind(addr).await?;
-            Ok(Box::new(GatedListener { listener, gate }) as Box<dyn Listener>)
-        })
-    }
-}
-
-impl quorate_client::Connector for Links {
-    fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<quorate_client::BoxedIo>> {
-        let (links, addr) = (self.clone(), format!("{host}:{port}"));
-        Box::pin(async move { Ok(Box::new(links.open(addr).await?) as quorate_client::BoxedIo) })
-    }
-}
-
-struct GatedListener {
-    listener: TcpListener,
-    gate: Gate,
-}
-
-impl Listener for GatedListener {
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<BoxedIo>> {
-        Box::pin(async move {
-            let (stream, _) = self.listener.accept().await?;
-            Ok(Box::new(Gated { stream, gate: self.gate.clone() }) as BoxedIo)
-        })
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// A connection that falls silent with its process.
-pub(crate) struct Gated {
-    stream: TcpStream,
-    gate: Gate,
-}
-
-impl AsyncRead for Gated {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Gated {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if self.gate.is_closed() {
-            return Poll::Pending; // its process is gone at the end of the tick
+        if there {
+            sim.partition_oneway(first, second);
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        if back {
+            sim.partition_oneway(second, first);
+        }
+        // Repairing a random loss would also repair a cut.
+        let quiet = there || back || link.held > 0;
+        let rate = link.losses.values().max().filter(|_| !quiet).copied().unwrap_or(0);
+        sim.set_link_fail_rate(first, second, f64::from(rate) / 1e6);
+        let (least, greatest) = link.latencies.values().max().copied().unwrap_or(self.latency);
+        sim.set_link_latency(first, second, least);
+        sim.set_link_max_message_latency(first, second, greatest);
+        self.reach.set_cut(a, b, there);
+        self.reach.set_cut(b, a, back);
     }
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+impl Link {
+    fn cut(&mut self, from: usize, to: usize) -> &mut u32 {
+        if from < to { &mut self.cut_there } else { &mut self.cut_back }
     }
 }

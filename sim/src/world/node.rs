@@ -5,20 +5,26 @@ use std::future::pending;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_node::config::Config;
 use quorate_node::node::{Components, Node};
 use quorate_node::shard::Shard;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::clock::Shown;
-use super::net::{Links, node_name};
+use super::links::Links;
+use super::net::node_name;
 use super::random::Seeded;
+use super::reach::Reach;
 use super::runner::SlowRunner;
 use super::{DiskSpeed, Gate, HostClock, WorldOptions};
 use crate::disk::{Disks, Image, Loss, Medium};
 use crate::seed::Rng;
+
+/// How long a leader that was told to hand over waits for another.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where a node's process is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +37,17 @@ pub(crate) enum Phase {
     Running,
     /// It has ended itself, for this reason.
     Ended(String),
+}
+
+/// What a running node can be told to do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// If it leads, to let another lead.
+    HandOver,
+    /// To bring its state to the disk.
+    Flush,
+    /// To take a snapshot, which nobody fetches.
+    Snapshot,
 }
 
 /// A node's host: its clock and disk, and the process that runs on it or does not.
@@ -50,10 +67,18 @@ pub(crate) struct NodeHost {
     image: RefCell<Option<Image>>,
     shard: RefCell<Option<Shard>>,
     stop: RefCell<Rc<Notify>>,
+    orders: RefCell<Option<mpsc::UnboundedSender<Order>>>,
+    reach: Arc<Reach>,
 }
 
 impl NodeHost {
-    pub(super) fn new(id: usize, options: &WorldOptions, disks: &Disks, rng: Rng) -> Rc<Self> {
+    pub(super) fn new(
+        id: usize,
+        options: &WorldOptions,
+        disks: &Disks,
+        reach: Arc<Reach>,
+        rng: Rng,
+    ) -> Rc<Self> {
         let root = options.dir.join(node_name(id)).join("0");
         std::fs::create_dir_all(&root).expect("the simulation's directory can be written");
         let medium = disks.mount(&root, None).expect("the simulation's directory can be read");
@@ -71,6 +96,8 @@ impl NodeHost {
             image: RefCell::new(Some(Image::default())),
             shard: RefCell::new(None),
             stop: RefCell::default(),
+            orders: RefCell::default(),
+            reach,
         })
     }
 
@@ -121,6 +148,19 @@ impl NodeHost {
         self.stop.borrow().notify_one();
     }
 
+    /// Gives an order to the process; one that does not run yet, or any more, does not hear it.
+    pub(crate) fn order(&self, order: Order) {
+        if let Some(orders) = self.orders.borrow().as_ref() {
+            let _ = orders.send(order); // it may be at its end
+        }
+    }
+
+    /// Whether nothing that the process does counts any more: its power is off or it has ended itself, and the rest of
+    /// its last tick goes by.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gate.borrow().is_closed()
+    }
+
     /// Prepares the next life. False if one is under way.
     pub(super) fn begin(&self, disks: &Disks) -> bool {
         let Some(image) = self.image.borrow_mut().take() else { return false };
@@ -140,10 +180,14 @@ impl NodeHost {
 
     /// What the process has died of in this tick, if it has.
     pub(super) fn died(&self) -> Option<Loss> {
-        if !self.is_up() {
+        if self.image.borrow().is_some() {
             return None;
         }
         let gate = self.gate.borrow();
+        let medium = self.medium();
+        if gate.is_dead() {
+            return Some(medium.borrow().lost().unwrap_or(Loss::Torn));
+        }
         // A store that failed leaves pages that look written and are not: they are gone with the next power loss,
         // so half of the time the power goes, too.
         let by_store = self.fatal.lock().is_some();
@@ -151,31 +195,33 @@ impl NodeHost {
             true => Loss::Unsynced,
             false => Loss::Nothing,
         };
-        match (gate.is_dead(), gate.has_aborted()) {
-            (true, _) => Some(Loss::Torn),
-            (false, true) => Some(after_failure()),
-            (false, false) => None,
-        }
+        gate.has_aborted().then(after_failure)
     }
 
     /// Takes the process's end down. False if there is none.
     pub(super) fn end(&self, disks: &Disks, loss: Loss) -> bool {
-        if !self.is_up() && !matches!(*self.phase.borrow(), Phase::Ended(_)) || self.image.borrow().is_some()
-        {
+        if self.image.borrow().is_some() {
             return false;
         }
         let medium = self.medium();
+        // What a process without power has met is not why it ended.
+        let by_power = medium.borrow().lost().is_some();
         medium.borrow_mut().lose_power(loss); // if it was lost before, that image counts
         *self.image.borrow_mut() = medium.borrow_mut().take_image();
         disks.unmount(&self.root());
         *self.shard.borrow_mut() = None;
-        let reason = self.fatal.lock().take();
+        *self.orders.borrow_mut() = None;
+        let fatal = self.fatal.lock().take();
         let mut phase = self.phase.borrow_mut();
-        *phase = match (reason, &*phase) {
-            (Some(reason), _) => Phase::Ended(reason),
-            (None, Phase::Ended(reason)) => Phase::Ended(reason.clone()),
-            (None, _) => Phase::Down,
+        let reason = match (fatal, &*phase) {
+            _ if by_power => None,
+            (Some(fatal), _) => Some(fatal),
+            (None, Phase::Ended(reason)) => Some(reason.clone()),
+            (None, _) => None,
         };
+        // Where the simulation keeps its files is no part of it.
+        let root = self.root().display().to_string();
+        *phase = reason.map_or(Phase::Down, |reason| Phase::Ended(reason.replace(&root, &self.name())));
         true
     }
 
@@ -196,10 +242,13 @@ impl NodeHost {
         let node = Node::start(config, parts).await.map_err(|e| e.to_string())?;
         *self.shard.borrow_mut() = Some(node.shard().clone());
         *self.phase.borrow_mut() = Phase::Running;
+        let (give, orders) = mpsc::unbounded_channel();
+        *self.orders.borrow_mut() = Some(give);
         let ended = tokio::select! {
             biased;
             () = stop.notified() => Ok(()),
             why = node.shard().replica.failed() => Err(why),
+            () = obey(node.shard().clone(), orders) => Ok(()),
         };
         *self.shard.borrow_mut() = None;
         if ended.is_ok() {
@@ -227,7 +276,11 @@ impl NodeHost {
         let parts = Components {
             clock: Arc::new(Shown(Arc::clone(&self.clock))),
             random: Arc::new(Seeded::new(rng())),
-            transport: Arc::new(Links(gate.clone())),
+            transport: Arc::new(Links {
+                gate: gate.clone(),
+                reach: Arc::clone(&self.reach),
+                host: self.id,
+            }),
             disk: Arc::new(SlowRunner {
                 speed: Arc::clone(&self.speed),
                 gate,
@@ -239,5 +292,17 @@ impl NodeHost {
             }),
         };
         (config, parts)
+    }
+}
+
+/// Carries out orders, one after the other, until there will be none any more.
+async fn obey(shard: Shard, mut orders: mpsc::UnboundedReceiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::HandOver => shard.replica.hand_over(HAND_OVER_TIMEOUT).await,
+            // A store that has stopped says so by itself.
+            Order::Flush => drop(shard.state().flush().await),
+            Order::Snapshot => drop(shard.state().snapshot().await),
+        }
     }
 }

@@ -1,0 +1,173 @@
+//! Which nodes are down, on whose account, and which were ever damaged.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::history::History;
+use crate::violation::{Sort, Violation};
+use crate::world::{Phase, World};
+
+/// A process that is down on nobody's account is started again after this.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// What a node says that must not go on with what it has: parts of the messages of the product's errors.
+const TYPED: [&str; 9] = [
+    "is damaged",
+    "lost its log",
+    "holds data but no identity",
+    "this data directory is empty",
+    "but this directory belongs to",
+    "this program reads up to",
+    "can hold no log",
+    "must not vote",
+    "must not answer under that id",
+];
+
+/// Whether a node that ended said in so many words that its disk is not what it was.
+pub(super) fn is_typed(reason: &str) -> bool {
+    TYPED.iter().any(|part| reason.contains(part))
+}
+
+/// See the module.
+pub(crate) struct Ledger {
+    /// How many faults want the node down.
+    down: Vec<u32>,
+    /// Since when its process is down on nobody's account.
+    idle: Vec<Option<Duration>>,
+    damaged: BTreeSet<usize>,
+    /// Nodes whose process may end itself in this life although nothing was taken from them.
+    excused: BTreeSet<usize>,
+    seen: Vec<Phase>,
+    violations: Vec<Violation>,
+}
+
+impl Ledger {
+    pub(super) fn new(nodes: usize) -> Self {
+        Ledger {
+            down: vec![0; nodes],
+            idle: vec![None; nodes],
+            damaged: BTreeSet::new(),
+            excused: BTreeSet::new(),
+            seen: vec![Phase::Running; nodes],
+            violations: Vec::new(),
+        }
+    }
+
+    /// Nobody starts the node until as many [`Ledger::let_up`]s.
+    pub(crate) fn keep_down(&mut self, node: usize) {
+        self.down[node] += 1;
+    }
+
+    /// Takes it back; the node is started if that was the last.
+    pub(crate) fn let_up(&mut self, world: &mut World, node: usize) {
+        self.down[node] = self.down[node].saturating_sub(1);
+        if self.down[node] == 0 {
+            self.start(world, node);
+        }
+    }
+
+    fn start(&mut self, world: &mut World, node: usize) {
+        if !world.nodes[node].is_up() {
+            self.excused.remove(&node);
+            self.idle[node] = None;
+            world.start(node);
+        }
+    }
+
+    /// From now on the node may refuse to go on.
+    pub(crate) fn damage(&mut self, node: usize) {
+        self.damaged.insert(node);
+    }
+
+    pub(crate) fn is_damaged(&self, node: usize) -> bool {
+        self.damaged.contains(&node)
+    }
+
+    /// The process of the node may end itself.
+    pub(crate) fn excuse(&mut self, node: usize) {
+        self.excused.insert(node);
+    }
+
+    pub(super) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// Nobody keeps any node down any more.
+    pub(super) fn release_all(&mut self, world: &mut World, history: &History) {
+        self.notice(world, history);
+        for node in 0..self.down.len() {
+            self.down[node] = 0;
+            if !self.is_out(node) {
+                self.start(world, node);
+            }
+        }
+    }
+
+    /// It was damaged and has said so.
+    fn is_out(&self, node: usize) -> bool {
+        self.is_damaged(node) && matches!(self.seen[node], Phase::Ended(_))
+    }
+
+    /// Notes who came and went, and starts who is down on nobody's account.
+    pub(super) fn supervise(&mut self, world: &mut World, history: &History) {
+        self.notice(world, history);
+        let now = world.elapsed();
+        for node in 0..self.down.len() {
+            if world.nodes[node].is_up() || self.down[node] > 0 || self.is_out(node) {
+                self.idle[node] = None;
+            } else if now >= *self.idle[node].get_or_insert(now) + RESTART_AFTER {
+                self.start(world, node);
+            }
+        }
+    }
+
+    fn notice(&mut self, world: &World, history: &History) {
+        for (id, node) in world.nodes.iter().enumerate() {
+            let phase = node.phase();
+            if phase == self.seen[id] {
+                continue;
+            }
+            history.note(match &phase {
+                Phase::Down => format!("{} is down", node.name()),
+                Phase::Starting => format!("{} starts", node.name()),
+                Phase::Running => format!("{} runs", node.name()),
+                Phase::Ended(reason) => format!("{} has ended itself: {reason}", node.name()),
+            });
+            if let Phase::Ended(reason) = &phase
+                && !self.is_damaged(id)
+                && !self.excused.contains(&id)
+            {
+                self.violations.push(Violation {
+                    sort: Sort::Safety,
+                    promise: "P11",
+                    check: "faults/ended",
+                    what: format!("{} was not damaged and ended itself: {reason}", node.name()),
+                    at: world.elapsed(),
+                });
+            }
+            self.seen[id] = phase;
+        }
+    }
+
+    pub(super) fn not_back(&self, world: &World, id: usize, phase: &Phase) -> Violation {
+        let (node, was) = (&world.nodes[id], if self.is_damaged(id) { "damaged" } else { "not damaged" });
+        Violation {
+            sort: Sort::Liveness,
+            promise: if self.is_damaged(id) { "P11" } else { "P8" },
+            check: "faults/back",
+            what: format!("{} was {was} and is at the end: {phase:?}", node.name()),
+            at: world.elapsed(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_typed;
+
+    #[test]
+    fn a_reason_that_says_nothing_is_none() {
+        assert!(is_typed("the log of shard 0 at index 7 is damaged: the checksum does not fit. Nothing was changed."));
+        assert!(!is_typed("the replica stopped"));
+    }
+}

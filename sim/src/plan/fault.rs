@@ -1,0 +1,262 @@
+//! The faults there are, each with everything that was decided about it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::disk::Loss;
+use crate::world::Latency;
+
+/// Which node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// This one.
+    Node(usize),
+    /// Who leads when the fault begins; any node if nobody does.
+    Leader,
+    /// Somebody who does not.
+    Follower,
+}
+
+/// How the nodes are cut off from one another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// These from all others; each client sees one side, or both.
+    Halves(Vec<usize>),
+    /// One node from all others, clients included if so said.
+    One { whom: Whom, clients: bool },
+    /// Each sees a majority, and no two the same one.
+    Ring,
+    /// Two halves, and one node that sees both.
+    Bridge { bridge: usize, half: Vec<usize> },
+    /// All see one only. Nobody but that one could lead, and an old leader's heartbeats keep it from trying.
+    Star(Whom),
+    /// What one node sends arrives nowhere.
+    Mute(Whom),
+    /// What is sent to one node does not arrive.
+    Deaf(Whom),
+    /// Each client loses each node, in one direction or both, in so many of 100 cases.
+    Clients { percent: u64 },
+}
+
+/// What happens to the clock of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClockFault {
+    /// It moves by so many milliseconds, and back when the fault ends.
+    Jump(i64),
+    /// It gains or loses so many parts in a million.
+    Drift(i64),
+    /// It jumps to and fro by so many milliseconds.
+    Strobe { by_ms: i64, every: Duration },
+}
+
+/// A file that damage can be done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Victim {
+    /// The environment of the log.
+    Log,
+    /// The environment of the state.
+    State,
+    /// One copy of the identity.
+    OneIdentity,
+    /// Both copies.
+    BothIdentities,
+}
+
+/// What becomes of bytes that lie on a disk while nothing runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    /// So many bits are flipped.
+    Flip(u32),
+    /// The file ends after so many thousandths of what was written to it.
+    Truncate(u64),
+    /// Some of its values are as others are or were.
+    Stale,
+    /// Everything is gone.
+    LoseAll,
+}
+
+/// A fault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// So many of a million messages are lost.
+    Loss { per_million: u32 },
+    /// The links of one host are slow.
+    Slow { whom: Whom, latency: Latency },
+    /// Each link has a latency of its own, so that messages overtake one another across connections.
+    Spread { greatest: Duration },
+    /// Some see some others not.
+    Partition(Shape),
+    /// The same, on and off.
+    Flap { shape: Shape, every: Duration },
+    /// Messages wait until the end and arrive then: of one node, or of everybody.
+    Hold(Option<Whom>),
+    /// The process dies, or the power fails, at this disk operation from now; back at the end.
+    Crash { whom: Whom, ops: u64, after: bool, loss: Loss },
+    /// All at once, each at a disk operation of its own.
+    CrashAll { ops_max: u64, loss: Loss },
+    /// It dies again and again while it starts.
+    CrashAtStart { whom: Whom, ops_max: u64, loss: Loss },
+    /// One after the other is stopped in good order and started again.
+    Rolling { apart: Duration },
+    /// It does nothing for a while.
+    Pause(Whom),
+    /// A clock goes wrong.
+    Clock { node: usize, what: ClockFault },
+    /// The leader is told to let another lead, again and again.
+    HandOver { every: Duration },
+    /// Nodes are told to take a snapshot, again and again.
+    Snapshots { every: Duration },
+    /// A sync fails.
+    FailSync(Whom),
+    /// Files cannot grow.
+    Full(Whom),
+    /// The disk takes its time.
+    SlowDisk { whom: Whom, latency: Latency },
+    /// The node crashes, and its disk is damaged before it comes back. Only done to nodes that are set aside for it, as all
+    /// that follows.
+    AtRest { node: usize, victim: Victim, damage: Damage, loss: Loss },
+    /// Bits of values that are in use flip while the node runs.
+    Rot { node: usize, victim: Victim, bits: u32 },
+    /// Writes are acknowledged and lost, or land elsewhere; then the power fails.
+    Lies { node: usize, lost: u32, misdirected: u32 },
+}
+
+/// The sorts of faults, for switching them on and off and for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Loss,
+    Slow,
+    Spread,
+    Partition,
+    Flap,
+    Hold,
+    Crash,
+    CrashAll,
+    CrashAtStart,
+    Rolling,
+    Pause,
+    Clock,
+    HandOver,
+    Snapshots,
+    FailSync,
+    Full,
+    SlowDisk,
+    AtRest,
+    Rot,
+    Lies,
+}
+
+impl Kind {
+    /// All of them. New ones go to the end, or old seeds would mean something else.
+    pub(crate) const ALL: [Kind; 20] = [
+        Kind::Loss,
+        Kind::Slow,
+        Kind::Spread,
+        Kind::Partition,
+        Kind::Flap,
+        Kind::Hold,
+        Kind::Crash,
+        Kind::CrashAll,
+        Kind::CrashAtStart,
+        Kind::Rolling,
+        Kind::Pause,
+        Kind::Clock,
+        Kind::HandOver,
+        Kind::Snapshots,
+        Kind::FailSync,
+        Kind::Full,
+        Kind::SlowDisk,
+        Kind::AtRest,
+        Kind::Rot,
+        Kind::Lies,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Loss => "loss",
+            Kind::Slow => "slow",
+            Kind::Spread => "spread",
+            Kind::Partition => "partition",
+            Kind::Flap => "flap",
+            Kind::Hold => "hold",
+            Kind::Crash => "crash",
+            Kind::CrashAll => "crash-all",
+            Kind::CrashAtStart => "crash-at-start",
+            Kind::Rolling => "rolling",
+            Kind::Pause => "pause",
+            Kind::Clock => "clock",
+            Kind::HandOver => "hand-over",
+            Kind::Snapshots => "snapshots",
+            Kind::FailSync => "fail-sync",
+            Kind::Full => "full",
+            Kind::SlowDisk => "slow-disk",
+            Kind::AtRest => "damage-at-rest",
+            Kind::Rot => "rot",
+            Kind::Lies => "lies",
+        }
+    }
+
+    /// Whether it takes from a node what that has promised to remember.
+    pub(crate) fn damages(self) -> bool {
+        matches!(self, Kind::AtRest | Kind::Rot | Kind::Lies)
+    }
+}
+
+impl Fault {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Fault::Loss { .. } => Kind::Loss,
+            Fault::Slow { .. } => Kind::Slow,
+            Fault::Spread { .. } => Kind::Spread,
+            Fault::Partition(_) => Kind::Partition,
+            Fault::Flap { .. } => Kind::Flap,
+            Fault::Hold(_) => Kind::Hold,
+            Fault::Crash { .. } => Kind::Crash,
+            Fault::CrashAll { .. } => Kind::CrashAll,
+            Fault::CrashAtStart { .. } => Kind::CrashAtStart,
+            Fault::Rolling { .. } => Kind::Rolling,
+            Fault::Pause(_) => Kind::Pause,
+            Fault::Clock { .. } => Kind::Clock,
+            Fault::HandOver { .. } => Kind::HandOver,
+            Fault::Snapshots { .. } => Kind::Snapshots,
+            Fault::FailSync(_) => Kind::FailSync,
+            Fault::Full(_) => Kind::Full,
+            Fault::SlowDisk { .. } => Kind::SlowDisk,
+            Fault::AtRest { .. } => Kind::AtRest,
+            Fault::Rot { .. } => Kind::Rot,
+            Fault::Lies { .. } => Kind::Lies,
+        }
+    }
+
+    /// The node that it damages.
+    pub(crate) fn damaged(&self) -> Option<usize> {
+        match self {
+            Fault::AtRest { node, .. } | Fault::Rot { node, .. } | Fault::Lies { node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {self:?}", self.kind().name())
+    }
+}
+
+/// A fault and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Scheduled {
+    /// Its number in the plan, which it keeps when others are left out. Its own choices follow from it.
+    pub(crate) number: usize,
+    /// Since the faults began.
+    pub(crate) at: Duration,
+    pub(crate) until: Duration,
+    pub(crate) fault: Fault,
+}
+
+impl fmt::Display for Scheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, until) = (self.at.as_secs_f64(), self.until.as_secs_f64());
+        write!(f, "{:>4} {at:>9.3} to {until:>9.3}  {}", self.number, self.fault)
+    }
+}

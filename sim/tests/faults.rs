@@ -1,0 +1,67 @@
+//! Plans carried out on small worlds, each in a process of its own: a simulation is the first thing that draws
+//! randomness in its process, or it would not follow from its seed.
+//!
+//! `faults` runs them all, `faults <seed> <seconds>` one, `faults unanswered` the deaths between commit and answer.
+
+use std::process::{Command, ExitCode};
+
+quorate_sim::interpose!();
+
+const SEEDS: u64 = 20;
+const SECONDS: u64 = 20;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let numbers: Vec<u64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
+    match (numbers.as_slice(), arguments.first().map(String::as_str)) {
+        ([seed, seconds], _) => tell(in_directory(|dir| quorate_sim::faults::smoke::run(*seed, *seconds, dir))),
+        (_, Some("unanswered")) => tell(in_directory(unanswered)),
+        _ => all(),
+    }
+}
+
+fn in_directory(run: impl FnOnce(&std::path::Path) -> Result<String, String>) -> Result<String, String> {
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    run(dir.path())
+}
+
+fn unanswered(dir: &std::path::Path) -> Result<String, String> {
+    let (there, gone) = quorate_sim::faults::unanswered::run(dir)?;
+    match there > 0 && gone > 0 {
+        true => Ok(format!("nobody was answered; {there} queues were there afterwards, {gone} were not")),
+        false => Err(format!("{there} queues were committed without an answer, {gone} were not committed")),
+    }
+}
+
+fn tell(result: Result<String, String>) -> ExitCode {
+    match result {
+        Ok(told) => {
+            println!("{told}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn all() -> ExitCode {
+    let mut failed = !again(&["unanswered".into()]);
+    for seed in 0..SEEDS {
+        failed |= !again(&[seed.to_string(), SECONDS.to_string()]);
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs this program with other arguments; whether all went well.
+fn again(arguments: &[String]) -> bool {
+    let program = std::env::current_exe().expect("this program has a path");
+    let done = Command::new(program).args(arguments).output().expect("this program can be run again");
+    let ok = done.status.success();
+    println!("{} {}", arguments.join(" "), if ok { "passes" } else { "fails" });
+    if !ok {
+        println!("{}\n{}", done.status, String::from_utf8_lossy(&done.stderr));
+    }
+    ok
+}
