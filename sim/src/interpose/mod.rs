@@ -16,6 +16,8 @@ pub use clock::clock_gettime;
 pub use files::{fdatasync, fsync, ftruncate64, pwrite64, write, writev};
 pub use random::{getentropy, getrandom};
 
+pub(crate) use random::answered as drawn;
+
 pub(crate) use clock::{EPOCH_S, elapsed, real_now, set_elapsed};
 pub(crate) use files::{Hook, set_hook, unseen};
 

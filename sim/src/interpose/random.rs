@@ -14,7 +14,8 @@ pub(super) fn seed(seed: u64) {
     STATE.set(seed);
 }
 
-pub(super) fn answered() -> u64 {
+/// How often randomness was drawn.
+pub(crate) fn answered() -> u64 {
     ANSWERED.get()
 }
 

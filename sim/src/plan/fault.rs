@@ -123,26 +123,46 @@ pub(crate) enum Fault {
 
 /// The sorts of faults, for switching them on and off and for counting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Messages are lost.
     Loss,
+    /// The links of a host are slow.
     Slow,
+    /// Messages overtake one another across connections.
     Spread,
+    /// Some hosts do not see some others.
     Partition,
+    /// The same, on and off.
     Flap,
+    /// Messages wait and arrive late, all at once.
     Hold,
+    /// A process is killed, or its host loses power, at any disk operation.
     Crash,
+    /// All nodes lose power at once.
     CrashAll,
+    /// A process dies while it starts.
     CrashAtStart,
+    /// One node after the other is stopped and started.
     Rolling,
+    /// A process does nothing for a while.
     Pause,
+    /// A clock jumps, drifts, or jumps to and fro.
     Clock,
+    /// The leader lets another lead.
     HandOver,
+    /// Nodes take snapshots.
     Snapshots,
+    /// A sync fails.
     FailSync,
+    /// A disk is full.
     Full,
+    /// A disk is slow.
     SlowDisk,
+    /// Files are damaged, cut short or lost while their node is down.
     AtRest,
+    /// Bits flip in files that are in use.
     Rot,
+    /// A disk loses writes, or puts them elsewhere.
     Lies,
 }
 

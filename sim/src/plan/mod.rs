@@ -6,7 +6,9 @@ mod fault;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use fault::{ClockFault, Damage, Fault, Kind, Scheduled, Shape, Victim, Whom};
+pub use fault::Kind;
+
+pub(crate) use fault::{ClockFault, Damage, Fault, Scheduled, Shape, Victim, Whom};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -66,6 +68,26 @@ impl Plan {
             clocks_off_ms,
             kinds,
             damageable,
+            faults: Vec::new(),
+        };
+        plan.draw_faults();
+        plan
+    }
+
+    /// A plan for so many nodes, healthy but for faults of these kinds.
+    pub(crate) fn of_kinds(seed: u64, nodes: usize, kinds: &[Kind], duration: Duration) -> Plan {
+        let healthy = quorate_raft::Settings::default();
+        let mut plan = Plan {
+            seed,
+            duration,
+            nodes,
+            raft: healthy,
+            latency: latency(&mut Rng::new(seed, "plan/latency")),
+            disk: disk(&mut Rng::new(seed, "plan/disk")),
+            map_bytes_max: 1 << 30,
+            clocks_off_ms: vec![0; nodes],
+            kinds: kinds.iter().copied().filter(|kind| nodes > 2 || !kind.damages()).collect(),
+            damageable: damageable(&mut Rng::new(seed, "plan/damageable"), nodes),
             faults: Vec::new(),
         };
         plan.draw_faults();

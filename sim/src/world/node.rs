@@ -58,6 +58,8 @@ pub(crate) struct NodeHost {
     pub(crate) speed: Arc<Mutex<DiskSpeed>>,
     rng: RefCell<Rng>,
     lives: Cell<u32>,
+    /// What this life runs on.
+    runtime: Cell<Option<tokio::runtime::Id>>,
     phase: RefCell<Phase>,
     /// The reason of a store that has ended the process.
     fatal: Arc<Mutex<Option<String>>>,
@@ -89,6 +91,7 @@ impl NodeHost {
             speed: Arc::new(Mutex::new(options.disk)),
             rng: RefCell::new(rng),
             lives: Cell::new(0),
+            runtime: Cell::new(None),
             phase: RefCell::new(Phase::Down),
             fatal: Arc::default(),
             gate: RefCell::default(),
@@ -99,6 +102,17 @@ impl NodeHost {
             orders: RefCell::default(),
             reach,
         })
+    }
+
+    /// How many processes the host has had.
+    pub(crate) fn lives(&self) -> u32 {
+        self.lives.get()
+    }
+
+    /// Whether the caller runs on this host.
+    pub(crate) fn is_here(&self) -> bool {
+        let caller = tokio::runtime::Handle::try_current().ok().map(|handle| handle.id());
+        caller.is_some() && caller == self.runtime.get()
     }
 
     pub(crate) fn name(&self) -> String {
@@ -227,6 +241,7 @@ impl NodeHost {
 
     /// The software of the host: one life of the process, then nothing until the next start.
     pub(super) async fn live(self: Rc<Self>) -> turmoil::Result {
+        self.runtime.set(Some(tokio::runtime::Handle::current().id()));
         if *self.phase.borrow() == Phase::Starting {
             let (config, parts) = self.parts();
             let stop = Rc::clone(&self.stop.borrow());
