@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Next, next};
+use super::next;
 use crate::seed::Rng;
 use crate::workload::cx::Cx;
 use crate::workload::outbox::Outbox;
@@ -93,7 +93,7 @@ async fn send(cx: &Cx, rng: &mut Rng, open: &Open, plan: &ProducerPlan) {
 /// Acknowledges a few, in their order.
 async fn take(cx: &Cx, rng: &mut Rng, name: &str, consumer: &mut Consumer) {
     for _ in 0..rng.between(1, 4) {
-        let Next::Delivery(delivery) = next(cx, name, consumer, WAIT).await else { return };
+        let Ok(delivery) = next(cx, name, consumer, WAIT).await else { return };
         if rng.percent(20) || ack::call(cx, name, delivery).await != crate::history::Answer::Done {
             return;
         }
