@@ -207,7 +207,7 @@ fn some_hosts(rng: &mut Rng, count: u64) -> Vec<HostPlan> {
 
 fn some_producers(rng: &mut Rng, count: u64, queues: usize) -> Vec<Role> {
     // Messages in ten seconds, by all of them: the volume of a run.
-    let volume = rng.magnitude(40, 150);
+    let volume = rng.magnitude(60, 160);
     let mut made: Vec<ProducerPlan> = Vec::new();
     for n in 0..count {
         let queue = n as usize % queues;
