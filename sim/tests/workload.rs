@@ -11,7 +11,7 @@ use quorate_sim::trial;
 
 quorate_sim::interpose!();
 
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 10;
 const SECONDS: u64 = 20;
 /// Set for the processes that run one seed for the test.
 const CHILD: &str = "QUORATE_SIM_WORKLOAD_CHILD";

@@ -207,7 +207,7 @@ fn some_hosts(rng: &mut Rng, count: u64) -> Vec<HostPlan> {
 
 fn some_producers(rng: &mut Rng, count: u64, queues: usize) -> Vec<Role> {
     // Messages in ten seconds, by all of them: the volume of a run.
-    let volume = rng.magnitude(40, 150);
+    let volume = rng.magnitude(60, 160);
     let mut made: Vec<ProducerPlan> = Vec::new();
     for n in 0..count {
         let queue = n as usize % queues;
@@ -274,8 +274,8 @@ impl ConsumerPlan {
 impl Mix {
     /// Each sort is there or not.
     fn sample(rng: &mut Rng) -> Self {
-        let mut share = |most| if rng.percent(50) { rng.between(1, most) } else { 0 };
-        Mix { retry: share(15), release: share(15), extend: share(15), late: share(8), never: share(8) }
+        let mut share = |most| if rng.percent(60) { rng.between(1, most) } else { 0 };
+        Mix { retry: share(20), release: share(15), extend: share(20), late: share(8), never: share(8) }
     }
 }
 

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{Next, next};
+use super::next;
+use crate::history::Answer;
 use crate::seed::Rng;
 use crate::workload::cx::Cx;
 use crate::workload::outbox::Outbox;
@@ -60,8 +61,9 @@ async fn use_scratch(cx: &Cx, rng: &mut Rng, name: &str) {
         true => attach::call(cx, name, 4, 2000).await.ok(),
         false => None,
     };
+    let mut in_order = true;
     if let Some(consumer) = &mut consumer {
-        take(cx, rng, name, consumer).await;
+        in_order = take(cx, rng, name, consumer).await;
     }
     if rng.percent(60) {
         let _ = delete_queue::call(cx, name).await; // the history has it
@@ -70,7 +72,9 @@ async fn use_scratch(cx: &Cx, rng: &mut Rng, name: &str) {
         send(cx, rng, &open, &plan).await;
     }
     if let Some(mut consumer) = consumer {
-        take(cx, rng, name, &mut consumer).await;
+        if in_order {
+            take(cx, rng, name, &mut consumer).await;
+        }
         if rng.percent(50) {
             let _ = detach::call(cx, name, consumer).await;
         }
@@ -90,12 +94,14 @@ async fn send(cx: &Cx, rng: &mut Rng, open: &Open, plan: &ProducerPlan) {
     }
 }
 
-/// Acknowledges a few, in their order.
-async fn take(cx: &Cx, rng: &mut Rng, name: &str, consumer: &mut Consumer) {
+/// Acknowledges a few, in their order. False if one was left, after which none may be taken: the queue's order may be
+/// total.
+async fn take(cx: &Cx, rng: &mut Rng, name: &str, consumer: &mut Consumer) -> bool {
     for _ in 0..rng.between(1, 4) {
-        let Next::Delivery(delivery) = next(cx, name, consumer, WAIT).await else { return };
-        if rng.percent(20) || ack::call(cx, name, delivery).await != crate::history::Answer::Done {
-            return;
+        let Ok(delivery) = next(cx, name, consumer, WAIT).await else { return true };
+        if rng.percent(20) || ack::call(cx, name, delivery).await != Answer::Done {
+            return false;
         }
     }
+    true
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::handful::Handful;
-use super::{Next, fill, next};
+use super::{Without, fill, next};
 use crate::history::Answer;
 use crate::seed::Rng;
 use crate::workload::cx::{Cx, LOOK};
@@ -56,12 +56,12 @@ async fn session(
     let mut kept = Vec::new();
     while stay > 0 && !cx.stopping() {
         let mut hand = match next(cx, &queue.name, consumer, LOOK).await {
-            Next::Delivery(delivery) => vec![delivery],
-            Next::Nothing => {
+            Ok(delivery) => vec![delivery],
+            Err(Without::Nothing) => {
                 cx.think(rng, (0, 0)).await;
                 continue;
             }
-            Next::Over => return Left::AtOnce,
+            Err(Without::Over) => return Left::AtOnce,
         };
         stay -= 1;
         fill(cx, &queue.name, consumer, &mut hand, rng.between(1, plan.hand) as usize);

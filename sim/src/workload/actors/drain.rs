@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
-use super::{Next, fill, next};
+use super::{Without, fill, next};
 use crate::workload::cx::Cx;
 use crate::workload::settle::settled;
 use crate::workload::verbs::{ack, attach, detach, list_queues, stat};
@@ -36,7 +36,7 @@ async fn empty(cx: &Cx, queue: &str) {
     let Ok(mut consumer) = attach::call(cx, queue, CREDIT, SESSION_TIMEOUT_MS).await else { return };
     loop {
         match next(cx, queue, &mut consumer, WAIT).await {
-            Next::Delivery(delivery) => {
+            Ok(delivery) => {
                 let mut hand = vec![delivery];
                 fill(cx, queue, &mut consumer, &mut hand, HANDFUL);
                 let laters = hand.into_iter().map(|delivery| ack::later(cx, queue, delivery)).collect();
@@ -44,12 +44,12 @@ async fn empty(cx: &Cx, queue: &str) {
                     return;
                 }
             }
-            Next::Nothing => match stat::call(cx, queue).await {
+            Err(Without::Nothing) => match stat::call(cx, queue).await {
                 Ok(stat) if stat.length == 0 => break,
                 Ok(_) => {}
                 Err(_) => return,
             },
-            Next::Over => return,
+            Err(Without::Over) => return,
         }
     }
     let _ = detach::call(cx, queue, consumer).await; // the history has it

@@ -77,12 +77,11 @@ impl Handful<'_> {
         ];
         let mut drawn = self.rng.below(100);
         for (share, fate) in shares {
-            match drawn.checked_sub(share) {
-                Some(_) if fate == Fate::Late && delivery.lease_left > LATE_MAX => {}
-                None if fate == Fate::Late && delivery.lease_left > LATE_MAX => return Fate::Ack,
-                None => return fate,
-                Some(rest) => drawn = rest,
+            if drawn < share {
+                let too_long = fate == Fate::Late && delivery.lease_left > LATE_MAX;
+                return if too_long { Fate::Ack } else { fate };
             }
+            drawn -= share;
         }
         Fate::Ack
     }

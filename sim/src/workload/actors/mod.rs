@@ -37,9 +37,8 @@ pub(crate) fn live(
     }
 }
 
-/// What a consumer had for somebody who waited for so long.
-enum Next {
-    Delivery(Delivery),
+/// Why a consumer had no delivery for somebody who waited.
+enum Without {
     /// None came in time, or the session has trouble that may pass.
     Nothing,
     /// The session is over.
@@ -47,14 +46,14 @@ enum Next {
 }
 
 /// Waits for a delivery, and writes it down before anything is done with it.
-async fn next(cx: &Cx, queue: &str, consumer: &mut Consumer, wait: Duration) -> Next {
+async fn next(cx: &Cx, queue: &str, consumer: &mut Consumer, wait: Duration) -> Result<Delivery, Without> {
     match tokio::time::timeout(wait, consumer.next()).await {
         Ok(Some(Ok(delivery))) => {
             saw(cx, queue, &delivery);
-            Next::Delivery(delivery)
+            Ok(delivery)
         }
-        Ok(None) => Next::Over,
-        Err(_) | Ok(Some(Err(_))) => Next::Nothing,
+        Ok(None) => Err(Without::Over),
+        Err(_) | Ok(Some(Err(_))) => Err(Without::Nothing),
     }
 }
 
