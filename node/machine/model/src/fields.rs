@@ -1,6 +1,6 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
-use quorate_machine::command::{Attach, Order, Settings};
+use quorate_machine::command::{Attach, Order, Outcome, Settings, SettleRange};
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
     LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, NAME_BYTES_MAX, PRODUCER_NAME_BYTES_MAX,
@@ -65,4 +65,21 @@ pub(crate) fn attach(command: &Attach) -> Result<u64, Refusal> {
         SESSION_TIMEOUT_MS_MIN,
         SESSION_TIMEOUT_MS_MAX,
     )
+}
+
+/// A range of a settle.
+pub(crate) fn range(range: &SettleRange) -> Result<(), Refusal> {
+    let outcome = Outcome::try_from(range.outcome).unwrap_or(Outcome::Unspecified);
+    let count = u64::from(range.count);
+    require(outcome != Outcome::Unspecified, "outcome")?;
+    require(count > 0, "count")?;
+    require(range.first_position.checked_add(count).is_some(), "first_position")?;
+    require(range.first_token.checked_add(count).is_some(), "first_token")?;
+    let longest_ms = match outcome {
+        Outcome::Retry => BACKOFF_MS_MAX,
+        Outcome::Extend => LEASE_MS_MAX,
+        _ => u64::MAX, // it means nothing
+    };
+    let too_short = outcome == Outcome::Extend && (1..LEASE_MS_MIN).contains(&range.delay_ms);
+    require(range.delay_ms <= longest_ms && !too_short, "delay_ms")
 }

@@ -4,7 +4,8 @@ use quorate_machine::command::{Outcome as Settled, Settle, SettleRange};
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{NotSettled, Outcome, Refusal, Reply};
 
-use crate::naive::{At, Naive, Queue, invalid};
+use crate::fields;
+use crate::naive::{At, Naive, Queue};
 
 impl Naive {
     pub(crate) fn settle(&mut self, command: &Settle) -> Outcome {
@@ -13,17 +14,15 @@ impl Naive {
         let mut refused = Vec::new();
         let mut last_was_valid = false;
         for range in &command.ranges {
-            let is_valid = range.count > 0 && (1..=4).contains(&range.outcome);
-            if !is_valid {
-                let field =
-                    if range.count == 0 && (1..=4).contains(&range.outcome) { "count" } else { "outcome" };
-                let (first_position, count) = (range.first_position, range.count);
-                refused.push(NotSettled { first_position, count, refusal: invalid(field) });
-            } else {
-                match joined.last_mut() {
-                    Some(last) if last_was_valid && continues(last, range) => last.count += range.count,
-                    _ => joined.push(*range),
+            let valid = fields::range(range);
+            let is_valid = valid.is_ok();
+            match (valid, joined.last_mut()) {
+                (Err(refusal), _) => {
+                    let (first_position, count) = (range.first_position, range.count);
+                    refused.push(NotSettled { first_position, count, refusal });
                 }
+                (Ok(()), Some(last)) if last_was_valid && continues(last, range) => last.count += range.count,
+                (Ok(()), _) => joined.push(*range),
             }
             last_was_valid = is_valid;
         }

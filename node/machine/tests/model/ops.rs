@@ -54,7 +54,7 @@ pub struct Pick {
 
 fn pick() -> impl Strategy<Value = Pick> {
     let outcome = prop_oneof![8 => Just(1), 3 => Just(2), 3 => Just(3), 2 => Just(4), 1 => Just(9)];
-    let delay_ms = prop_oneof![3 => Just(0u64), 1 => 100u64..600];
+    let delay_ms = prop_oneof![9 => Just(0u64), 3 => 100u64..600, 1 => 1u64..100];
     let off = || prop_oneof![30 => Just(0u64), 1 => 1u64..9];
     let count = prop_oneof![1 => Just(0u64), 20 => 1u64..7, 20 => Just(1)];
     (any::<u8>(), count, outcome, delay_ms, off(), off(), any::<bool>()).prop_map(

@@ -8,7 +8,8 @@ use crate::check::report::Report;
 const CHECK: &str = "B1-phantom";
 
 pub(super) fn check(queue: &QueuePast<'_>, report: &mut Report) {
-    let sends: BTreeMap<u64, _> = queue.sends.iter().map(|send| (send.body, send)).collect();
+    // The first operation of a body counts: it may be sent again when it is known not to be stored.
+    let sends: BTreeMap<u64, _> = queue.sends.iter().rev().map(|send| (send.body, send)).collect();
     for delivery in &queue.deliveries {
         let at =
             format!("{} {} (token {}) body {}", queue.name, delivery.position, delivery.token, delivery.body);

@@ -1,5 +1,8 @@
 //! B5: positions have no gaps, and follow the order in which messages were sent: of one producer session, and wherever one
 //! send was over before another began.
+//!
+//! A producer that learns from `last_seq` that a message is not stored sends it again: that is another operation with the same
+//! body. Of those the last one tells the message's place in its session, the first one how early it may have been stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,23 +11,33 @@ use crate::check::report::Report;
 
 const CHECK: &str = "B5-positions";
 
+/// A message whose position is known, with the operations that sent it.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    first: &'a Send<'a>,
+    last: &'a Send<'a>,
+    position: u64,
+}
+
 pub(super) fn check(queue: &QueuePast<'_>, report: &mut Report) {
     let delivered: BTreeMap<u64, u64> = queue.deliveries.iter().map(|row| (row.body, row.position)).collect();
-    let placed: Vec<(&Send<'_>, u64)> = queue
-        .sends
-        .iter()
-        .filter_map(|send| Some((send, send.position.or_else(|| delivered.get(&send.body).copied())?)))
-        .collect();
+    let mut placed: BTreeMap<u64, Placed<'_>> = BTreeMap::new();
+    for send in &queue.sends {
+        let Some(position) = send.position.or_else(|| delivered.get(&send.body).copied()) else { continue };
+        placed.entry(send.body).or_insert(Placed { first: send, last: send, position }).last = send;
+    }
+    let mut placed: Vec<Placed<'_>> = placed.into_values().collect();
+    placed.sort_by_key(|row| row.last.op);
     gaps(queue, &placed, report);
     in_session(queue, &placed, report);
     in_time(queue, &placed, report);
 }
 
 /// A position that nobody has seen belongs to a send whose fate nobody knows.
-fn gaps(queue: &QueuePast<'_>, placed: &[(&Send<'_>, u64)], report: &mut Report) {
-    let mut seen: BTreeSet<u64> = placed.iter().map(|(_, position)| *position).collect();
+fn gaps(queue: &QueuePast<'_>, placed: &[Placed<'_>], report: &mut Report) {
+    let mut seen: BTreeSet<u64> = placed.iter().map(|row| row.position).collect();
     seen.extend(queue.deliveries.iter().map(|delivery| delivery.position));
-    let placed: BTreeSet<u64> = placed.iter().map(|(send, _)| send.body).collect();
+    let placed: BTreeSet<u64> = placed.iter().map(|row| row.last.body).collect();
     let open =
         queue.sends.iter().filter(|send| send.fate == Fate::Unknown && !placed.contains(&send.body)).count();
     let last = seen.last().copied().unwrap_or(0);
@@ -40,9 +53,9 @@ fn gaps(queue: &QueuePast<'_>, placed: &[(&Send<'_>, u64)], report: &mut Report)
 }
 
 /// A session's sends keep their order, whenever they return.
-fn in_session(queue: &QueuePast<'_>, placed: &[(&Send<'_>, u64)], report: &mut Report) {
+fn in_session(queue: &QueuePast<'_>, placed: &[Placed<'_>], report: &mut Report) {
     let mut last: BTreeMap<_, (u64, &Send<'_>)> = BTreeMap::new();
-    for (send, position) in placed {
+    for Placed { last: send, position, .. } in placed {
         if let Some((before, earlier)) = last.insert((send.who, send.session), (*position, send))
             && before >= *position
         {
@@ -56,13 +69,13 @@ fn in_session(queue: &QueuePast<'_>, placed: &[(&Send<'_>, u64)], report: &mut R
 }
 
 /// A send that began after another was over comes behind it.
-fn in_time(queue: &QueuePast<'_>, placed: &[(&Send<'_>, u64)], report: &mut Report) {
+fn in_time(queue: &QueuePast<'_>, placed: &[Placed<'_>], report: &mut Report) {
     // At its invocation a send looks how far the queue was known to be; a return says how far it is.
     let mut events: Vec<(usize, bool, &Send<'_>, u64)> = Vec::new();
-    for (send, position) in placed {
-        events.push((send.invoked, false, send, *position));
-        if let (Some(returned), Some(_)) = (send.returned, send.position) {
-            events.push((returned, true, send, *position));
+    for Placed { first, last, position } in placed {
+        events.push((first.invoked, false, first, *position));
+        if let (Some(returned), Some(_)) = (last.returned, last.position) {
+            events.push((returned, true, last, *position));
         }
     }
     events.sort_by_key(|(place, ..)| *place);
@@ -124,5 +137,20 @@ mod tests {
         story.receipt(1, a, 2);
         story.receipt(1, b, 1);
         assert!(story.found(check)[0].contains("of the same session"));
+    }
+
+    #[test]
+    fn what_is_sent_again_has_its_place_from_the_last_time() {
+        let mut story = Story::default();
+        for body in [7, 8] {
+            let lost = story.send(1, body);
+            story.answer(1, lost, Answer::Unknown("…".into()));
+        }
+        story.published(2, 9, 1);
+        story.published(1, 7, 2);
+        story.published(1, 8, 3);
+        assert_eq!(story.found(check), Vec::<String>::new());
+        story.published(1, 6, 2);
+        assert!(!story.found(check).is_empty());
     }
 }

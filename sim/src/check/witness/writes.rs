@@ -141,14 +141,16 @@ impl<'a> Witness<'a, '_> {
     }
 
     fn publishes_asked(&mut self) {
+        // A body may be sent again when it is known not to be stored: it is absent if it is after every time.
         let mut asked = BTreeMap::new();
         for op in self.past.ops.values() {
             if let Call::Publish { body, session, queue, bytes } = op.call {
-                asked.insert(*body, (op, session, queue, *bytes));
+                let slot = asked.entry(*body).or_insert((op, session, queue, *bytes, true));
+                slot.4 &= fate_of_send(op.returned.map(|(_, _, answer)| answer)) == Fate::Absent;
             }
         }
         for (body, rows) in &self.facts.publishes {
-            let Some((op, session, queue, bytes)) = asked.get(body) else {
+            let Some((op, session, queue, bytes, absent)) = asked.get(body) else {
                 let what = format!("nobody sent body {body} of the entry {}", rows[0].index);
                 self.report.safety("P2", CHECK, Duration::ZERO, what);
                 continue;
@@ -164,7 +166,7 @@ impl<'a> Witness<'a, '_> {
             let (answer, at) =
                 op.returned.map_or((None, op.invoked_at), |(_, at, answer)| (Some(answer), at));
             let stored = rows.iter().find(|row| row.outcome.is_ok());
-            if fate_of_send(answer) == Fate::Absent
+            if *absent
                 && !(self.past.deleted.contains(queue.as_str()) && is_unknown_queue(answer))
                 && let Some(row) = stored
             {
