@@ -1,7 +1,7 @@
 //! Plans carried out on small worlds, each in a process of its own: a simulation is the first thing that draws
 //! randomness in its process, or it would not follow from its seed.
 //!
-//! `faults` runs them all, `faults <seed> <seconds>` one, `faults unanswered` the deaths between commit and answer.
+//! `faults` runs them all, `faults <seed> <seconds> <number>…` one without the faults of these numbers, `faults unanswered` the deaths between commit and answer.
 
 use std::process::{Command, ExitCode};
 
@@ -14,7 +14,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let numbers: Vec<u64> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
     match (numbers.as_slice(), arguments.first().map(String::as_str)) {
-        ([seed, seconds], _) => tell(in_directory(|dir| quorate_sim::faults::smoke::run(*seed, *seconds, dir))),
+        ([seed, seconds, without @ ..], _) => {
+            let without = without.iter().map(|number| *number as usize).collect();
+            tell(in_directory(|dir| quorate_sim::faults::smoke::run(*seed, *seconds, &without, dir)))
+        }
         (_, Some("unanswered")) => tell(in_directory(unanswered)),
         _ => all(),
     }

@@ -103,7 +103,10 @@ mod tests {
         for seed in 0..100 {
             let file = content.torn(&mut Rng::new(seed, "torn"));
             let sectors: Vec<u8> = file.bytes.chunks(SECTOR).map(|s| s[0]).collect();
-            assert!(file.bytes.chunks(SECTOR).all(|s| s.iter().all(|b| *b == s[0])), "within a sector: {sectors:?}");
+            assert!(
+                file.bytes.chunks(SECTOR).all(|s| s.iter().all(|b| *b == s[0])),
+                "within a sector: {sectors:?}"
+            );
             match (sectors.contains(&1), sectors.contains(&2)) {
                 (true, true) => mixed += 1,
                 (true, false) => old += 1,

@@ -1,6 +1,7 @@
 //! One disk.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::{OsString, c_int};
 use std::fs;
 use std::io;
@@ -66,9 +67,8 @@ impl Medium {
             let meta = fs::symlink_metadata(&path)?;
             if meta.is_dir() {
                 self.take_in(&path)?;
-            } else if !self.files.contains_key(&meta.ino()) {
-                let content = Content::settled(image::read(&path, meta.len())?);
-                self.files.insert(meta.ino(), content);
+            } else if let Entry::Vacant(file) = self.files.entry(meta.ino()) {
+                file.insert(Content::settled(image::read(&path, meta.len())?));
             }
         }
         self.names.insert(fs::metadata(dir)?.ino(), names);

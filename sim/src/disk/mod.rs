@@ -13,9 +13,9 @@ pub mod oracle;
 pub(crate) mod pages;
 mod trouble;
 
-pub use image::Loss;
 pub(crate) use content::Bytes;
 pub(crate) use image::Image;
+pub use image::Loss;
 pub(crate) use medium::Medium;
 pub(crate) use trouble::{Failure, Trouble};
 

@@ -119,7 +119,11 @@ impl Bench {
             }
             7..9 => {
                 let file = self.open(chosen, false)?;
-                if self.rng.percent(50) { file.sync_all()? } else { file.sync_data()? }
+                if self.rng.percent(50) {
+                    file.sync_all()?
+                } else {
+                    file.sync_data()?
+                }
                 self.stories[chosen].steps.push(Step::Sync);
                 Ok(())
             }
@@ -155,7 +159,8 @@ impl Bench {
     }
 
     fn check(&self, image: &Image, loss: Loss) -> Result<(), String> {
-        let files: BTreeMap<&Path, Vec<u8>> = image.files.iter().map(|(p, s)| (p.as_path(), whole(s))).collect();
+        let files: BTreeMap<&Path, Vec<u8>> =
+            image.files.iter().map(|(p, s)| (p.as_path(), whole(s))).collect();
         let names = |of: &dyn Fn(&Story) -> Option<String>| -> Vec<String> {
             let mut names: Vec<String> = self.stories.iter().filter_map(of).collect();
             names.sort();
@@ -173,17 +178,23 @@ impl Bench {
         }
         for story in &self.stories {
             let called = [Some(&story.name), story.synced_name.as_ref()];
-            let Some((name, file)) = called.into_iter().flatten().find_map(|n| Some((n, files.get(Path::new(n))?)))
+            let Some((name, file)) =
+                called.into_iter().flatten().find_map(|n| Some((n, files.get(Path::new(n))?)))
             else {
                 continue;
             };
             let fits = match loss {
                 Loss::Nothing => *file == story.visible(),
                 Loss::Unsynced => *file == story.durable(),
-                Loss::Torn => file.chunks(SECTOR).enumerate().all(|(i, s)| story.sectors(i).iter().any(|had| had == s)),
+                Loss::Torn => {
+                    file.chunks(SECTOR).enumerate().all(|(i, s)| story.sectors(i).iter().any(|had| had == s))
+                }
             };
             if !fits {
-                return Err(format!("{loss:?}: {name} is not what it must be, its story has {} steps", story.steps.len()));
+                return Err(format!(
+                    "{loss:?}: {name} is not what it must be, its story has {} steps",
+                    story.steps.len()
+                ));
             }
         }
         Ok(())
@@ -263,7 +274,11 @@ fn survive(disks: &Rc<Disks>, image: &Image, root: &Path) -> Result<(), String> 
     let durable = image.files.iter().all(|(path, saved)| {
         later.files.get(path).is_some_and(|later| later.visible == saved.content.durable)
     });
-    if durable { Ok(()) } else { Err("the next power loss took more or less than what was not synced".into()) }
+    if durable {
+        Ok(())
+    } else {
+        Err("the next power loss took more or less than what was not synced".into())
+    }
 }
 
 /// A failed sync leaves what it was to cover readable, and takes it with the next power loss; a full disk refuses to let

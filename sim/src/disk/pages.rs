@@ -93,13 +93,13 @@ fn walk(file: &[u8], number: u64, depth: usize, found: &mut Vec<Range<usize>>) {
 /// pages, too, and is none.
 pub(super) fn values_in_write(bytes: &[u8]) -> Vec<Range<usize>> {
     let flags = u16_at(bytes, 10).unwrap_or(0);
-    if bytes.len() % PAGE != 0 || bytes.is_empty() {
+    if !bytes.len().is_multiple_of(PAGE) || bytes.is_empty() {
         return Vec::new();
     }
     if flags & OVERFLOW != 0 {
         // A list of free pages begins with its small length, a row with a checksum, a record with its magic.
         let is_list = u64_at(bytes, HEADER).is_none_or(|first| first < 1 << 32);
-        return if is_list { Vec::new() } else { vec![HEADER..bytes.len()] };
+        return if is_list { Vec::new() } else { std::iter::once(HEADER..bytes.len()).collect() };
     }
     if flags & LEAF == 0 || bytes.len() != PAGE {
         return Vec::new();

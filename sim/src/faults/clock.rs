@@ -31,7 +31,7 @@ impl Work for Clock {
     fn tick(&mut self, site: &mut Site<'_>) {
         if let ClockFault::Strobe { by_ms, every } = self.what {
             let turns = site.elapsed().as_millis() / every.as_millis().max(1);
-            let by_ms = if turns % 2 == 0 { by_ms } else { 0 };
+            let by_ms = if turns.is_multiple_of(2) { by_ms } else { 0 };
             site.world.nodes[self.node].clock.set_offset(self.normal_ms + by_ms);
         }
     }

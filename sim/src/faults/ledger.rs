@@ -103,9 +103,9 @@ impl Ledger {
         }
     }
 
-    /// It was damaged and has said so.
+    /// It was damaged and has said so. One that ended for another reason, such as a full disk, is started again.
     fn is_out(&self, node: usize) -> bool {
-        self.is_damaged(node) && matches!(self.seen[node], Phase::Ended(_))
+        self.is_damaged(node) && matches!(&self.seen[node], Phase::Ended(reason) if is_typed(reason))
     }
 
     /// Notes who came and went, and starts who is down on nobody's account.
@@ -167,7 +167,9 @@ mod tests {
 
     #[test]
     fn a_reason_that_says_nothing_is_none() {
-        assert!(is_typed("the log of shard 0 at index 7 is damaged: the checksum does not fit. Nothing was changed."));
+        assert!(is_typed(
+            "the log of shard 0 at index 7 is damaged: the checksum does not fit. Nothing was changed."
+        ));
         assert!(!is_typed("the replica stopped"));
     }
 }

@@ -182,7 +182,8 @@ impl Faults {
     }
 
     fn end(&mut self, world: &mut World, history: &History, is_over: impl Fn(&Scheduled) -> bool) {
-        let (over, active) = std::mem::take(&mut self.active).into_iter().partition(|a| is_over(&a.scheduled));
+        let (over, active) =
+            std::mem::take(&mut self.active).into_iter().partition(|a| is_over(&a.scheduled));
         self.active = active;
         for Active { scheduled, mut rng, mut work } in over {
             let number = scheduled.number;

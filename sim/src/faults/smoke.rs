@@ -1,11 +1,13 @@
 //! A small run of its own: a plan's faults, one client that asks for the state, and the question whether there is a
 //! leader again at the end.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Faults, leader};
+use crate::disk::Loss;
 use crate::history::History;
 use crate::interpose;
 use crate::plan::Plan;
@@ -19,33 +21,42 @@ const LEADS_WITHIN: Duration = Duration::from_secs(10);
 const SETTLES_WITHIN: Duration = Duration::from_secs(20);
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs the plan of a seed with its disks below `dir`, and tells what happened. The program must have said
+/// Runs the plan of a seed, but for the faults of some numbers, with its disks below `dir`, and tells what happened. The program must have said
 /// [`interpose!`](crate::interpose!), and the thread must be new.
 ///
 /// # Errors
 /// What went wrong, with the plan and the history of the run.
-pub fn run(seed: u64, seconds: u64, dir: &Path) -> Result<String, String> {
+pub fn run(seed: u64, seconds: u64, without: &BTreeSet<usize>, dir: &Path) -> Result<String, String> {
     interpose::arm(seed).map_err(|e| e.to_string())?;
-    let plan = Plan::from_seed(seed, seconds);
+    let plan = Plan::from_seed(seed, seconds).without(without);
     let history = Rc::new(History::default());
     let mut world = World::new(&plan.world(dir, 1));
     let mut faults = Faults::new(&plan);
-    let tell = |world: &World, faults: &Faults, what: Result<(), String>| {
-        let nodes: Vec<String> =
-            world.nodes.iter().map(|node| format!("{} {:?}", node.name(), node.phase())).collect();
-        let told = format!("{plan}{}\n  {}\n", account(&history, faults), nodes.join("\n  "));
+    let result = phases(&mut world, &mut faults, &plan, &history);
+    let nodes: Vec<String> =
+        world.nodes.iter().map(|node| format!("{} {:?}", node.name(), node.phase())).collect();
+    let disks = disks(&mut world);
+    let tell = |faults: &Faults, what: Result<(), String>| {
+        let told = format!("{plan}{}\n  {}\n", account(&history, faults, disks), nodes.join("\n  "));
         what.map(|()| told.clone()).map_err(|why| {
             let events = history.look(|events| events.iter().map(|e| format!("{e}\n")).collect::<String>());
             format!("seed {seed}: {why}\n{told}{events}")
         })
     };
-    let result = phases(&mut world, &mut faults, &plan, &history);
-    tell(&world, &faults, result)
+    tell(&faults, result)
 }
 
-fn account(history: &History, faults: &Faults) -> String {
+/// Identifies what is on all disks; the nodes are gone afterwards.
+fn disks(world: &mut World) -> u64 {
+    (0..world.nodes.len()).fold(0u64, |all, node| {
+        world.crash(node, Loss::Nothing);
+        all.rotate_left(1) ^ world.nodes[node].with_image(|image| image.hash()).unwrap_or_default()
+    })
+}
+
+fn account(history: &History, faults: &Faults, disks: u64) -> String {
     let counts: Vec<String> = faults.stats().iter().map(|(kind, n)| format!("{n} {kind}")).collect();
-    format!("{} calls; happened: {}", history.calls(), counts.join(", "))
+    format!("{} calls, disks {disks:016x}; happened: {}", history.calls(), counts.join(", "))
 }
 
 fn phases(world: &mut World, faults: &mut Faults, plan: &Plan, history: &Rc<History>) -> Result<(), String> {

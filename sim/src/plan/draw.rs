@@ -115,7 +115,11 @@ pub(super) fn fault(kind: Kind, rng: &mut Rng, nodes: usize, damageable: &[usize
         },
         Kind::Lies => {
             let lost = rng.below(8) as u32;
-            Fault::Lies { node: *rng.pick(damageable), lost, misdirected: rng.below(8) as u32 + u32::from(lost == 0) }
+            Fault::Lies {
+                node: *rng.pick(damageable),
+                lost,
+                misdirected: rng.below(8) as u32 + u32::from(lost == 0),
+            }
         }
     }
 }

@@ -249,6 +249,7 @@ impl Fault {
     }
 
     /// The node that it damages.
+    #[cfg(test)]
     pub(crate) fn damaged(&self) -> Option<usize> {
         match self {
             Fault::AtRest { node, .. } | Fault::Rot { node, .. } | Fault::Lies { node, .. } => Some(*node),

@@ -148,7 +148,11 @@ impl fmt::Display for Plan {
         let ms = |d: Duration| d.as_secs_f64() * 1000.0;
         let (raft, latency, disk) = (&self.raft, self.latency, self.disk.latency);
         writeln!(f, "seed {}: {} nodes, faults for {} s", self.seed, self.nodes, self.duration.as_secs())?;
-        writeln!(f, "  heartbeat {} ms, election {} to {} ms", raft.heartbeat_ms, raft.election_ms_min, raft.election_ms_max)?;
+        writeln!(
+            f,
+            "  heartbeat {} ms, election {} to {} ms",
+            raft.heartbeat_ms, raft.election_ms_min, raft.election_ms_max
+        )?;
         writeln!(
             f,
             "  log up to {} KiB, looked at every {} ms, maps up to {} MiB",
@@ -156,7 +160,14 @@ impl fmt::Display for Plan {
             raft.retention_interval.as_millis(),
             self.map_bytes_max / MIB
         )?;
-        writeln!(f, "  messages take {} to {} ms, the disk {} to {} ms", ms(latency.0), ms(latency.1), ms(disk.0), ms(disk.1))?;
+        writeln!(
+            f,
+            "  messages take {} to {} ms, the disk {} to {} ms",
+            ms(latency.0),
+            ms(latency.1),
+            ms(disk.0),
+            ms(disk.1)
+        )?;
         writeln!(f, "  clocks are off by {:?} ms", self.clocks_off_ms)?;
         let mut by_kind = BTreeMap::<Kind, usize>::new();
         self.faults.iter().for_each(|s| *by_kind.entry(s.fault.kind()).or_default() += 1);

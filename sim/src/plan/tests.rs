@@ -45,8 +45,9 @@ fn faults_end_in_time_and_clocks_stay_within_bounds() {
         for (i, scheduled) in plan.faults.iter().enumerate() {
             assert_eq!(scheduled.number, i);
             assert!(scheduled.at < scheduled.until && scheduled.until < plan.duration, "{scheduled}");
-            if let Fault::Clock { what: ClockFault::Jump(by) | ClockFault::Strobe { by_ms: by, .. }, .. } =
-                scheduled.fault
+            if let Fault::Clock {
+                what: ClockFault::Jump(by) | ClockFault::Strobe { by_ms: by, .. }, ..
+            } = scheduled.fault
             {
                 assert!(by.unsigned_abs() <= CLOCK_OFF_MS_MAX);
             }

@@ -11,8 +11,8 @@ use quorate_client::Client;
 
 use super::links::Links;
 use super::net::{client_name, node_name};
-use super::reach::Reach;
 use super::random::Seeded;
+use super::reach::Reach;
 use super::{Gate, HostClock};
 use crate::seed::Rng;
 

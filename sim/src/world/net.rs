@@ -129,7 +129,9 @@ impl Net {
 
     fn power(&mut self, sim: &mut turmoil::Sim<'_>, host: usize, off: bool) {
         if std::mem::replace(&mut self.off[host], off) != off {
-            (0..self.hosts.len()).filter(|other| *other != host).for_each(|other| self.apply(sim, host, other));
+            (0..self.hosts.len())
+                .filter(|other| *other != host)
+                .for_each(|other| self.apply(sim, host, other));
         }
     }
 

@@ -171,6 +171,7 @@ impl NodeHost {
 
     /// Whether nothing that the process does counts any more: its power is off or it has ended itself, and the rest of
     /// its last tick goes by.
+    #[allow(dead_code)] // for whoever listens to what nodes apply
     pub(crate) fn is_gone(&self) -> bool {
         self.gate.borrow().is_closed()
     }
@@ -291,11 +292,7 @@ impl NodeHost {
         let parts = Components {
             clock: Arc::new(Shown(Arc::clone(&self.clock))),
             random: Arc::new(Seeded::new(rng())),
-            transport: Arc::new(Links {
-                gate: gate.clone(),
-                reach: Arc::clone(&self.reach),
-                host: self.id,
-            }),
+            transport: Arc::new(Links { gate: gate.clone(), reach: Arc::clone(&self.reach), host: self.id }),
             disk: Arc::new(SlowRunner {
                 speed: Arc::clone(&self.speed),
                 gate,

@@ -23,7 +23,7 @@ impl Work for Hold {
         for (a, b) in &self.pairs {
             site.world.net.hold(&mut site.world.sim, *a, *b);
         }
-        host.map_or("everybody".into(), |host| site.world.net.name(host).into())
+        host.map_or_else(|| "everybody".into(), |host| site.world.net.name(host).into())
     }
 
     fn end(&mut self, site: &mut Site<'_>) {

@@ -42,9 +42,9 @@ pub(super) fn cuts(shape: &Shape, site: &mut Site<'_>) -> (Cuts, String) {
             both_ways(others)
         }
         Shape::Ring => ring(nodes),
-        Shape::Bridge { bridge, half } => among_nodes(nodes, |a, b| {
-            ![a, b].contains(bridge) && half.contains(&a) != half.contains(&b)
-        }),
+        Shape::Bridge { bridge, half } => {
+            among_nodes(nodes, |a, b| ![a, b].contains(bridge) && half.contains(&a) != half.contains(&b))
+        }
         Shape::Star(whom) => {
             let centre = find(site, *whom);
             among_nodes(nodes, |a, b| ![a, b].contains(&centre))
@@ -60,7 +60,9 @@ pub(super) fn cuts(shape: &Shape, site: &mut Site<'_>) -> (Cuts, String) {
         Shape::Clients { percent } => {
             let mut cuts = Vec::new();
             for (client, node) in (nodes..hosts).flat_map(|c| (0..nodes).map(move |n| (c, n))) {
-                cuts.extend([(client, node), (node, client)].into_iter().filter(|_| site.rng.percent(*percent)));
+                cuts.extend(
+                    [(client, node), (node, client)].into_iter().filter(|_| site.rng.percent(*percent)),
+                );
             }
             cuts
         }

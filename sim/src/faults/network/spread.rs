@@ -21,7 +21,8 @@ impl Work for Spread {
         let greatest = self.greatest.as_millis() as u64;
         for pair in pairs(site) {
             let least = site.rng.below(greatest + 1);
-            let latency = (Duration::from_millis(least), Duration::from_millis(site.rng.between(least, greatest)));
+            let latency =
+                (Duration::from_millis(least), Duration::from_millis(site.rng.between(least, greatest)));
             site.world.net.slow(&mut site.world.sim, pair, site.number, Some(latency));
         }
         format!("up to {:?}", self.greatest)

@@ -31,7 +31,12 @@ impl Work for Crash {
             fail_at(site, self.node, self.ops - 1, self.after, self.loss);
         }
         let when = if self.after { "after" } else { "before" };
-        format!("{} {when} {} disk operations, losing {:?}", site.world.nodes[self.node].name(), self.ops, self.loss)
+        format!(
+            "{} {when} {} disk operations, losing {:?}",
+            site.world.nodes[self.node].name(),
+            self.ops,
+            self.loss
+        )
     }
 
     fn end(&mut self, site: &mut Site<'_>) {

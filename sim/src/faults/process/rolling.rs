@@ -25,7 +25,8 @@ impl Work for Rolling {
     fn begin(&mut self, site: &mut Site<'_>) -> String {
         self.waiting = (0..site.world.nodes.len()).collect();
         site.rng.shuffle(&mut self.waiting);
-        let order: Vec<String> = self.waiting.iter().rev().map(|node| site.world.nodes[*node].name()).collect();
+        let order: Vec<String> =
+            self.waiting.iter().rev().map(|node| site.world.nodes[*node].name()).collect();
         format!("{} with {} ms between", order.join(", "), self.apart.as_millis())
     }
 
