@@ -70,7 +70,8 @@ fn same_rows(
         let given = row.as_ref().map(|(key, value)| (&key[..], value));
         let wanted = expected.next();
         if given != wanted {
-            let text = |row: Option<(&[u8], _)>| row.map_or("nothing".into(), |(key, _)| hex(key));
+            let text =
+                |row: Option<(&[u8], _)>| row.map_or_else(|| "nothing".to_owned(), |(key, _)| hex(key));
             let what = format!(
                 "n{} has at row {rows} the key {}, a replay of the log {}; or their values differ",
                 node + 1,

@@ -97,9 +97,7 @@ impl Facts {
             }
         }
         for (name, queue) in &naive.queues {
-            if !self.queues.contains_key(&queue.id) {
-                self.queues.insert(queue.id, name.clone());
-            }
+            self.queues.entry(queue.id).or_insert_with(|| name.clone());
         }
         self.leased(index, naive);
         let changes = entry
@@ -189,7 +187,7 @@ impl Facts {
         if let Ok(Reply::Settled(refused)) = outcome {
             for part in refused {
                 for position in (part.first_position..).take(part.count as usize) {
-                    refusals.entry(position).or_insert((0, reason(&part.refusal))).0 += 1;
+                    refusals.entry(position).or_insert_with(|| (0, reason(&part.refusal))).0 += 1;
                 }
             }
         }

@@ -137,3 +137,49 @@ impl Checker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use quorate_machine::command::{Batch, Tick, Verb};
+
+    use super::*;
+    use crate::history::{Answer, Call, Who};
+
+    #[test]
+    fn what_nodes_and_clients_tell_comes_together() {
+        let history = Rc::new(History::default());
+        let mut checker = Checker::new(Rc::clone(&history));
+        let entry = Batch::new(7, vec![Verb::Tick(Tick {}).into()]).encode();
+        let told = |checker: &mut Checker, node, digest: [u8; 16]| {
+            let digest = || Some(digest);
+            let applied = Applied {
+                data_dir: Path::new(""),
+                shard: 0,
+                term: 1,
+                index: 1,
+                entry: Some(&entry),
+                digest: &digest,
+            };
+            checker.applied(node, 1, Duration::ZERO, &applied);
+        };
+        told(&mut checker, 0, [1; 16]);
+        checker.restarted(0);
+        told(&mut checker, 0, [1; 16]);
+        assert_eq!(checker.violations(), []);
+        told(&mut checker, 1, [2; 16]);
+
+        checker.replay.advance(&checker.log, &mut checker.report);
+        let who = Who { client: 0, life: 1, actor: 0 };
+        let call = Call::Publish { session: "s".into(), queue: "q".into(), body: 1, bytes: 16 };
+        let op = history.invoke(who, call);
+        history.complete(who, op, Answer::Receipt { position: 2, duplicate: false });
+        checker.look_back();
+        let checks: Vec<&str> = checker.violations().iter().map(|violation| violation.check).collect();
+        assert_eq!(checks, ["same-state", "reference", "witness", "B5-positions"]);
+        let stats = checker.stats();
+        assert_eq!((stats.entries, stats.applied, stats.writes, stats.violations), (1, 3, 1, 4));
+        assert!(stats.complete);
+    }
+}

@@ -42,7 +42,7 @@ pub(super) struct Replay {
 impl Replay {
     /// Carries out what is new in the log.
     pub(super) fn advance(&mut self, log: &CommittedLog, report: &mut Report) {
-        let mut index = self.next.unwrap_or(log.first());
+        let mut index = self.next.unwrap_or_else(|| log.first());
         let begin = index;
         while let Some(entry) = log.get(index) {
             if let Some(bytes) = &entry.bytes {
