@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::content::{Bytes, Content};
 use super::medium::{Inode, Medium, list};
+use super::pages;
 use crate::seed::Rng;
 
 /// How much a crash takes with it.
@@ -72,13 +73,19 @@ impl Image {
         true
     }
 
-    /// Identifies the content.
+    /// Identifies the content. Of an LMDB file only the values count: the rest of its pages may hold whatever was in
+    /// memory before, which is not the simulation's.
     pub(crate) fn hash(&self) -> u64 {
         let mut hash = Xxh3::new();
         for (path, saved) in &self.files {
             hash.update(path.as_os_str().as_encoded_bytes());
             hash.update(&saved.visible.len.to_le_bytes());
-            hash.update(&saved.visible.bytes);
+            let bytes = &saved.visible.bytes;
+            if path.extension().is_some_and(|e| e == "mdb") {
+                pages::values(bytes).into_iter().for_each(|value| hash.update(&bytes[value]));
+            } else {
+                hash.update(bytes);
+            }
         }
         hash.digest()
     }
