@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use crate::interpose::on_a_fresh_thread;
 use crate::simulation::Failure;
 
 /// Tells a process which seed is its own.
@@ -14,13 +15,13 @@ const LOOK: Duration = Duration::from_millis(2);
 ///
 /// It starts the program again for each seed, with the same arguments: call it from `main`, before anything else happens.
 /// Ends with 0 if all seeds passed, 1 if one failed, 2 if the program cannot be started.
-pub fn explore(seeds: Range<u64>, test: impl FnOnce(u64) -> Result<(), Failure>) -> ExitCode {
+pub fn explore(seeds: Range<u64>, test: impl FnOnce(u64) -> Result<(), Failure> + Send) -> ExitCode {
     if let Ok(seed) = std::env::var(SEED) {
         let Ok(seed) = seed.parse() else {
             eprintln!("{SEED} is not a number");
             return ExitCode::from(2);
         };
-        return match test(seed) {
+        return match on_a_fresh_thread(|| test(seed)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 println!("{failure}");

@@ -72,11 +72,15 @@ pub fn describe(options: &RunOptions) -> String {
     Plan::from_seed(options.seed, options.seconds).without(&options.without).to_string()
 }
 
-/// Runs a seed. Once per process: the clock and the randomness of the thread belong to the run from then on.
+/// Runs a seed, on a thread that nothing else has used. Once per process.
 ///
 /// # Errors
 /// [`NotInterposed`].
 pub fn run(options: &RunOptions) -> Result<Finished, NotInterposed> {
+    interpose::on_a_fresh_thread(|| run_here(options))
+}
+
+fn run_here(options: &RunOptions) -> Result<Finished, NotInterposed> {
     interpose::arm(options.seed)?;
     let started = interpose::real_now();
     let mut run = Run::new(options);
@@ -118,14 +122,18 @@ impl Run {
         let mut world = World::new(&plan.world(&options.dir, Workload::clients(&work)));
         let trace = Rc::new(RefCell::new(Xxh3::new()));
         let (seen, traced) = (Rc::clone(&checker), Rc::clone(&trace));
+        let hosts = world.nodes.clone();
         let on_applied = move |origin: crate::probe::Origin, applied: &quorate_simpoint::Applied<'_>| {
+            if hosts[origin.node].is_gone() {
+                return;
+            }
             let mut trace = traced.borrow_mut();
             trace.update(&(origin.node as u64).to_le_bytes());
             trace.update(&applied.index.to_le_bytes());
             trace.update(&(applied.digest)().unwrap_or_default());
             seen.borrow_mut().applied(origin.node, origin.life, interpose::elapsed(), applied);
         };
-        let clocks: Vec<_> = world.nodes.iter().map(Rc::clone).collect();
+        let clocks = world.nodes.clone();
         let clock_ms = move || {
             let here = clocks.iter().find(|node| node.is_here()).or(clocks.first());
             here.map_or(0, |node| node.clock.now_ms())
@@ -168,6 +176,7 @@ impl Run {
         self.until(DRAIN_MAX, "drain", "all work is drained", |run| run.workload.is_drained())?;
         self.until(SETTLE_MAX, "convergence", "all nodes have applied the same", |run| run.is_settled())?;
         self.late.append(&mut self.faults.violations(&self.world));
+        self.judge_the_clients();
         self.checker.borrow_mut().finish(&self.world);
         Ok(())
     }
@@ -209,6 +218,19 @@ impl Run {
             self.step()?;
         }
         Ok(())
+    }
+
+    /// What only those who called could see.
+    fn judge_the_clients(&mut self) {
+        let (stats, at) = (self.workload.stats(), self.world.elapsed());
+        if stats.damaged > 0 {
+            let what = format!("{} deliveries were not what was published", stats.damaged);
+            self.late.push(Violation { sort: Sort::Safety, promise: "P2", check: "bodies", what, at });
+        }
+        if stats.hung > 0 {
+            let what = format!("{} calls did not end within the client's own bounds", stats.hung);
+            self.late.push(Violation { sort: Sort::Liveness, promise: "P11", check: "hung-calls", what, at });
+        }
     }
 
     fn is_whole(&self) -> bool {

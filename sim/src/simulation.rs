@@ -176,7 +176,8 @@ impl Simulation {
         self
     }
 
-    /// Runs until every program is done.
+    /// Runs until every program is done. On a thread that nothing has run on before, as [`explore`](crate::explore) does it;
+    /// otherwise what was there before is part of what the run follows from.
     ///
     /// # Errors
     /// The first thing that went wrong: a program's error, time that ran out, a promise that Quorate broke.
@@ -186,13 +187,16 @@ impl Simulation {
         let plan = Plan::of_kinds(self.seed, self.nodes, &self.kinds, self.faults_for);
         let history = Rc::new(History::default());
         let checker = Rc::new(RefCell::new(Checker::new(Rc::clone(&history))));
-        let seen = Rc::clone(&checker);
+        let mut world = World::new(&plan.world(scratch.path(), self.programs.len()));
+        let (seen, hosts) = (Rc::clone(&checker), world.nodes.clone());
         let on_applied = move |origin: Origin, applied: &quorate_simpoint::Applied<'_>| {
+            if hosts[origin.node].is_gone() {
+                return;
+            }
             seen.borrow_mut().applied(origin.node, origin.life, interpose::elapsed(), applied);
         };
         let points = Points::new(self.seed, false, None, || 0, on_applied);
         let _scope = quorate_simpoint::install(points as Rc<dyn quorate_simpoint::Probe>);
-        let mut world = World::new(&plan.world(scratch.path(), self.programs.len()));
         (0..world.nodes.len()).for_each(|id| world.start(id));
         let stage = Stage { programs: self.programs, limit: self.limit, plan, history, checker };
         stage.play(&mut world, self.seed)

@@ -1,4 +1,4 @@
-//! What must hold of every running node at every moment: one leader a term, nothing goes back, and the marks of log and
+//! What must hold of every running node at every moment: nothing goes back, and the marks of log and
 //! state stand in their order. Now and then a node's whole state is checked.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use quorate_node::shard::Shard;
 use super::report::Report;
 use crate::world::World;
 
-const LEADER: &str = "one-leader";
+const LEADER: &str = "leader-goes-back";
 const BACK: &str = "nothing-goes-back";
 const MARKS: &str = "marks";
 const INVARIANT: &str = "invariant";
@@ -47,7 +47,6 @@ pub(super) struct Watch {
     seen: BTreeMap<usize, Seen>,
     /// Replicated time as each node showed it last in its current life.
     time_ms: BTreeMap<usize, u64>,
-    leaders: BTreeMap<u64, (u64, usize)>,
     ticks: u64,
     next_scan: u128,
     rotation: usize,
@@ -91,15 +90,15 @@ impl Watch {
 
     fn look(&mut self, node: usize, seen: Seen, at: Duration, report: &mut Report) {
         let name = node + 1;
-        if let Some(leader) = seen.leader.filter(|_| seen.term > 0) {
-            let (known, by) = *self.leaders.entry(seen.term).or_insert((leader, node));
-            if known != leader {
-                let (term, by) = (seen.term, by + 1);
-                let what = format!("of term {term} n{name} has the leader {leader}, and n{by} had {known}");
-                report.safety("P2", LEADER, at, what);
-            }
-        }
         let before = self.seen.insert(node, seen).unwrap_or_default();
+        // A leader is known by term and node: in one term a node of a greater number may take over from a smaller one.
+        if let (Some(now), Some(known)) = (seen.leader, before.leader)
+            && seen.term == before.term
+            && now < known
+        {
+            let what = format!("n{name}: the leader of term {} went from {known} to {now}", seen.term);
+            report.safety("P2", LEADER, at, what);
+        }
         // A replica that has stopped says nothing of terms any more.
         let back = [
             ("term", (seen.term != 0).then_some(seen.term), Some(before.term).filter(|_| seen.term != 0)),
@@ -220,9 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn two_leaders_of_a_term_are_seen() {
-        let other = Seen { leader: Some(3), ..good() };
-        assert_eq!(found(|watch, report| watch.look(1, other, AT, report)), [LEADER]);
+    fn a_leader_that_goes_back_within_a_term_is_seen() {
+        let leader = good().leader.expect("there is one");
+        let higher = Seen { leader: Some(leader + 1), ..good() };
+        assert_eq!(found(|watch, report| watch.look(0, higher, AT, report)), Vec::<&str>::new());
+        let lower = Seen { leader: Some(leader - 1), ..good() };
+        assert_eq!(found(|watch, report| watch.look(0, lower, AT, report)), [LEADER]);
     }
 
     #[test]

@@ -56,6 +56,19 @@ pub fn arm(seed: u64) -> Result<(), NotInterposed> {
     Ok(())
 }
 
+/// Runs `work` where nothing has run before. The keys of hash maps and the seeds of generators are drawn once per thread,
+/// at their first use: on a used thread they would not follow from the seed.
+///
+/// # Panics
+/// If `work` panics, or the system has no thread to give.
+#[allow(clippy::disallowed_methods)] // the one thread of a simulation
+pub(crate) fn on_a_fresh_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
 /// Defines the symbols that put a program's clock, randomness and file writes under the simulation. Once per program, in its
 /// main file.
 #[macro_export]

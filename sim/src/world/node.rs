@@ -171,7 +171,6 @@ impl NodeHost {
 
     /// Whether nothing that the process does counts any more: its power is off or it has ended itself, and the rest of
     /// its last tick goes by.
-    #[allow(dead_code)] // for whoever listens to what nodes apply
     pub(crate) fn is_gone(&self) -> bool {
         self.gate.borrow().is_closed()
     }
