@@ -64,6 +64,11 @@ impl Site<'_> {
     }
 }
 
+/// Whether the cluster has its first members in its log.
+fn has_formed(world: &World) -> bool {
+    world.nodes.iter().filter_map(|node| node.shard()).any(|shard| shard.state().applied().last.is_some())
+}
+
 /// Which node leads, as the nodes themselves believe; the one of the latest term if several do.
 pub(crate) fn leader(world: &World) -> Option<usize> {
     let claims = world.nodes.iter().enumerate().filter_map(|(id, node)| {
@@ -171,12 +176,16 @@ impl Faults {
         let Faults { plan, ledger, active, counts, next, .. } = self;
         while let Some(scheduled) = plan.faults.get(*next).filter(|scheduled| scheduled.at <= now) {
             *next += 1;
-            *counts.entry(scheduled.fault.kind()).or_default() += 1;
+            let (kind, number) = (scheduled.fault.kind(), scheduled.number);
+            if kind.damages() && !has_formed(world) {
+                history.note(format!("fault {number} is left out: a cluster that has not formed needs every node"));
+                continue;
+            }
+            *counts.entry(kind).or_default() += 1;
             let mut rng = Rng::new(plan.seed, &format!("fault {}", scheduled.number));
             let mut work = work(&scheduled.fault);
-            let number = scheduled.number;
             let said = work.begin(&mut Site { world, ledger, rng: &mut rng, number, plan });
-            history.note(format!("fault {number} begins: {}: {said}", scheduled.fault.kind().name()));
+            history.note(format!("fault {number} begins: {}: {said}", kind.name()));
             active.push(Active { scheduled: scheduled.clone(), rng, work });
         }
     }

@@ -79,7 +79,8 @@ impl ClientHost {
         let mut rng = self.rng();
         let mut known: Vec<usize> = (0..self.nodes).collect();
         rng.shuffle(&mut known);
-        known.truncate(rng.between(1, self.nodes as u64) as usize);
+        // A majority, since a minority may be gone for good.
+        known.truncate(rng.between(self.nodes as u64 / 2 + 1, self.nodes as u64) as usize);
         Client::builder()
             .endpoints(known.into_iter().map(|id| format!("http://{}:7400", node_name(id))))
             .timeout(timeout)
