@@ -112,7 +112,8 @@ async fn cashier(context: Context, bank: Bank) -> Result<(), Error> {
             }
             Ok(Some(Err(_))) => {}
             Ok(None) => {
-                consumer = patiently(|| async { client.queue::<Order>(QUEUE).consumer().attach().await }).await;
+                consumer =
+                    patiently(|| async { client.queue::<Order>(QUEUE).consumer().attach().await }).await;
             }
             Err(_) if bank.borrow().len() as u64 == ORDERS => {
                 let stat = patiently(|| async { client.queues().stat(QUEUE, "default").await }).await;

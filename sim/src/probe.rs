@@ -66,7 +66,11 @@ impl Points {
     /// How often each site was odd.
     pub(crate) fn fired(&self) -> BTreeMap<String, u64> {
         let sites = self.sites.borrow();
-        sites.iter().filter(|(_, site)| site.fired > 0).map(|(name, site)| ((*name).into(), site.fired)).collect()
+        sites
+            .iter()
+            .filter(|(_, site)| site.fired > 0)
+            .map(|(name, site)| ((*name).into(), site.fired))
+            .collect()
     }
 
     /// How often the planted bug had its way.

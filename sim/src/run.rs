@@ -135,7 +135,7 @@ impl Run {
         };
         let clocks = world.nodes.clone();
         let clock_ms = move || {
-            let here = clocks.iter().find(|node| node.is_here()).or(clocks.first());
+            let here = clocks.iter().find(|node| node.is_here()).or_else(|| clocks.first());
             here.map_or(0, |node| node.clock.now_ms())
         };
         let odd = options.odd && Rng::new(options.seed, "odd").percent(ODD_PERCENT);

@@ -133,7 +133,7 @@ pub struct Summary {
 impl Summary {
     pub(crate) fn judge(&mut self, violations: &[Violation]) {
         let safety = violations.iter().find(|v| v.sort == Sort::Safety);
-        let Some(first) = safety.or(violations.first()) else { return };
+        let Some(first) = safety.or_else(|| violations.first()) else { return };
         self.verdict = match first.sort {
             Sort::Safety => Verdict::Safety,
             Sort::Liveness => Verdict::Liveness,

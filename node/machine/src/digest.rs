@@ -56,7 +56,8 @@ impl<'a, S: Store> Digested<'a, S> {
     /// Removes a row whose value is known.
     pub(crate) fn remove(&mut self, key: &Key, old: &[u8]) -> Result<(), StoreError> {
         debug_assert!(
-            self.store.get(key).is_ok_and(|row| row.is_some_and(|row| row == old)) || self.store.get(key).is_err(),
+            self.store.get(key).is_ok_and(|row| row.is_some_and(|row| row == old))
+                || self.store.get(key).is_err(),
             "row {:?} differs",
             &key[..]
         );

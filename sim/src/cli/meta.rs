@@ -26,10 +26,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    let seeds = args.seeds.clone().or(args.seed.map(|seed| seed..seed + 1)).unwrap_or(0..0);
+    let seeds = args.seeds.clone().or_else(|| args.seed.map(|seed| seed..seed + 1)).unwrap_or(0..0);
     for seed in seeds {
         match twice(seed, args.seconds) {
-            Ok(Same { lines, code }) => println!("seed {seed}: {lines} lines of trace are the same, exit code {code}"),
+            Ok(Same { lines, code }) => {
+                println!("seed {seed}: {lines} lines of trace are the same, exit code {code}")
+            }
             Err(Differs::At { line, one, other }) => {
                 println!("seed {seed}: the two runs differ at line {line}\n  {one}\n  {other}");
                 return ExitCode::from(Verdict::Nondeterminism.exit_code());
@@ -88,7 +90,8 @@ fn compare(one: &mut Child, other: &mut Child, places: &[PathBuf; 2]) -> Result<
         }
         let whole = |rest: &[u8]| rest.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let is_end = ended == [true; 2];
-        let common = if is_end { rests[0].len().max(rests[1].len()) } else { whole(&rests[0]).min(whole(&rests[1])) };
+        let common =
+            if is_end { rests[0].len().max(rests[1].len()) } else { whole(&rests[0]).min(whole(&rests[1])) };
         let parts = [0, 1].map(|i: usize| &rests[i][..common.min(rests[i].len())]);
         if parts[0] != parts[1] {
             return Err(first_difference(lines, parts[0], parts[1]));

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::process::{self, Concluded, Task};
 use super::fail;
+use super::process::{self, Concluded, Task};
 use crate::plan::Plan;
 use crate::summary::Verdict;
 
@@ -62,7 +62,12 @@ fn smallest(args: &Args) -> std::io::Result<ExitCode> {
     }
     let last = process::one(search.base.clone())?;
     print!("{}", last.output);
-    println!("{} of {faults} faults are needed ({} runs): {}", kept.len(), search.runs, search.base.command_line());
+    println!(
+        "{} of {faults} faults are needed ({} runs): {}",
+        kept.len(),
+        search.runs,
+        search.base.command_line()
+    );
     Ok(ExitCode::from(last.summary.verdict.exit_code()))
 }
 
@@ -94,4 +99,3 @@ impl Search {
         Ok(kept)
     }
 }
-

@@ -1,6 +1,7 @@
 //! `quorate-sim mutants`: a harness that finds nothing in a broken product finds nothing at all.
 
 use std::ops::Range;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use quorate_simpoint::Bug;
 use super::process::{self, Task};
 use super::{fail, seeds};
 use crate::summary::Verdict;
+
+/// A run that takes longer than this in real time hangs.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Plants each deliberate bug in turn and shows in how many seeds it is caught.
 #[derive(Debug, clap::Args)]
@@ -59,10 +63,14 @@ pub(super) fn run(args: Args) -> ExitCode {
     if bugs.is_empty() {
         bugs = Bug::ALL.to_vec();
     }
+    let clean = match clean_seeds(&args) {
+        Ok(clean) => clean,
+        Err(e) => return fail(e),
+    };
     println!("| bug | seeds | met | caught | first seed | by |\n|---|---|---|---|---|---|");
     let mut escaped = Vec::new();
     for bug in bugs {
-        match hunt(&args, bug) {
+        match hunt(&args, &clean, bug) {
             Ok(row) => {
                 if row.caught == 0 {
                     escaped.push(bug.name());
@@ -79,20 +87,40 @@ pub(super) fn run(args: Args) -> ExitCode {
     ExitCode::from(Verdict::Safety.exit_code())
 }
 
-fn hunt(args: &Args, bug: Bug) -> std::io::Result<Row> {
-    let scratch = crate::scratch()?;
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let tasks = args.seeds.clone().map(|seed| Task {
+fn tasks(args: &Args, seeds: Vec<u64>, bug: Option<Bug>, scratch: &Path) -> impl Iterator<Item = Task> {
+    seeds.into_iter().map(move |seed| Task {
         seed,
         seconds: args.seconds,
-        bug: Some(bug),
-        scratch: scratch.path().to_owned(),
-        output: scratch.path().join(format!("out-{seed}")),
-        limit: Duration::from_secs(300),
+        bug,
+        scratch: scratch.to_owned(),
+        output: scratch.join(format!("out-{seed}")),
+        limit: LIMIT,
         ..Task::default()
-    });
+    })
+}
+
+fn jobs(args: &Args) -> usize {
+    args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into))
+}
+
+/// The seeds that find nothing without a bug: with any other, finding something would prove nothing.
+fn clean_seeds(args: &Args) -> std::io::Result<Vec<u64>> {
+    let scratch = crate::scratch()?;
+    let mut clean = Vec::new();
+    process::all(tasks(args, args.seeds.clone().collect(), None, scratch.path()), jobs(args), |concluded| {
+        if concluded.summary.verdict == Verdict::Clean {
+            clean.push(concluded.summary.seed);
+        }
+        true
+    })?;
+    clean.sort_unstable();
+    Ok(clean)
+}
+
+fn hunt(args: &Args, clean: &[u64], bug: Bug) -> std::io::Result<Row> {
+    let scratch = crate::scratch()?;
     let mut row = Row::default();
-    process::all(tasks, jobs, |concluded| {
+    process::all(tasks(args, clean.to_vec(), Some(bug), scratch.path()), jobs(args), |concluded| {
         let summary = concluded.summary;
         row.seeds += 1;
         row.met += u64::from(summary.planted_hits > 0 || summary.verdict == Verdict::Crash);
@@ -109,7 +137,14 @@ fn hunt(args: &Args, bug: Bug) -> std::io::Result<Row> {
 impl Row {
     fn line(&self, bug: Bug) -> String {
         let by: Vec<String> = self.by.iter().map(|(check, times)| format!("{check} {times}")).collect();
-        let first = self.first.map_or("-".into(), |seed| seed.to_string());
-        format!("| {} | {} | {} | {} | {first} | {} |", bug.name(), self.seeds, self.met, self.caught, by.join(", "))
+        let first = self.first.map_or_else(|| "-".into(), |seed| seed.to_string());
+        format!(
+            "| {} | {} | {} | {} | {first} | {} |",
+            bug.name(),
+            self.seeds,
+            self.met,
+            self.caught,
+            by.join(", ")
+        )
     }
 }

@@ -107,7 +107,7 @@ pub(super) struct Concluded {
 
 fn crashed(task: &Task, status: ExitStatus, output: &str) -> Summary {
     let panic = output.lines().find(|line| line.contains("panicked at"));
-    let last = panic.or(output.lines().last()).unwrap_or("it said nothing");
+    let last = panic.or_else(|| output.lines().last()).unwrap_or("it said nothing");
     Summary {
         seed: task.seed,
         verdict: Verdict::from_exit_code(status.code()).max(Verdict::Crash),

@@ -102,7 +102,7 @@ pub(super) fn run(args: Args) -> ExitCode {
 fn judge(totals: &mut Totals, first_runs: &mut Counts, concluded: &Concluded) -> Verdict {
     let summary = &concluded.summary;
     let key = format!("{} {} {}", summary.seed, summary.trace, summary.data);
-    if summary.seed % TWICE == 0 {
+    if summary.seed.is_multiple_of(TWICE) {
         let seen: Vec<String> =
             first_runs.keys().filter(|k| k.starts_with(&format!("{} ", summary.seed))).cloned().collect();
         *first_runs.entry(key.clone()).or_default() += 1;

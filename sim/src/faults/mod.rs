@@ -178,7 +178,9 @@ impl Faults {
             *next += 1;
             let (kind, number) = (scheduled.fault.kind(), scheduled.number);
             if kind.damages() && !has_formed(world) {
-                history.note(format!("fault {number} is left out: a cluster that has not formed needs every node"));
+                history.note(format!(
+                    "fault {number} is left out: a cluster that has not formed needs every node"
+                ));
                 continue;
             }
             *counts.entry(kind).or_default() += 1;

@@ -25,6 +25,10 @@ pub(crate) const CLOCK_OFF_MS_MAX: u64 = 10_000;
 const CLOCK_APART_MS_MAX: u64 = 500;
 /// Before any fault, so that clients have found the cluster.
 const LEAD_IN: Duration = Duration::from_millis(500);
+/// Faults of a kind are at most this far apart on average.
+const EVERY_MS_MAX: u64 = 16_000;
+/// The same where somebody has asked for them.
+const EVERY_MS_OFTEN: u64 = 3000;
 const MIB: u64 = 1 << 20;
 
 /// Everything that a run's environment does.
@@ -70,7 +74,7 @@ impl Plan {
             damageable,
             faults: Vec::new(),
         };
-        plan.draw_faults();
+        plan.draw_faults(EVERY_MS_MAX);
         plan
     }
 
@@ -90,16 +94,16 @@ impl Plan {
             damageable: damageable(&mut Rng::new(seed, "plan/damageable"), nodes),
             faults: Vec::new(),
         };
-        plan.draw_faults();
+        plan.draw_faults(EVERY_MS_OFTEN);
         plan
     }
 
-    fn draw_faults(&mut self) {
+    fn draw_faults(&mut self, every_ms_max: u64) {
         let quiet = quiet(&mut Rng::new(self.seed, "plan/quiet"), self.duration);
         let mut drawn: Vec<(Duration, Duration, Fault)> = Vec::new();
         for kind in self.kinds.iter().copied() {
             let mut rng = Rng::new(self.seed, &format!("plan/faults/{}", kind.name()));
-            let every = rng.magnitude(1000, 16_000);
+            let every = rng.magnitude(1000, every_ms_max);
             let longest = rng.magnitude(200, 16_000);
             let most = if kind.damages() { rng.between(1, 3) } else { u64::MAX };
             let mut at = LEAD_IN;
