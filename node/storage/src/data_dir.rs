@@ -1,6 +1,7 @@
 //! The data directory: one process at a time, one node for ever.
 
 use std::fs::{self, File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ const LOCK: &str = "LOCK";
 const LOG: &str = "log";
 const STATE: &str = "state-";
 const ASIDE: &str = "aside-";
+/// Says why the node must not go on with this directory.
+const DAMAGED: &str = "damaged";
 pub(crate) const DATA_FILE: &str = "data.mdb";
 
 /// What a directory holds.
@@ -42,12 +45,15 @@ impl DataDir {
     ///
     /// # Errors
     /// [`Error::InUse`], [`Error::IdentityMissing`], [`Error::Amnesia`] if the log of a used identity is gone or empty,
-    /// [`Error::Corrupt`] if both identities are bad or an environment is cut short, [`Error::NewerFormat`],
+    /// [`Error::Corrupt`] if both identities are bad, an environment is cut short or damage was met before, [`Error::NewerFormat`],
     /// [`Error::Disk`]. Whose the environments are is checked when they are opened.
     pub fn open(path: &Path) -> Result<DataDir, Error> {
         fs::create_dir_all(path).map_err(|e| Error::io("making", path, &e))?;
         let path = path.canonicalize().map_err(|e| Error::io("looking at", path, &e))?;
         let lock = take_lock(&path)?;
+        if let Ok(what) = fs::read_to_string(path.join(DAMAGED)) {
+            return Err(Error::corrupt(path.display().to_string(), what));
+        }
         let identity = identity::load(&path)?;
         let environments = environments(&path)?;
         match &identity {
@@ -120,6 +126,23 @@ impl DataDir {
             (*sequence, *identity) = (*sequence + 1, marked);
         }
         Ok(())
+    }
+
+    /// Remembers damage that was met while the node ran: a restart may not come across it before it has promised something.
+    pub(crate) fn mark_damaged(&self, error: &Error) {
+        let path = self.0.path.join(DAMAGED);
+        let what = match error {
+            Error::Corrupt { place, what } => format!("{place}: {what}"),
+            other => other.to_string(),
+        };
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(what.as_bytes())?;
+            file.sync_all()
+        });
+        // The process ends all the same; without the mark it may start again and meet the damage again.
+        if let Err(e) = written.map_err(|e| Error::io("writing", &path, &e)).and_then(|()| sync_dir(&self.0.path)) {
+            tracing::error!("the damage could not be noted: {e}");
+        }
     }
 
     /// Moves everything in `path` into a directory beside it called `aside-<n>`, so that the node can come back as a

@@ -38,6 +38,10 @@ impl<'a> Disk<'a> {
         }
     }
 
+    fn value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, Error> {
+        row::copy(self.core.shard, key, stored).map_err(|error| self.core.met(error))
+    }
+
     fn failed(&self, error: &heed::Error) -> Error {
         Error::lmdb("reading", self.core.map.path(), error)
     }
@@ -54,7 +58,7 @@ pub(crate) fn get(overlays: &[&Overlay], disk: &Disk, key: &[u8]) -> Result<Opti
         return Ok(None);
     }
     let stored = disk.core.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
-    stored.map(|stored| row::copy(disk.core.shard, key, stored)).transpose()
+    stored.map(|stored| disk.value(key, stored)).transpose()
 }
 
 /// Whether the disk has `key`.
@@ -121,7 +125,7 @@ where
             (Some(key), None) => (key, false),
             (Some(key), Some((below, _))) if key.as_ref() == below => (key, true),
             (_, Some((key, stored))) => {
-                let value = row::copy(disk.core.shard, key, stored)?;
+                let value = disk.value(key, stored)?;
                 return Ok(Some((Bytes::copy_from_slice(key), value)));
             }
         };

@@ -105,6 +105,17 @@ impl Core {
         self.stopped.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
+    /// An error of a read. Damage ends the store for good, whoever met it: a leader that went on would refuse what only
+    /// its own disk is to blame for, and a restart would lead again with the same bytes.
+    pub(crate) fn met(&self, error: Error) -> Error {
+        if matches!(error, Error::Corrupt { .. }) && self.stopped.get().is_none() {
+            self.dir.mark_damaged(&error);
+            self.stop(error.clone());
+            (self.options.on_fatal)(&error);
+        }
+        error
+    }
+
     fn stop(&self, error: Error) {
         if self.stopped.set(error).is_ok() {
             self.flushes.send_modify(|n| *n += 1);

@@ -1,6 +1,7 @@
 //! The rows on disk at one moment, in key order, in chunks.
 
 use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_simpoint::{Bug, buggify, planted};
@@ -8,7 +9,7 @@ use quorate_simpoint::{Bug, buggify, planted};
 use super::chunk::Filling;
 use super::{Applied, Core, applied, row};
 use crate::error::Error;
-use crate::log::{LogId, ShardId};
+use crate::log::LogId;
 use crate::map::LongView;
 
 /// A chunk is finished when it has at least this many bytes.
@@ -25,7 +26,7 @@ pub struct Chunk {
 
 /// The rows on disk at one moment. While it lives LMDB cannot reuse pages, so it must not be kept for long.
 pub struct Snapshot {
-    shard: ShardId,
+    core: Arc<Core>,
     view: LongView,
     applied: Applied,
     /// The last key given out.
@@ -34,10 +35,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(crate) fn new(core: &Core) -> Result<Snapshot, Error> {
+    pub(crate) fn new(core: &Arc<Core>) -> Result<Snapshot, Error> {
         let view = core.map.long_view()?;
         let applied = applied::load(&core.map, view.txn())?;
-        Ok(Snapshot { shard: core.shard, view, applied, after: None, ended: false })
+        Ok(Snapshot { core: Arc::clone(core), view, applied, after: None, ended: false })
     }
 
     /// The last entry in it; `None` if nothing was ever applied.
@@ -68,7 +69,8 @@ impl Snapshot {
             let (key, stored) = stored.map_err(failed)?;
             let lost = planted(Bug::SnapshotMissesRows) && stored.first().is_some_and(|sum| sum % 16 == 0);
             if !lost {
-                filling.push(key, row::value(self.shard, key, stored)?);
+                let value = row::value(self.core.shard, key, stored).map_err(|e| self.core.met(e))?;
+                filling.push(key, value);
             }
             if filling.len() >= CHUNK_BYTES || buggify("storage/snapshot/small_chunk") {
                 after = Some(key.to_vec());

@@ -312,7 +312,7 @@ fn a_damaged_or_incomplete_snapshot_changes_nothing() {
 }
 
 #[test]
-fn a_damaged_row_is_an_error_and_never_an_answer() {
+fn a_damaged_row_is_an_error_and_never_an_answer_and_ends_the_node() {
     runtime().block_on(async {
         let tmp = tempfile::tempdir().unwrap();
         let dir = member(tmp.path());
@@ -329,10 +329,22 @@ fn a_damaged_row_is_an_error_and_never_an_answer() {
             Ok(map.rows.put(txn, b"key", &row)?)
         };
         state.core.map.write(None, &mut damage, || ()).unwrap();
-        assert!(state.read().get(b"key").is_err());
-        assert!(state.read().first(b"a", b"z").is_err());
-        assert!(matches!(state.snapshot().await.unwrap().next_chunk(), Err(Error::Corrupt { .. })));
+        let mut snapshot = state.snapshot().await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 0);
+        assert!(state.read().get(b"key").is_err());
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+        assert!(state.read().first(b"a", b"z").is_err());
+        assert!(matches!(snapshot.next_chunk(), Err(Error::Corrupt { .. })));
+        assert_eq!(count.load(Ordering::SeqCst), 1, "told once");
+        drop(snapshot);
+        assert!(state.close().await.is_err(), "it stopped before");
+        drop(shard);
+        log.close().await;
+        drop(dir);
+        let again = DataDir::open(tmp.path());
+        assert!(matches!(&again, Err(Error::Corrupt { what, .. }) if what.contains("checksum")), "{again:?}");
+        DataDir::set_aside(tmp.path()).unwrap();
+        assert!(DataDir::open(tmp.path()).is_ok());
     });
 }
 
