@@ -10,6 +10,7 @@ use quorate_machine::command::{
     Publish, Settings, Settle, Tick, Verb,
 };
 use quorate_machine::reply::Refusal;
+use quorate_machine::store::{Read, Store, StoreError};
 use quorate_machine::{FORMAT_VERSION, MemoryStore, apply, check};
 
 /// A state with something of everything in it.
@@ -249,4 +250,56 @@ proptest! {
         ];
         survives(&Batch::new(seqs[0], verbs.into_iter().map(Command::from).collect()).encode())?;
     }
+}
+
+/// Every row can be read but those of one key, which is damaged.
+struct Damaged {
+    rows: MemoryStore,
+    key: Vec<u8>,
+}
+
+impl Damaged {
+    fn readable<T>(&self, found: T, key: Option<&[u8]>) -> Result<T, StoreError> {
+        if key == Some(&self.key) { Err(StoreError("damaged".into())) } else { Ok(found) }
+    }
+}
+
+impl Read for Damaged {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.readable(self.rows.get(key)?, Some(key))
+    }
+
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let found = self.rows.first(from, to)?;
+        self.readable(found.clone(), found.as_ref().map(|(key, _)| &key[..]))
+    }
+
+    fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        let found = self.rows.last(from, to)?;
+        self.readable(found.clone(), found.as_ref().map(|(key, _)| &key[..]))
+    }
+}
+
+impl Store for Damaged {
+    fn put(&mut self, key: &[u8], value: Bytes) -> Result<(), StoreError> {
+        self.rows.put(key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        self.rows.delete(key)
+    }
+}
+
+#[test]
+fn a_damaged_row_is_an_error_and_no_panic() {
+    let world = lived_in();
+    let mut met = 0;
+    for (key, _) in world.store.rows() {
+        for verb in valid() {
+            let mut store = Damaged { rows: world.store.clone(), key: key.to_vec() };
+            let entry = Batch::new(world.clock_ms + 10, vec![Command::from(verb)]).encode();
+            met += usize::from(apply(&mut store, &entry).is_err());
+        }
+    }
+    assert!(met > 50, "damage was met {met} times");
 }
