@@ -140,7 +140,9 @@ impl DataDir {
             file.sync_all()
         });
         // The process ends all the same; without the mark it may start again and meet the damage again.
-        if let Err(e) = written.map_err(|e| Error::io("writing", &path, &e)).and_then(|()| sync_dir(&self.0.path)) {
+        if let Err(e) =
+            written.map_err(|e| Error::io("writing", &path, &e)).and_then(|()| sync_dir(&self.0.path))
+        {
             tracing::error!("the damage could not be noted: {e}");
         }
     }

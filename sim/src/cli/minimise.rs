@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::fail;
+use quorate_simpoint::Bug;
+
 use super::process::{self, Concluded, Task};
 use crate::plan::Plan;
 use crate::summary::Verdict;
@@ -21,6 +23,9 @@ pub(super) struct Args {
     /// How long the cluster works before it is healed, in simulated seconds
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// With this deliberate bug
+    #[arg(long, value_name = "BUG", value_parser = super::bug)]
+    plant: Option<Bug>,
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
@@ -42,6 +47,7 @@ fn smallest(args: &Args) -> std::io::Result<ExitCode> {
     let base = Task {
         seed: args.seed,
         seconds: args.seconds,
+        bug: args.plant,
         scratch: scratch.path().to_owned(),
         output: scratch.path().join("out"),
         limit: Duration::from_secs(600),

@@ -10,6 +10,7 @@ mod sweep;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use quorate_simpoint::Bug;
 
 /// Finds what breaks Quorate's promises: a cluster, its network, its disks and its clients under one seed.
 #[derive(Debug, Parser)]
@@ -53,6 +54,12 @@ fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
         None => number(text)?..number(text)? + 1,
     };
     if range.is_empty() { Err(format!("{text} holds no seed")) } else { Ok(range) }
+}
+
+/// A deliberate bug, by its name.
+fn bug(name: &str) -> Result<Bug, String> {
+    Bug::from_name(name)
+        .ok_or_else(|| "there is no such deliberate bug; `quorate-sim mutants --list` names them".into())
 }
 
 /// Says what went wrong with the command itself.

@@ -21,8 +21,8 @@ pub(super) struct Args {
     #[arg(long, value_parser = seeds, default_value = "0..30", value_name = "A..B")]
     seeds: Range<u64>,
     /// Only these bugs
-    #[arg(long, value_delimiter = ',', value_name = "BUGS")]
-    bugs: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_name = "BUGS", value_parser = super::bug)]
+    bugs: Vec<Bug>,
     /// How many run at once; default one per core
     #[arg(long)]
     jobs: Option<usize>,
@@ -53,16 +53,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         Bug::ALL.iter().for_each(|bug| println!("{}", bug.name()));
         return ExitCode::SUCCESS;
     }
-    let mut bugs = Vec::new();
-    for name in &args.bugs {
-        match Bug::from_name(name) {
-            Some(bug) => bugs.push(bug),
-            None => return fail(format!("there is no deliberate bug called {name:?}")),
-        }
-    }
-    if bugs.is_empty() {
-        bugs = Bug::ALL.to_vec();
-    }
+    let bugs = if args.bugs.is_empty() { Bug::ALL.to_vec() } else { args.bugs.clone() };
     let clean = match clean_seeds(&args) {
         Ok(clean) => clean,
         Err(e) => return fail(e),

@@ -23,8 +23,8 @@ pub(super) struct Args {
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS")]
     without: Vec<usize>,
     /// Plants a deliberate bug; `quorate-sim mutants --list` names them
-    #[arg(long, value_name = "BUG")]
-    plant: Option<String>,
+    #[arg(long, value_name = "BUG", value_parser = super::bug)]
+    plant: Option<Bug>,
     /// Keeps the sites in the product's code from being odd
     #[arg(long)]
     calm: bool,
@@ -43,11 +43,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> ExitCode {
-    let bug = match args.plant.as_deref().map(|name| Bug::from_name(name).ok_or(name)) {
-        None => None,
-        Some(Ok(bug)) => Some(bug),
-        Some(Err(name)) => return fail(format!("there is no deliberate bug called {name:?}")),
-    };
     // Held until the end: it removes the directory.
     let (dir, _scratch) = match args.dir.clone() {
         Some(dir) => (dir, None),
@@ -61,7 +56,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         seconds: args.seconds,
         without: args.without.iter().copied().collect::<BTreeSet<_>>(),
         odd: !args.calm,
-        bug,
+        bug: args.plant,
         dir: dir.clone(),
     };
     if args.plan {
