@@ -1,8 +1,8 @@
 //! The wall clock, as a trait: one of the two places that touch the system's sources of nondeterminism.
 
-/// Tells the time that the leader stamps entries with.
+/// Tells the time that a leader draws replicated time towards.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since 1970. It may jump; replicated time is clamped so that it never goes back.
+    /// Milliseconds since 1970. It may jump: see `proposal/time.rs` for what replicated time makes of it.
     fn now_ms(&self) -> u64;
 }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Invalid};
 use crate::delivery::{self, Hub};
-use crate::proposal::Proposer;
+use crate::proposal::{LeaderTime, Proposer};
 use crate::random::Random;
 use crate::server::Api;
 use crate::server::admission::Admission;
@@ -233,7 +233,7 @@ async fn listen_and_serve(
     let client_addr = config.advertised_client_addr(port);
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
     let admission = Admission::new(&config.admission());
-    let api = Api::new(parts.transport.clone(), parts.clock.clone(), admission, draining.clone());
+    let api = Api::new(parts.transport.clone(), admission, draining.clone());
     let node = LocalNode { name: config.name.clone(), incarnation, client_addr: client_addr.clone() };
     let peer_api = PeerApi::new(node, adopt);
     let router = api.router().await.map_err(|e| StartError::Service(e.to_string()))?;
@@ -308,13 +308,14 @@ async fn start_shard(
         applied: applied_tx,
     })
     .await?;
-    let (clock, stop) = (parts.clock.clone(), started.stop.clone());
-    let (proposer, packer) = Proposer::start(replica.clone(), clock.clone(), config.proposal, stop.clone());
+    let stop = started.stop.clone();
+    let time = Arc::new(LeaderTime::new(replica.clone(), parts.clock.clone()));
+    let (proposer, packer) = Proposer::start(replica.clone(), time.clone(), config.proposal, stop.clone());
     let hub = Arc::new(Hub::default());
     let shell = delivery::Parts {
         replica: replica.clone(),
         proposer: proposer.clone(),
-        clock,
+        time: time.clone(),
         hub: hub.clone(),
         applied,
         stop,
@@ -322,7 +323,7 @@ async fn start_shard(
     let mut tasks = delivery::start(shell);
     tasks.push(packer);
     let leadership = replica.leadership();
-    let shard = Shard { replica: replica.clone(), proposer, hub, leadership };
+    let shard = Shard { replica: replica.clone(), proposer, time, hub, leadership };
     started.peer_api.add_replica(SHARD, replica);
     started.api.serve_shard(me.clone(), shard.clone());
     Ok((shard, tasks))

@@ -11,7 +11,7 @@ use quorate_storage::state::{State, StateReader};
 use tokio::sync::watch;
 
 use crate::delivery::Hub;
-use crate::proposal::{Pending, Proposer};
+use crate::proposal::{LeaderTime, Pending, Proposer};
 use crate::server::error::Failure;
 
 /// Deadline of a read barrier.
@@ -24,6 +24,8 @@ pub struct Shard {
     pub replica: Replica,
     /// Where commands go in.
     pub proposer: Proposer,
+    /// What time it is there.
+    pub time: Arc<LeaderTime>,
     /// Where deliveries come out.
     pub hub: Arc<Hub>,
     /// Who leads it.

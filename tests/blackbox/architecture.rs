@@ -211,15 +211,27 @@ fn nondeterminism_enters_at_one_place_each() {
         &uses(&["rand::", "getrandom::"], &["node/src/random.rs", "client/src/random.rs"]),
         "take the injected Random; only node/src/random.rs and client/src/random.rs draw from the system",
     );
+    // The simulator's commands and `explore` run simulations in processes of their own, and wait for them outside any.
+    let outside =
+        ["sim/src/cli/mutants.rs", "sim/src/cli/process.rs", "sim/src/cli/sweep.rs", "sim/src/explore.rs"];
+    let waiting = [&["node/storage/src/disk.rs"][..], &outside].concat();
     assert_none(
-        &uses(&["std::thread", "thread::spawn", "spawn_blocking"], &["node/storage/src/disk.rs"]),
+        &uses(&["std::thread", "thread::spawn", "spawn_blocking"], &waiting),
         "take the injected DiskRunner; only node/storage/src/disk.rs starts threads",
+    );
+    let spawning =
+        uses(&["thread::spawn", "thread::Builder", "spawn_blocking"], &["node/storage/src/disk.rs"]);
+    assert_none(&spawning, "a simulation has one thread: who runs several starts processes");
+    assert_none(
+        &uses(&["statvfs"], &["node/storage/src/disk.rs"]),
+        "ask the injected DiskRunner what the disk has left",
     );
     assert_none(&uses(&["std::time::Instant"], &[]), "use tokio::time::Instant, which a simulation can move");
     assert_none(
         &uses(
             &["TcpListener::bind", "TcpStream::connect"],
-            &["node/raft/src/transport.rs", "client/src/connect.rs"],
+            // Those of the simulator are turmoil's: they stand in for the network.
+            &["node/raft/src/transport.rs", "client/src/connect.rs", "sim/src/world/"],
         ),
         "take the injected Transport or Connector, which a simulation replaces",
     );
@@ -312,7 +324,16 @@ fn only_the_translators_see_both_sides_of_the_wire() {
     assert_none(
         &uses(
             &["quorate_proto"],
-            &["proto/", "client/", "node/raft/", "node/src/server/", "node/src/node.rs"],
+            &[
+                "proto/",
+                "client/",
+                "node/raft/",
+                "node/src/server/",
+                "node/src/node.rs",
+                // What a client was answered, as it came over the wire, beside the log: the checks compare both sides.
+                "sim/src/history.rs",
+                "sim/src/check/",
+            ],
         ),
         "the wire's types stop at the server and at raft: convert there (node/src/server/convert.rs)",
     );
@@ -328,8 +349,35 @@ fn only_the_translators_see_both_sides_of_the_wire() {
         "errors become gRPC statuses in node/src/server/error.rs only",
     );
     assert_none(
-        &uses(&["unsafe"], &["node/storage/src/map.rs"]),
+        &uses(
+            &["unsafe"],
+            &[
+                "node/storage/src/map.rs",
+                // System calls, and the symbols that answer them in the system's place.
+                "sim/src/interpose/",
+                "sim/src/disk/mod.rs",
+                "sim/src/disk/medium.rs",
+            ],
+        ),
         "only node/storage/src/map.rs may be unsafe: LMDB's map is opened there",
+    );
+}
+
+#[test]
+fn only_the_simulator_stands_in_for_the_system() {
+    let links = |member: &String| {
+        let text = fs::read_to_string(root().join(member).join("Cargo.toml")).expect("a Cargo.toml");
+        let manifest: toml::Table = text.parse().expect("a manifest");
+        let sections = ["dependencies", "dev-dependencies", "build-dependencies"];
+        let tables = sections.iter().filter_map(|section| manifest.get(*section)?.as_table());
+        tables.flat_map(toml::Table::keys).any(|name| name == "turmoil" || name == "libc")
+    };
+    let linking: Vec<String> = members().into_iter().filter(|member| member != "sim").filter(links).collect();
+    assert_none(&linking, "only sim/ simulates hosts and answers system calls");
+    assert!(links(&"sim".to_owned()), "the rule sees what it is about");
+    assert_none(
+        &uses(&["interpose!"], &["sim/src/main.rs", "sim/src/interpose/mod.rs", "sim/examples/"]),
+        "only a binary says `interpose!`: a library must not change the clock of whoever links it",
     );
 }
 

@@ -23,6 +23,15 @@ pub struct Lease {
 /// One thing to do. Only the leader's shell acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Effect {
+    /// The session was attached: whether or not its stream ever opens, it must end some day.
+    Attached {
+        /// The consumer session.
+        consumer: u64,
+        /// What its next [`crate::command::Detach`] has to say.
+        generation: u64,
+        /// How long the session outlives its stream, in milliseconds.
+        session_timeout_ms: u64,
+    },
     /// Send these messages to the consumer.
     Assigned {
         /// The consumer session.

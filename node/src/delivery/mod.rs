@@ -19,8 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
-use crate::proposal::Proposer;
+use crate::proposal::{LeaderTime, Proposer};
 
 /// News that wait for one consumer's stream. Credit bounds what is assigned; a consumer that lets more than
 /// this gather has stopped reading and loses its stream.
@@ -57,7 +56,7 @@ struct Known {
 
 impl Hub {
     /// A stream opened for the consumer. It gets every news from now on; the stream of an earlier generation
-    /// ends.
+    /// ends, and so does this one at once if there is a later.
     pub fn open(
         &self,
         consumer: u64,
@@ -65,9 +64,22 @@ impl Hub {
         session_timeout: std::time::Duration,
     ) -> mpsc::Receiver<News> {
         let (news, receiver) = mpsc::channel(NEWS_MAX);
-        let known = Known { generation, session_timeout, news: Some(news), lost_at: None };
-        self.consumers.lock().insert(consumer, known);
+        let mut consumers = self.consumers.lock();
+        if consumers.get(&consumer).is_none_or(|known| known.generation <= generation) {
+            consumers
+                .insert(consumer, Known { generation, session_timeout, news: Some(news), lost_at: None });
+        }
         receiver
+    }
+
+    /// A session without a stream: it ends if none opens in time. What is known of this generation already stays.
+    fn expect(&self, consumer: u64, generation: u64, session_timeout_ms: u64) {
+        let mut consumers = self.consumers.lock();
+        if consumers.get(&consumer).is_none_or(|known| known.generation < generation) {
+            let session_timeout = std::time::Duration::from_millis(session_timeout_ms);
+            let lost_at = Some(Instant::now());
+            consumers.insert(consumer, Known { generation, session_timeout, news: None, lost_at });
+        }
     }
 
     /// The consumer's stream ended without ending the session.
@@ -83,8 +95,16 @@ impl Hub {
         self.consumers.lock().get(&consumer).is_some_and(|k| k.generation == generation)
     }
 
-    fn tell(&self, effect: Effect) {
+    /// Carries an effect on. Only a leader keeps an eye on sessions that have no stream yet: what others do not hear
+    /// of, they find in the state when they lead.
+    fn tell(&self, effect: Effect, leading: bool) {
         let (consumer, news) = match effect {
+            Effect::Attached { consumer, generation, session_timeout_ms } => {
+                if leading {
+                    self.expect(consumer, generation, session_timeout_ms);
+                }
+                return;
+            }
             Effect::Assigned { consumer, lease } => (consumer, News::Assigned(lease)),
             Effect::Revoked { consumer, lease } => (consumer, News::Revoked(lease)),
             Effect::Ended { consumer } => (consumer, News::Ended),
@@ -108,8 +128,8 @@ pub struct Parts {
     pub replica: Replica,
     /// Where ticks and session ends are proposed.
     pub proposer: Proposer,
-    /// Stamps and waits.
-    pub clock: Arc<dyn Clock>,
+    /// By which deadlines fall due.
+    pub time: Arc<LeaderTime>,
     /// The consumers.
     pub hub: Arc<Hub>,
     /// What was applied.
@@ -120,7 +140,7 @@ pub struct Parts {
 
 /// Starts the shell's tasks; they end when `stop` is cancelled.
 pub fn start(parts: Parts) -> Vec<JoinHandle<()>> {
-    let Parts { replica, proposer, clock, hub, applied, stop } = parts;
+    let Parts { replica, proposer, time, hub, applied, stop } = parts;
     let (due, next_deadline) = watch::channel(None);
     let until_stopped = |task: futures::future::BoxFuture<'static, ()>| {
         let stop = stop.clone();
@@ -134,7 +154,8 @@ pub fn start(parts: Parts) -> Vec<JoinHandle<()>> {
     };
     vec![
         until_stopped(Box::pin(dispatch(hub.clone(), applied, replica.clone(), due))),
-        until_stopped(Box::pin(ticker::run(replica.clone(), proposer.clone(), clock, next_deadline))),
+        until_stopped(Box::pin(ticker::run(replica.clone(), proposer.clone(), time.clone(), next_deadline))),
+        until_stopped(Box::pin(async move { time.follow().await })),
         until_stopped(Box::pin(sessions::run(replica, proposer, hub))),
     ]
 }
@@ -148,13 +169,18 @@ async fn dispatch(
 ) {
     let stored = quorate_machine::read::next_deadline(&replica.state().read());
     due.send_replace(stored.unwrap_or_default());
+    let leadership = replica.leadership();
     while let Some(entry) = applied.recv().await {
         due.send_if_modified(|due| std::mem::replace(due, entry.next_deadline_ms) != entry.next_deadline_ms);
         if buggify("node/delivery/late") {
             tokio::time::sleep(LATE).await;
         }
+        let leading = leadership.borrow().mine;
         for effect in entry.effects {
-            hub.tell(effect);
+            hub.tell(effect, leading);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_machine::command::{Detach, Verb};
-use quorate_raft::Replica;
+use quorate_raft::{Leadership, Replica};
 use quorate_simpoint::{Bug, buggify, planted};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Hub, Known};
@@ -23,9 +24,7 @@ const BARRIER_TIMEOUT: Duration = Duration::from_secs(5);
 pub async fn run(replica: Replica, proposer: Proposer, hub: Arc<Hub>) {
     let mut leadership = replica.leadership();
     loop {
-        if leadership.wait_for(|l| l.mine).await.is_err() {
-            return;
-        }
+        let Ok(term) = leadership.wait_for(|l| l.mine).await.map(|l| l.term) else { return };
         // Every session of former leaders is in the state only after the barrier.
         if replica.read_barrier(BARRIER_TIMEOUT).await.is_err() {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -34,8 +33,9 @@ pub async fn run(replica: Replica, proposer: Proposer, hub: Arc<Hub>) {
         if !planted(Bug::SessionsNotAdopted) {
             hub.adopt(&replica);
         }
-        while leadership.borrow().mine {
-            for (consumer, generation) in hub.overdue() {
+        // Leadership that was lost and won again between two looks is another: sessions were attached elsewhere.
+        while leads_in(&leadership, term) {
+            for (consumer, generation) in hub.overdue(Instant::now()) {
                 if buggify("node/sessions/end_twice") {
                     let _ = proposer.propose(Verb::Detach(Detach { consumer, generation })).await;
                 }
@@ -49,8 +49,15 @@ pub async fn run(replica: Replica, proposer: Proposer, hub: Arc<Hub>) {
             let soon = buggify("node/sessions/look_early");
             tokio::time::sleep(if soon { Duration::from_millis(1) } else { LOOK_INTERVAL }).await;
         }
-        hub.clear();
+        if !leadership.borrow().mine {
+            hub.clear();
+        }
     }
+}
+
+fn leads_in(leadership: &watch::Receiver<Leadership>, term: u64) -> bool {
+    let now = leadership.borrow();
+    now.mine && now.term == term
 }
 
 impl Hub {
@@ -60,25 +67,18 @@ impl Hub {
             Ok(stored) => stored,
             Err(e) => return tracing::error!("the sessions cannot be read: {e}"),
         };
-        let mut consumers = self.consumers.lock();
         for session in stored {
-            let known = consumers.get(&session.consumer).map(|known| known.generation);
-            if known.is_none_or(|generation| generation < session.generation) {
-                let known = Known {
-                    generation: session.generation,
-                    session_timeout: Duration::from_millis(session.session_timeout_ms),
-                    news: None,
-                    lost_at: Some(Instant::now()),
-                };
-                consumers.insert(session.consumer, known);
-            }
+            self.expect(session.consumer, session.generation, session.session_timeout_ms);
         }
     }
 
-    fn overdue(&self) -> Vec<(u64, u64)> {
+    /// The sessions that had no stream for longer than they may.
+    pub(super) fn overdue(&self, now: Instant) -> Vec<(u64, u64)> {
         let consumers = self.consumers.lock();
-        let overdue =
-            consumers.iter().filter(|(_, k)| k.lost_at.is_some_and(|at| at.elapsed() >= k.session_timeout));
+        let is_over = |known: &Known| {
+            known.lost_at.is_some_and(|at| now.saturating_duration_since(at) >= known.session_timeout)
+        };
+        let overdue = consumers.iter().filter(|(_, known)| is_over(known));
         overdue.map(|(consumer, known)| (*consumer, known.generation)).collect()
     }
 

@@ -1,4 +1,5 @@
-//! Lets replicated time pass: when the earliest deadline has come, the leader proposes a tick.
+//! Lets replicated time pass: when the earliest deadline has come, or when nothing was stamped for long, the leader
+//! proposes a tick.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +9,18 @@ use quorate_raft::Replica;
 use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::watch;
 
-use crate::clock::Clock;
-use crate::proposal::Proposer;
+use crate::proposal::{LeaderTime, Proposer, STAMP_AGE_MS_MAX};
 
-/// Shortest time between two ticks: a leader whose clock is behind replicated time does not spin.
+/// Shortest time between two ticks: what is due and cannot be carried out is not tried without a pause.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(5);
-/// Longest sleep: after a jump of the clock, deadlines are looked at again this soon.
+/// Longest sleep: time may run a little faster than the sleep.
 const TICK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// Proposes ticks while this node leads.
 pub async fn run(
     replica: Replica,
     proposer: Proposer,
-    clock: Arc<dyn Clock>,
+    time: Arc<LeaderTime>,
     mut next_deadline: watch::Receiver<Option<u64>>,
 ) {
     let mut leadership = replica.leadership();
@@ -32,11 +32,10 @@ pub async fn run(
             return;
         }
         let due = *next_deadline.borrow_and_update();
-        let wait = match due {
-            Some(due) => Duration::from_millis(due.saturating_sub(clock.now_ms())).min(TICK_INTERVAL_MAX),
-            None => TICK_INTERVAL_MAX,
-        };
-        if due.is_some() && (wait.is_zero() || buggify("node/ticker/early")) {
+        let at_the_latest = time.last_stamp_ms().saturating_add(STAMP_AGE_MS_MAX);
+        let tick_at = due.map_or(at_the_latest, |due| due.min(at_the_latest));
+        let wait = Duration::from_millis(tick_at.saturating_sub(time.now_ms())).min(TICK_INTERVAL_MAX);
+        if wait.is_zero() || due.is_some() && buggify("node/ticker/early") {
             if buggify("node/ticker/twice") {
                 let _ = proposer.propose(Verb::Tick(Tick {})).await;
             }

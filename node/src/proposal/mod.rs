@@ -4,6 +4,7 @@
 //! latency is lowest when it is quiet and batches form by themselves under load.
 
 mod entry;
+mod time;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+pub use time::{LeaderTime, STAMP_AGE_MS_MAX};
 
 /// Bounds of the proposer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +72,14 @@ impl Proposer {
     /// [`NotDone::NotLeader`], since it went nowhere.
     pub fn start(
         replica: Replica,
-        clock: Arc<dyn Clock>,
+        time: Arc<LeaderTime>,
         limits: Limits,
         stop: CancellationToken,
     ) -> (Self, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel(limits.waiting_commands_max);
         let packer = Packer {
             replica,
-            clock,
+            time,
             limits,
             waiting,
             held: None,
@@ -130,7 +131,7 @@ impl Pending {
 /// Packs waiting commands into entries.
 struct Packer {
     replica: Replica,
-    clock: Arc<dyn Clock>,
+    time: Arc<LeaderTime>,
     limits: Limits,
     waiting: mpsc::Receiver<Waiting>,
     /// Did not fit into the last entry.
@@ -145,7 +146,7 @@ impl Packer {
             if buggify("node/proposal/wait") {
                 tokio::time::sleep(WAIT).await;
             }
-            let entry = entry::encode(self.clock.now_ms(), verbs);
+            let entry = entry::encode(self.time.now_ms(), verbs);
             let commands = answers.len();
             self.replica
                 .propose(entry, commands, move |result| {

@@ -182,6 +182,9 @@ impl Session {
         self.send(Res::Attached(v1::Attached { resumed, lease_ms, order })).await?;
         // The stream hears every lease assigned from here on; those before it are in the state.
         let held = self.held(self.consumer)?;
+        if !held.is_session {
+            return Err(Some(Failure::session_ended())); // before the stream opened: no news will tell
+        }
         for lease in &held.leases {
             self.deliver(*lease).await?;
         }
@@ -246,7 +249,7 @@ impl Session {
             let frame_bytes = if buggify("node/consumer/small_frame") { 1 } else { FRAME_BYTES };
             let part = quorate_machine::read::lease_part(&self.shard.state().read(), &rest, frame_bytes);
             let (messages, looked_at) = part.map_err(|e| Failure::internal(e.to_string()))?;
-            let lease_left_ms = lease.deadline_ms.saturating_sub(self.api.0.clock.now_ms());
+            let lease_left_ms = lease.deadline_ms.saturating_sub(self.shard.time.now_ms());
             let deliveries = messages.into_iter().map(|m| {
                 Ok(v1::Delivery {
                     position: m.position,

@@ -22,7 +22,6 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
-use crate::clock::Clock;
 use crate::shard::Shard;
 use admission::Admission;
 use error::Failure;
@@ -42,7 +41,6 @@ pub struct Api(Arc<Shared>);
 struct Shared {
     shard: OnceLock<(Me, Shard)>,
     transport: Arc<dyn Transport>,
-    clock: Arc<dyn Clock>,
     admission: Admission,
     stopping: CancellationToken,
     /// Owns the tasks of open streams.
@@ -51,14 +49,9 @@ struct Shared {
 
 impl Api {
     /// An API without a shard yet. `stopping` tells open streams to go elsewhere.
-    pub fn new(
-        transport: Arc<dyn Transport>,
-        clock: Arc<dyn Clock>,
-        admission: Admission,
-        stopping: CancellationToken,
-    ) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, admission: Admission, stopping: CancellationToken) -> Self {
         let streams = TaskTracker::new();
-        Self(Arc::new(Shared { shard: OnceLock::new(), transport, clock, admission, stopping, streams }))
+        Self(Arc::new(Shared { shard: OnceLock::new(), transport, admission, stopping, streams }))
     }
 
     /// What keeps the server within its bounds.

@@ -1,5 +1,6 @@
-//! Where blocking disk work runs. A simulation runs it inline, under virtual time.
+//! Where blocking disk work runs, and what the disk has left. A simulation runs the work inline, under virtual time.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,18 @@ pub trait DiskRunner: Send + Sync + 'static {
 
     /// Ends after `d`. Only an actor may await it: it may block the thread that it runs on.
     fn pause(&self, d: Duration) -> BoxFuture<'static, ()>;
+
+    /// Bytes that the file system of `path` still gives to this user; 0 if it does not answer, so that nothing is
+    /// admitted.
+    fn free_bytes(&self, path: &Path) -> u64 {
+        match rustix::fs::statvfs(path) {
+            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "the file system does not say how full it is");
+                0
+            }
+        }
+    }
 }
 
 /// An actor that was started. Whoever holds it owns the actor.

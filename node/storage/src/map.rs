@@ -15,7 +15,7 @@ use crate::data_dir::DATA_FILE;
 use crate::disk::DiskRunner;
 use crate::error::Error;
 use crate::identity::{Identity, sync_dir};
-use crate::space::{Space, disk_free_bytes};
+use crate::space::Space;
 use crate::{owner, preflight};
 
 /// A table of uninterpreted keys and values.
@@ -82,6 +82,7 @@ pub(crate) struct Map {
     pub meta: Table,
     env: Env<WithoutTls>,
     path: PathBuf,
+    runner: Arc<dyn DiskRunner>,
     file: File,
     file_bytes: AtomicU64,
     /// Held shared by every read transaction: LMDB may move its map only while there is none.
@@ -95,7 +96,12 @@ pub(crate) struct Map {
 
 impl Map {
     /// Opens the environment at `path`, made whole before it gets its name.
-    pub fn open(path: &Path, identity: &Identity, size: MapSize) -> Result<Map, Error> {
+    pub fn open(
+        path: &Path,
+        identity: &Identity,
+        size: MapSize,
+        runner: &Arc<dyn DiskRunner>,
+    ) -> Result<Map, Error> {
         if !path.exists() {
             create(path, identity)?;
         }
@@ -125,6 +131,7 @@ impl Map {
             meta,
             env,
             path: path.to_owned(),
+            runner: Arc::clone(runner),
             file,
             file_bytes: AtomicU64::new(file_bytes),
             gate: RwLock::new(()),
@@ -226,7 +233,7 @@ impl Map {
         Space {
             used_bytes: self.used.load(Ordering::Relaxed),
             limit_bytes: self.limit_max,
-            disk_free_bytes: disk_free_bytes(&self.path),
+            disk_free_bytes: self.runner.free_bytes(&self.path),
         }
     }
 

@@ -1,7 +1,5 @@
 //! How full the disk and the quotas are.
 
-use std::path::Path;
-
 /// The room that a store has. A server refuses publishes well before either runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -11,14 +9,4 @@ pub struct Space {
     pub limit_bytes: u64,
     /// Bytes that the file system still gives to this user; 0 if it does not answer, so that nothing is admitted.
     pub disk_free_bytes: u64,
-}
-
-pub(crate) fn disk_free_bytes(path: &Path) -> u64 {
-    match rustix::fs::statvfs(path) {
-        Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "the file system does not say how full it is");
-            0
-        }
-    }
 }

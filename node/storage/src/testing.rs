@@ -56,7 +56,7 @@ impl DiskRunner for Held {
     }
 }
 
-/// Waits a hundredth of what it is told to.
+/// Waits a hundredth of what it is told to, on a disk of which it knows what is left.
 pub(crate) struct Quick;
 
 impl DiskRunner for Quick {
@@ -66,6 +66,10 @@ impl DiskRunner for Quick {
 
     fn pause(&self, d: Duration) -> BoxFuture<'static, ()> {
         Inline.pause(d / 100)
+    }
+
+    fn free_bytes(&self, _path: &Path) -> u64 {
+        4711
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::Error;
 use crate::data_dir::{Contents, DataDir};
+use crate::disk::DiskRunner;
 use crate::identity::Identity;
 use crate::log::{Log, LogOptions};
-use crate::testing::{gone, identity, member, open_log, record, runner, runtime};
+use crate::state::{State, StateOptions};
+use crate::testing::{Quick, gone, identity, member, open_log, record, runner, runtime};
 
 fn used(path: &Path) -> Identity {
     runtime().block_on(async {
@@ -170,4 +173,19 @@ fn setting_aside_keeps_everything_and_leaves_a_new_directory() {
     assert!(aside.join("log/data.mdb").exists());
     used(tmp.path());
     assert_ne!(DataDir::set_aside(tmp.path()).unwrap(), aside);
+}
+
+#[test]
+fn what_is_left_on_the_disk_is_asked_of_its_runner() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let quick: Arc<dyn DiskRunner> = Arc::new(Quick);
+        let log = Log::open(&dir, LogOptions::default(), &quick).unwrap();
+        let state = State::open(&dir, &log.shard(0).unwrap(), StateOptions::default(), &quick).unwrap();
+        assert_eq!(log.space().disk_free_bytes, Quick.free_bytes(tmp.path()));
+        assert_eq!(state.space().disk_free_bytes, Quick.free_bytes(tmp.path()));
+        let real = runner(true);
+        assert!(real.free_bytes(tmp.path()) > 0 && real.free_bytes(Path::new("/nowhere")) == 0);
+    });
 }

@@ -28,6 +28,8 @@ pub(crate) struct Medium {
     pub(crate) work: Work,
     /// The power is off: nothing that is written any more counts, and nothing may leave the host.
     pub(crate) dead: Arc<AtomicBool>,
+    /// Files may not grow any more, and there is no room for whoever asks.
+    pub(crate) full: Arc<AtomicBool>,
     /// What that took with it.
     lost: Option<Loss>,
     image: Option<Image>,
@@ -42,7 +44,8 @@ impl Medium {
             names: BTreeMap::new(),
             trouble: Trouble::default(),
             work: Work::default(),
-            dead: Arc::new(AtomicBool::new(false)),
+            dead: Arc::default(),
+            full: Arc::default(),
             lost: None,
             image: None,
             rng: Rng::new(0, "medium"),
@@ -77,6 +80,15 @@ impl Medium {
 
     fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
+    }
+
+    fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    /// Whether files may grow.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// How many operations there were.
@@ -149,7 +161,7 @@ impl Medium {
         self.work.bytes += bytes.len() as u64;
         let Some(stat) = stat(fd) else { return Ok(()) };
         let size = stat.st_size as u64;
-        if self.trouble.full && offset + bytes.len() as u64 > size {
+        if self.is_full() && offset + bytes.len() as u64 > size {
             return Err(libc::ENOSPC);
         }
         // Safety: takes no pointer.
@@ -215,7 +227,7 @@ impl Medium {
         self.before()?;
         self.work.writes += 1;
         let Some(stat) = stat(fd) else { return Ok(()) };
-        if self.trouble.full && len > stat.st_size as u64 {
+        if self.is_full() && len > stat.st_size as u64 {
             return Err(libc::ENOSPC);
         }
         let content = self.content(&stat);

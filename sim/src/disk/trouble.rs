@@ -20,8 +20,6 @@ pub(crate) struct Trouble {
     pub(crate) failure: Option<Failure>,
     /// The next sync fails, and what it was to cover never reaches the medium, though it can still be read.
     pub(crate) fail_sync: bool,
-    /// Files may not grow any more.
-    pub(crate) full: bool,
     /// So many of the coming writes are acknowledged by the medium and never get there. Of LMDB's pages only the values
     /// do not get there: see [`super::pages`].
     pub(crate) lose_writes: u32,

@@ -26,6 +26,9 @@ use crate::seed::Rng;
 /// How long a leader that was told to hand over waits for another.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A node whose disk has less than this left admits nothing.
+const DISK_RESERVE_BYTES: u64 = 1 << 20;
+
 /// Where a node's process is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -281,7 +284,7 @@ impl NodeHost {
             http_addr: "0.0.0.0:7402".into(),
             bootstrap: bootstrap.map(|name| (name.clone(), format!("{name}:7401"))).collect(),
             raft: self.options.raft.clone(),
-            disk_reserve_bytes: 0, // what the real disk has left is not for a simulation to see
+            disk_reserve_bytes: DISK_RESERVE_BYTES,
             map_bytes_max: self.options.map_bytes_max,
             ..Config::new(self.name(), self.root())
         };
@@ -296,6 +299,7 @@ impl NodeHost {
                 speed: Arc::clone(&self.speed),
                 gate,
                 rng: Arc::new(Mutex::new(rng())),
+                full: Arc::clone(&self.medium().borrow().full),
             }),
             on_fatal: Arc::new(move |error| {
                 fatal.lock().get_or_insert_with(|| error.to_string());

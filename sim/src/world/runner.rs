@@ -1,8 +1,10 @@
 //! Disk actors as tasks: they take their time, and a disk call itself takes none.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ use tokio::time::Sleep;
 
 use super::Gate;
 use crate::seed::Rng;
+
+/// What a disk has left that is not full, whatever is written to it.
+const FREE_BYTES: u64 = 1 << 40;
 
 /// How long a disk takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub(super) struct SlowRunner {
     pub(super) speed: Arc<Mutex<DiskSpeed>>,
     pub(super) gate: Gate,
     pub(super) rng: Arc<Mutex<Rng>>,
+    /// Whether the disk is full.
+    pub(super) full: Arc<AtomicBool>,
 }
 
 impl DiskRunner for SlowRunner {
@@ -42,6 +49,10 @@ impl DiskRunner for SlowRunner {
 
     fn pause(&self, d: Duration) -> BoxFuture<'static, ()> {
         Inline.pause(d)
+    }
+
+    fn free_bytes(&self, _path: &Path) -> u64 {
+        if self.full.load(Ordering::Relaxed) { 0 } else { FREE_BYTES }
     }
 }
 

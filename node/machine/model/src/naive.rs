@@ -281,6 +281,7 @@ impl Naive {
         row.credit = command.credit;
         row.session_timeout_ms = session_timeout_ms;
         let generation = row.generation;
+        self.effects.push(Effect::Attached { consumer, generation, session_timeout_ms });
         let queue = &self.queues[&command.queue];
         let leases = queue.held(consumer).into_iter().map(|position| queue.lease(position)).collect();
         Ok(Reply::Attached(Attached { consumer, generation, resumed: known.is_some(), settings, leases }))

@@ -75,7 +75,7 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
                     singles(lease).into_iter().map(|lease| Effect::Revoked { consumer: *consumer, lease }),
                 );
             }
-            Effect::Ended { .. } => each.push(*effect),
+            Effect::Attached { .. } | Effect::Ended { .. } => each.push(*effect),
         }
     }
     each.sort();

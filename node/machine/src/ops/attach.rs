@@ -2,6 +2,7 @@
 
 use super::{Done, Stop, in_range};
 use crate::command::Attach;
+use crate::effect::Effect;
 use crate::limits::{
     CONSUMER_LABEL_BYTES_MAX, CONSUMERS_MAX, CREDIT_MAX, SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT,
     SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
@@ -50,10 +51,12 @@ pub(crate) fn attach<S: Store>(tx: &mut Tx<'_, S>, command: Attach) -> Done {
         }
     })?;
     tx.touch(sub);
+    let generation = tx.consumer(consumer)?.generation;
+    tx.effects.push(Effect::Attached { consumer, generation, session_timeout_ms });
     let held = runs::held(&tx.rows, sub, consumer, 0, u64::MAX)?;
     Ok(Reply::Attached(Attached {
         consumer,
-        generation: tx.consumer(consumer)?.generation,
+        generation,
         resumed: known.is_some(),
         settings: tx.sub(sub)?.settings,
         leases: held.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease).collect(),

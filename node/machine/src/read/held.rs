@@ -10,6 +10,8 @@ use crate::tables::row::{self, Consumer};
 /// The leases of a consumer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
+    /// Whether there is such a session.
+    pub is_session: bool,
     /// In order of position.
     pub leases: Vec<Lease>,
     /// Leases with this token or a later one were assigned after the look; earlier ones are in `leases`, or no
@@ -34,5 +36,5 @@ pub fn held(store: &impl Read, consumer: u64) -> Result<Held, StoreError> {
     let sub = row.sub_id();
     let runs = runs::held(store, sub, consumer, 0, u64::MAX)?;
     let leases = runs.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease).collect();
-    Ok(Held { leases, next_token: sub_row(store, sub)?.next_token })
+    Ok(Held { is_session: true, leases, next_token: sub_row(store, sub)?.next_token })
 }

@@ -58,6 +58,7 @@ pub fn count(applied: &Applied, tally: &mut crate::Tally) {
         Effect::Assigned { lease, .. } if lease.attempt > 1 => "later delivery",
         Effect::Assigned { .. } => "first delivery",
         Effect::Revoked { .. } => "revoked",
+        Effect::Attached { .. } => "session attached",
         Effect::Ended { .. } => "ended",
     };
     let each = applied.replies.iter().map(of_reply).chain(applied.effects.iter().map(of_effect));

@@ -169,7 +169,7 @@ impl Log {
             let what = "log/ is missing".to_owned();
             return Err(Error::Amnesia { path: dir.path().to_owned(), node: identity.node_id, what });
         }
-        let map = Arc::new(Map::open(&path, &identity, options.map)?);
+        let map = Arc::new(Map::open(&path, &identity, options.map, runner)?);
         dir.mark_voted()?;
         let core = Arc::new(Core {
             map,

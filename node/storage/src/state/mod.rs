@@ -146,7 +146,7 @@ impl State {
         let shard = log.id();
         install::remove_spools(dir, shard)?;
         let path = dir.state_path(shard);
-        let map = Arc::new(Map::open(&path, &dir.owner()?, options.map)?);
+        let map = Arc::new(Map::open(&path, &dir.owner()?, options.map, runner)?);
         let (applied, disk_rows) = {
             let view = map.view()?;
             let rows = map.rows.len(view.txn()).map_err(|e| Error::lmdb("reading", &path, &e))?;

@@ -17,7 +17,7 @@ impl Full {
     }
 
     fn set(&self, site: &Site<'_>, full: bool) {
-        site.world.nodes[self.node].medium().borrow_mut().trouble.full = full;
+        site.world.nodes[self.node].medium().borrow().set_full(full);
     }
 }
 
