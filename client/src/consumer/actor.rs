@@ -92,7 +92,7 @@ impl Actor {
     /// Runs until the session is detached or fails; dropping the handle aborts it.
     pub(super) async fn run(mut self, mut stream: Stream) {
         loop {
-            self.shared.attached();
+            self.shared.attached(&stream.attached);
             self.todo.settles.rewind();
             self.todo.detach_sent = false;
             let end = self.drive(stream).await;

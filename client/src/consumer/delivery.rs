@@ -124,6 +124,7 @@ impl Held {
     pub(super) fn settle_later(mut self, outcome: v1::Outcome, delay_ms: u64) {
         self.settling = true;
         let item = self.item(outcome, delay_ms, None);
+        self.announce(outcome);
         if self.commands.send(Command::Settle(item)).is_err() {
             self.shared.failed(self.position, self.token, Error::Closed("consumer"));
         }
@@ -132,12 +133,20 @@ impl Held {
     fn ask(&self, outcome: v1::Outcome, delay_ms: u64) -> oneshot::Receiver<Result<(), Error>> {
         let (reply, answer) = oneshot::channel();
         let item = self.item(outcome, delay_ms, Some(reply));
+        self.announce(outcome);
         if let Err(mpsc::error::SendError(Command::Settle(item))) = self.commands.send(Command::Settle(item))
             && let Some(reply) = item.reply
         {
             let _ = reply.send(Err(Error::Closed("consumer")));
         }
         answer
+    }
+
+    /// From now on, not only from the server's answer, nothing behind a returned message is handed out.
+    fn announce(&self, outcome: v1::Outcome) {
+        if matches!(outcome, v1::Outcome::Retry | v1::Outcome::Release) {
+            self.shared.give_back(self.position, self.token);
+        }
     }
 
     fn item(

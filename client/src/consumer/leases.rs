@@ -1,6 +1,6 @@
 //! What the consumer's task and the application share: deliveries that wait to be taken, and tokens in use.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
@@ -28,6 +28,11 @@ struct State {
     held: BTreeSet<u64>,
     /// Tokens that came again on this stream while they were held.
     again: BTreeSet<u64>,
+    /// The subscription's order is `total`.
+    total: bool,
+    /// Order `total`: positions that the application gave back and that have not come again, by token. Nothing
+    /// behind them is handed out, since it goes with them as soon as the server hears of it.
+    returned: BTreeMap<u64, u64>,
     failures: Vec<FailedSettle>,
     settled_count: u64,
     /// To be told once.
@@ -36,19 +41,27 @@ struct State {
     connected: bool,
 }
 
+impl State {
+    fn pop(&mut self) -> Option<v1::Delivery> {
+        let position = self.ready.front()?.position;
+        if self.returned.values().any(|returned| *returned < position) {
+            return None;
+        }
+        let delivery = self.ready.pop_front()?;
+        self.held.insert(delivery.token);
+        Some(delivery)
+    }
+}
+
 impl Shared {
     pub(super) fn pop(&self) -> Option<v1::Delivery> {
-        let mut state = self.state.lock();
-        let delivery = state.ready.pop_front()?;
-        state.held.insert(delivery.token);
-        Some(delivery)
+        self.state.lock().pop()
     }
 
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::Delivery, Error>>> {
         self.waker.register(cx.waker());
         let mut state = self.state.lock();
-        if let Some(delivery) = state.ready.pop_front() {
-            state.held.insert(delivery.token);
+        if let Some(delivery) = state.pop() {
             return Poll::Ready(Some(Ok(delivery)));
         }
         match state.error.take() {
@@ -65,6 +78,8 @@ impl Shared {
             if state.held.contains(&delivery.token) {
                 state.again.insert(delivery.token);
             } else {
+                let (position, token) = (delivery.position, delivery.token);
+                state.returned.retain(|given_back, at| token < *given_back || position > *at);
                 state.ready.push_back(delivery);
             }
         }
@@ -72,15 +87,40 @@ impl Shared {
         self.waker.wake();
     }
 
-    /// Removes what was revoked and not yet taken.
+    /// Removes what was revoked and not yet taken. With order `total` one revocation means all that was leased
+    /// behind it, too: the server tells of that run by run, and nobody is to be handed a later run in between.
     pub(super) fn revoke(&self, revoked: &v1::Revoked) {
         let tokens = revoked.first_token..revoked.first_token.saturating_add(u64::from(revoked.count));
-        self.state.lock().ready.retain(|delivery| !tokens.contains(&delivery.token));
+        let mut state = self.state.lock();
+        let total = state.total;
+        state.ready.retain(|delivery| match total {
+            true => delivery.token < tokens.start,
+            false => !tokens.contains(&delivery.token),
+        });
+    }
+
+    /// The application gives a message back.
+    pub(super) fn give_back(&self, position: u64, token: u64) {
+        let mut state = self.state.lock();
+        if state.total {
+            state.returned.insert(token, position);
+        }
+    }
+
+    /// A message was not given back after all, as far as one knows: what is behind it stays leased.
+    pub(super) fn not_given_back(&self, token: u64) {
+        if self.state.lock().returned.remove(&token).is_some() {
+            self.waker.wake();
+        }
     }
 
     /// A new stream: what was not taken comes again if it is still leased.
-    pub(super) fn attached(&self) {
+    pub(super) fn attached(&self, attached: &v1::Attached) {
         let mut state = self.state.lock();
+        let State { held, returned, .. } = &mut *state;
+        // What is still being given back holds up what is behind it, unless the session began anew.
+        returned.retain(|token, _| attached.resumed && held.contains(token));
+        state.total = attached.order == i32::from(v1::Order::Total);
         state.ready.clear();
         state.again.clear();
         state.connected = true;
@@ -169,7 +209,7 @@ mod tests {
         shared.let_go(11);
         shared.lost();
         assert!(shared.pop().is_none(), "what was not taken is not handed out without a stream");
-        shared.attached();
+        shared.attached(&v1::Attached { resumed: true, ..Default::default() });
         shared.push(vec![delivery(1, 10), delivery(2, 11), delivery(3, 12)]);
         assert!(shared.came_again(10));
         assert_eq!(shared.pop().map(|d| d.token), Some(11));
@@ -184,5 +224,68 @@ mod tests {
         shared.revoke(&v1::Revoked { first_position: 2, count: 2, first_token: 11 });
         assert_eq!(shared.pop().map(|d| d.token), Some(10));
         assert!(shared.pop().is_none());
+    }
+    fn total() -> Shared {
+        let shared = Shared::default();
+        shared.attached(&attached(false));
+        shared.push(vec![delivery(1, 10), delivery(2, 11), delivery(3, 12), delivery(4, 13)]);
+        shared
+    }
+
+    fn attached(resumed: bool) -> v1::Attached {
+        v1::Attached { resumed, order: v1::Order::Total.into(), ..Default::default() }
+    }
+
+    fn popped(shared: &Shared) -> Vec<u64> {
+        std::iter::from_fn(|| shared.pop()).map(|delivery| delivery.token).collect()
+    }
+
+    #[test]
+    fn in_order_total_a_revocation_takes_what_is_behind_it() {
+        let shared = total();
+        shared.revoke(&v1::Revoked { first_position: 2, count: 1, first_token: 11 });
+        assert_eq!(popped(&shared), [10]);
+        shared.push(vec![delivery(2, 14), delivery(3, 15)]);
+        assert_eq!(popped(&shared), [14, 15]);
+    }
+
+    #[test]
+    fn in_order_total_nothing_behind_a_returned_message_is_handed_out_until_it_comes_again() {
+        let shared = total();
+        shared.pop();
+        shared.pop();
+        shared.give_back(2, 11);
+        assert!(popped(&shared).is_empty(), "3 and 4 are buffered");
+        shared.let_go(11);
+        shared.push(vec![delivery(5, 14)]); // was under way
+        assert!(popped(&shared).is_empty());
+        shared.revoke(&v1::Revoked { first_position: 3, count: 2, first_token: 12 });
+        shared.push(vec![delivery(2, 15), delivery(3, 16)]);
+        assert_eq!(popped(&shared), [15, 16]);
+    }
+
+    #[test]
+    fn what_was_not_given_back_holds_up_nothing() {
+        let shared = total();
+        shared.pop();
+        shared.give_back(1, 10);
+        assert!(popped(&shared).is_empty());
+        shared.not_given_back(10);
+        assert_eq!(popped(&shared), [11, 12, 13]);
+    }
+
+    #[test]
+    fn a_return_under_way_holds_up_what_is_behind_it_on_the_next_stream_of_the_session() {
+        for (resumed, settling, handed_out) in [(true, true, 0), (true, false, 2), (false, true, 2)] {
+            let shared = total();
+            shared.pop();
+            shared.give_back(1, 10);
+            if !settling {
+                shared.let_go(10);
+            }
+            shared.attached(&attached(resumed));
+            shared.push(vec![delivery(2, 11), delivery(3, 12)]);
+            assert_eq!(popped(&shared).len(), handed_out, "resumed {resumed}, settling {settling}");
+        }
     }
 }

@@ -195,6 +195,9 @@ fn judge(item: &Item, wire: Option<v1::Refusal>, shared: &Shared) -> Error {
 }
 
 fn finish(item: Item, result: Result<(), Error>, shared: &Shared) {
+    if result.is_err() && item.outcome != v1::Outcome::Extend {
+        shared.not_given_back(item.token);
+    }
     match (item.reply, result) {
         (Some(reply), result) => drop(reply.send(result)),
         (None, Err(error)) => shared.failed(item.position, item.token, error),

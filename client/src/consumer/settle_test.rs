@@ -69,7 +69,7 @@ fn a_repeated_ack_that_is_stale_is_unknown_unless_the_lease_was_seen_current() {
     let (mut settles, mut answers) = pushed(&[(1, 11, Ack), (2, 12, Ack)]);
     let first = settles.next().unwrap();
     settles.rewind();
-    shared.attached();
+    shared.attached(&v1::Attached { resumed: true, ..Default::default() });
     shared.push(vec![v1::Delivery { position: 2, token: 12, ..Default::default() }]);
     let again = settles.next().unwrap();
     assert_eq!(ranges(&again), ranges(&first));

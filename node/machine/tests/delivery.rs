@@ -21,11 +21,16 @@ fn a_look_and_the_news_after_it_are_complete_and_disjoint() {
     let at: Vec<(u64, u32)> = look.leases.iter().map(|lease| (lease.first_position, lease.count)).collect();
     assert_eq!(at, [(1, 1), (3, 1)], "what is settled is no longer held");
     assert!(first.iter().all(|got| got.token < look.next_token), "the news of these is old");
+    let may_hold: Vec<bool> = first.iter().map(|got| look.may_hold(got.token)).collect();
+    assert_eq!(may_hold, [true, false, true], "so is the news of what became of the second");
 
     world.publish(&["d"]);
     let later = world.got();
     assert_eq!(later.len(), 1);
-    assert!(later[0].token >= look.next_token, "the news of this one is not");
+    assert!(
+        later[0].token >= look.next_token && look.may_hold(later[0].token),
+        "the news of this one is not"
+    );
     assert_eq!(held(&world.store, 77).expect("the store works").leases, [], "no such session holds nothing");
 }
 

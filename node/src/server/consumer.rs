@@ -204,6 +204,8 @@ impl Session {
                 item = news.recv() => match item {
                     Some(News::Assigned(lease)) if lease.first_token < held.next_token => {}
                     Some(News::Assigned(lease)) => self.deliver(lease).await?,
+                    // Not if the look at the state was later: that a lease is over, and what followed, is in there.
+                    Some(News::Revoked(lease)) if !held.may_hold(lease.first_token) => {}
                     Some(News::Revoked(lease)) => {
                         let Lease { first_position, count, first_token, .. } = lease;
                         self.send(Res::Revoked(v1::Revoked { first_position, count, first_token })).await?;

@@ -17,6 +17,15 @@ pub struct Held {
     pub next_token: u64,
 }
 
+impl Held {
+    /// Whether the lease with this token was held at the look, or assigned after it.
+    pub fn may_hold(&self, token: u64) -> bool {
+        let within =
+            |lease: &Lease| (lease.first_token..lease.first_token + u64::from(lease.count)).contains(&token);
+        token >= self.next_token || self.leases.iter().any(within)
+    }
+}
+
 /// What `consumer` holds; nothing if there is no such session. Fails like the store.
 pub fn held(store: &impl Read, consumer: u64) -> Result<Held, StoreError> {
     let Some(row) = row::get::<Consumer>(store, &key::consumer(consumer))? else {
