@@ -43,11 +43,11 @@ pub enum Error {
         /// Position of the message.
         position: u64,
     },
-    /// The message was sent and no receipt came: it may or may not have been stored. Opening the producer session
-    /// again by its name tells, through `last_seq`.
-    #[error("whether the message was stored is not known: {cause}")]
+    /// The request was sent and no answer came: a message may or may not have been stored, a change may or may not
+    /// have been made. Opening the producer session again by its name tells of messages, through `last_seq`.
+    #[error("it was sent, and whether it took effect is not known: {cause}")]
     Unknown {
-        /// Why no receipt came.
+        /// Why no answer came, or what an attempt after it was answered.
         cause: Box<Error>,
     },
     /// A value could not be encoded; nothing was sent.
@@ -104,7 +104,9 @@ impl Error {
                 "expect that the message may be delivered again; fence side effects with its token".into()
             }
             Self::Unknown { .. } => {
-                "open the producer session again by its name and compare last_seq before sending again".into()
+                "look whether it took effect before repeating it; for messages, open the producer session again by \
+                 its name and compare last_seq"
+                    .into()
             }
             Self::Encode(_) => "correct the value".into(),
             Self::Decode { .. } => "correct the consumer's type, or take the message with a raw queue".into(),
@@ -120,6 +122,14 @@ impl Error {
             Self::StaleLease { .. } => Some(&Reason::StaleLease),
             Self::Unknown { cause } => cause.reason(),
             _ => None,
+        }
+    }
+
+    /// As the cause of an outcome that is not known.
+    pub(crate) fn unknown(self) -> Self {
+        match self {
+            Self::Unknown { .. } => self,
+            cause => Self::Unknown { cause: Box::new(cause) },
         }
     }
 

@@ -56,10 +56,17 @@ pub(crate) struct Led<T> {
     pub(crate) leader: Address,
 }
 
-/// A call that failed, and whether an attempt before the last may have taken effect.
+/// A call that failed, and whether one of its attempts may have taken effect.
 pub(crate) struct Failed {
     pub(crate) error: Error,
     pub(crate) maybe_applied: bool,
+}
+
+impl Failed {
+    /// The error of a call that changes something. That its last attempt did nothing says nothing of the others.
+    pub(crate) fn of_change(self) -> Error {
+        if self.maybe_applied { self.error.unknown() } else { self.error }
+    }
 }
 
 impl Router {

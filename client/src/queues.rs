@@ -9,7 +9,8 @@ use tonic::transport::Channel;
 
 use crate::client::Client;
 use crate::connect::MESSAGE_BYTES_MAX;
-use crate::error::{Error, Reason};
+use crate::error::Error;
+use crate::leader::Failed;
 
 /// How a subscription orders the messages it hands out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,10 +57,12 @@ impl Queues {
         Self { client }
     }
 
-    /// Creates a queue; the answer's `created` is false if the same queue was there already.
+    /// Creates a queue; the answer's `created` is false if the same queue was there already, be it from an attempt
+    /// of this call whose answer was lost.
     ///
     /// # Errors
-    /// Reasons `INVALID`, `QUEUE_EXISTS` (with other settings), `LIMIT_REACHED`; [`Error::NoLeader`].
+    /// Reasons `INVALID`, `QUEUE_EXISTS` (with other settings), `LIMIT_REACHED`; [`Error::NoLeader`];
+    /// [`Error::Unknown`].
     pub async fn create(
         &self,
         name: &str,
@@ -74,7 +77,7 @@ impl Queues {
             let request = request.clone();
             async move { Ok(grpc(channel).create(request).await?.into_inner()) }
         };
-        Ok(self.client.router.call(self.deadline(), ask).await.map_err(|failed| failed.error)?.value)
+        Ok(self.client.router.call(self.deadline(), ask).await.map_err(Failed::of_change)?.value)
     }
 
     /// All queues, in the order of their names.
@@ -116,21 +119,15 @@ impl Queues {
     /// Deletes a queue and what it holds.
     ///
     /// # Errors
-    /// Reason `UNKNOWN_QUEUE`; [`Error::NoLeader`].
+    /// Reason `UNKNOWN_QUEUE`; [`Error::NoLeader`]; [`Error::Unknown`], with the reason `UNKNOWN_QUEUE` if the queue
+    /// is gone and an attempt of this call may have deleted it.
     pub async fn delete(&self, name: &str) -> Result<(), Error> {
         let request = v1::DeleteQueueRequest { namespace: self.namespace(), name: name.to_owned() };
         let ask = |channel| {
             let request = request.clone();
             async move { Ok(grpc(channel).delete(request).await?.into_inner()) }
         };
-        match self.client.router.call(self.deadline(), ask).await {
-            Ok(_) => Ok(()),
-            // An attempt whose answer was lost may have deleted it: either way it is gone now.
-            Err(failed) if failed.maybe_applied && failed.error.reason() == Some(&Reason::UnknownQueue) => {
-                Ok(())
-            }
-            Err(failed) => Err(failed.error),
-        }
+        self.client.router.call(self.deadline(), ask).await.map(drop).map_err(Failed::of_change)
     }
 
     /// Looks at messages without leasing them, in the order of their positions.

@@ -43,7 +43,7 @@ pub(crate) fn judge_refusal(refusal: Refusal) -> Verdict {
         Reason::NotLeader => Verdict::Elsewhere { leader: None, answer: "does not lead".into() },
         Reason::NoQuorum => Verdict::Again {
             answer: "has no quorum: a majority does not answer it".into(),
-            applied: true,
+            applied: false,
             busy: false,
         },
         Reason::Unknown => Verdict::Again { answer: answer(), applied: true, busy: false },
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn what_may_have_happened_is_told_from_what_did_not() {
         for (reason, applied) in
-            [("NO_QUORUM", true), ("UNKNOWN", true), ("SHUTTING_DOWN", false), ("OVERLOADED", false)]
+            [("NO_QUORUM", false), ("UNKNOWN", true), ("SHUTTING_DOWN", false), ("OVERLOADED", false)]
         {
             let verdict = judge(&status(reason, &[]));
             assert!(matches!(verdict, Verdict::Again { applied: a, .. } if a == applied), "{verdict:?}");

@@ -54,6 +54,15 @@ enum End {
 struct Detaching {
     reply: oneshot::Sender<Result<(), Error>>,
     deadline: Instant,
+    /// It was sent on some stream and may have been carried out.
+    sent: bool,
+}
+
+impl Detaching {
+    fn fail(self, error: &Error) {
+        let error = if self.sent { error.clone().unknown() } else { error.clone() };
+        let _ = self.reply.send(Err(error)); // who stopped waiting needs no answer
+    }
 }
 
 /// See the module.
@@ -222,7 +231,7 @@ impl Actor {
     fn ended(&mut self, stream: &Stream, response: &Result<Option<v1::ReceiveResponse>, Status>) -> End {
         let router = &self.opener.router;
         match response {
-            Ok(_) if self.todo.detach_sent => self.detached(),
+            // Without a `detached` before it, an end says nothing about a detach either.
             Ok(_) => {
                 router.lost(&stream.leader, None, "ended the stream".into());
                 End::Again { pause: true }
@@ -278,7 +287,7 @@ impl Actor {
                     }
                 }
             };
-            match result {
+            match result.map_err(|failed| failed.error) {
                 Ok(stream) => return Ok(stream),
                 Err(error @ (Error::NoLeader { .. } | Error::OutOfTime { .. })) => {
                     tracing::warn!(%error, "the consumer session is not attached; still trying");
@@ -299,7 +308,7 @@ impl Actor {
         self.todo.settles.fail(error, &self.shared);
         self.todo.wake();
         if let Some(detaching) = self.todo.detaching.take() {
-            let _ = detaching.reply.send(Err(error.clone()));
+            detaching.fail(error);
         }
         self.shared.end(told.then(|| error.clone()));
     }
@@ -315,7 +324,10 @@ impl Todo {
                     self.credit = Some(credit);
                 }
                 Command::Settled(waiter) => self.waiters.push(waiter),
-                Command::Detach { reply, deadline } => self.detaching = Some(Detaching { reply, deadline }),
+                Command::Detach { reply, deadline } => {
+                    attach.credit = 0; // a session that has to be attached again for this is to lease nothing more
+                    self.detaching = Some(Detaching { reply, deadline, sent: false });
+                }
             }
         }
     }
@@ -329,6 +341,9 @@ impl Todo {
         }
         let detach = self.wants_detach();
         self.detach_sent |= detach;
+        if let Some(detaching) = self.detaching.as_mut().filter(|_| detach) {
+            detaching.sent = true;
+        }
         detach.then_some(Request::Detach(v1::Detach {}))
     }
 

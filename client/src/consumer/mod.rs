@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::codec::Codec;
 use crate::error::Error;
+use crate::leader::Failed;
 use crate::message::from_wire;
 use crate::queues::millis;
 
@@ -103,7 +104,8 @@ impl<T, C> ConsumerBuilder<T, C> {
     ///
     /// # Errors
     /// [`Error::Config`] for a setting out of its range; reasons `UNKNOWN_QUEUE`, `UNKNOWN_SUBSCRIPTION`,
-    /// `INVALID`, `LIMIT_REACHED`; [`Error::NoLeader`].
+    /// `INVALID`, `LIMIT_REACHED`; [`Error::NoLeader`]; [`Error::Unknown`]: a session that was attached without an
+    /// answer ends by itself.
     pub async fn attach(self) -> Result<Consumer<T, C>, Error> {
         if self.credit > CREDIT_MAX {
             return Err(Error::Config(format!("credit: 0 to {CREDIT_MAX} messages")));
@@ -120,7 +122,8 @@ impl<T, C> ConsumerBuilder<T, C> {
             name: self.name,
         };
         let opener = stream::Opener::new(&self.client, attach);
-        let stream = opener.attach(Instant::now() + self.client.timeout).await?;
+        let attaching = opener.attach(Instant::now() + self.client.timeout).await;
+        let stream = attaching.map_err(Failed::of_change)?;
         let lease = Duration::from_millis(stream.attached.lease_ms);
         let shared = Arc::new(Shared::default());
         let (commands, inbox) = mpsc::unbounded_channel();
@@ -241,8 +244,8 @@ impl<T, C> Consumer<T, C> {
     /// Waits for the settles, then ends the session: what is still leased is released at once.
     ///
     /// # Errors
-    /// [`Error::NoLeader`] if the end could not be told to a leader in time: the leases are then released when
-    /// the session's timeout has passed.
+    /// [`Error::NoLeader`] if the end could not be told to a leader in time, [`Error::Unknown`] if it was and no
+    /// answer came: the leases are released when the session's timeout has passed, if not before.
     pub async fn detach(self) -> Result<(), Error> {
         let (reply, detached) = oneshot::channel();
         let deadline = Instant::now() + self.timeout;

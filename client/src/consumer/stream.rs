@@ -14,8 +14,7 @@ use tonic::{Status, Streaming};
 
 use crate::client::Client;
 use crate::connect::{Address, MESSAGE_BYTES_MAX};
-use crate::error::Error;
-use crate::leader::Router;
+use crate::leader::{Failed, Router};
 
 /// Requests that wait for the transport. Few, so that while it is busy settles gather into longer ranges.
 const REQUESTS_QUEUED: usize = 2;
@@ -39,9 +38,9 @@ impl Opener {
         Self { router: client.router.clone(), attach }
     }
 
-    pub(super) async fn attach(&self, deadline: Instant) -> Result<Stream, Error> {
+    pub(super) async fn attach(&self, deadline: Instant) -> Result<Stream, Failed> {
         let attempt = |channel| attach(channel, self.attach.clone());
-        let led = self.router.call(deadline, attempt).await.map_err(|failed| failed.error)?;
+        let led = self.router.call(deadline, attempt).await?;
         let (requests, responses, attached) = led.value;
         Ok(Stream { leader: led.leader, requests, responses, attached })
     }

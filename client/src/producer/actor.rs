@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Status;
 
 use super::Shared;
+use super::close::Closing;
 use super::ledger::{Freed, Item, Ledger};
 use super::stream::{Opener, Stream};
 use crate::backoff::Backoff;
@@ -23,8 +24,6 @@ use crate::status::{Verdict, judge, judge_refusal, refusal};
 const TICK: Duration = Duration::from_millis(100);
 /// A leader that answers nothing for so long may be cut off: the other nodes are asked.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long the end of a session may take to be confirmed on one stream.
-const CLOSE: Duration = Duration::from_secs(5);
 /// Commands taken over at once.
 const COMMANDS_AT_ONCE: usize = 1024;
 
@@ -35,7 +34,7 @@ pub(super) enum Command {
 }
 
 /// Why a stream was left.
-enum End {
+pub(super) enum End {
     /// Open another one, after a pause or at once.
     Reopen {
         pause: bool,
@@ -44,18 +43,13 @@ enum End {
     Closed,
 }
 
-struct Closing {
-    reply: oneshot::Sender<Result<(), Error>>,
-    deadline: Instant,
-}
-
 /// See the module.
 pub(super) struct Actor {
-    opener: Opener,
+    pub(super) opener: Opener,
     /// The session's name is random: nobody else can have opened it.
     generated: bool,
-    queue: String,
-    ledger: Ledger,
+    pub(super) queue: String,
+    pub(super) ledger: Ledger,
     inbox: mpsc::UnboundedReceiver<Command>,
     taken: Vec<Command>,
     shared: Arc<Shared>,
@@ -63,7 +57,9 @@ pub(super) struct Actor {
     epoch: u64,
     /// Attempts to open when `epoch` was seen.
     attempts: u64,
-    closing: Option<Closing>,
+    pub(super) closing: Option<Closing>,
+    /// Why the last batch that has to be sent again was refused.
+    obstacle: Option<String>,
     backoff: Backoff,
 }
 
@@ -90,6 +86,7 @@ impl Actor {
             epoch: 0,
             attempts: 0,
             closing: None,
+            obstacle: None,
             backoff: Backoff::new(),
         }
     }
@@ -116,7 +113,7 @@ impl Actor {
 
     /// Sends and takes answers on one stream until it ends.
     async fn drive(&mut self, mut stream: Stream) -> End {
-        self.ledger.rewind();
+        self.ledger.rewind(stream.opened.last_seq);
         if planted(Bug::ClientResendsUnderNewSeq) {
             self.ledger.renumber_after(stream.opened.last_seq);
         }
@@ -130,7 +127,7 @@ impl Actor {
                 return End::Reopen { pause: false };
             }
             if self.closing.is_some() && self.ledger.is_empty() {
-                return self.finish(stream).await;
+                return self.finish(stream).await; // in `close`
             }
             let hold = self.ledger.unanswered() > 0 && buggify("client/actor/hold_back");
             tokio::select! {
@@ -168,7 +165,7 @@ impl Actor {
                 }
                 _ = tick.tick(), if !self.ledger.is_empty() => {
                     if overdue(&self.ledger, self.closing.as_ref()) {
-                        let last = "the leader sent no receipt".into();
+                        let last = self.obstacle.take().unwrap_or_else(|| "the leader sent no receipt".into());
                         return End::Fatal(Error::OutOfTime { waited: self.timeout, last });
                     }
                     if self.ledger.unanswered() > 0 && heard.elapsed() >= SILENCE {
@@ -199,6 +196,7 @@ impl Actor {
             Some(Response::Receipt(receipt)) => {
                 let freed = self.ledger.confirm(&receipt).ok_or_else(|| mismatch("a receipt"))?;
                 self.backoff.reset();
+                self.obstacle = None;
                 self.free(freed);
                 Ok(false)
             }
@@ -217,6 +215,11 @@ impl Actor {
                 }
                 Some(Reason::ProducerFenced | Reason::UnknownProducer | Reason::ReceiptForgotten) => {
                     Err(self.session_lost(error))
+                }
+                // It is stored since an earlier stream and only its receipt is refused: its numbers are used up.
+                _ if self.ledger.is_stored(first_seq) => {
+                    self.obstacle = Some(format!("the leader answers {error}"));
+                    Err(if error.retryable() { End::Reopen { pause: true } } else { End::Fatal(error) })
                 }
                 _ => {
                     let freed = self.ledger.refuse(first_seq, count, &error);
@@ -252,7 +255,7 @@ impl Actor {
     }
 
     /// A random name can only be fenced by an attempt of our own that arrived late: the session is still ours.
-    fn session_lost(&self, error: Error) -> End {
+    pub(super) fn session_lost(&self, error: Error) -> End {
         match error.reason() {
             Some(Reason::ProducerFenced) if self.generated => End::Reopen { pause: true },
             _ => End::Fatal(error),
@@ -263,7 +266,7 @@ impl Actor {
     async fn reopen(&mut self) -> Result<Stream, Error> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let stream = loop {
             let opening = self.opener.open(Instant::now() + self.timeout);
             tokio::pin!(opening);
             let result = loop {
@@ -281,16 +284,17 @@ impl Actor {
                     }
                 }
             };
-            match result {
-                Ok(stream) => {
-                    self.check_session(&stream.opened)?;
-                    return Ok(stream);
-                }
+            match result.map_err(|failed| failed.error) {
+                Ok(stream) => break stream,
                 Err(error @ (Error::NoLeader { .. } | Error::OutOfTime { .. })) => {
                     tracing::warn!(%error, "the producer session is not open; still trying");
                 }
                 Err(error) => return Err(error),
             }
+        };
+        match self.check_session(&stream.opened) {
+            Ok(()) => Ok(stream),
+            Err(error) => self.ended_before(&stream.opened, error).map(|()| stream),
         }
     }
 
@@ -302,55 +306,16 @@ impl Actor {
                 "the producer session expired while it was not connected; what had no receipt is unknown",
             ));
         }
-        let foreign = opened.epoch > self.epoch + (self.opener.attempts() - self.attempts);
+        let foreign = opened.epoch > self.epoch + self.new_attempts();
         if !self.generated && (foreign || opened.last_seq > self.ledger.highest_sent()) {
             return Err(lost(Reason::ProducerFenced, "somebody else opened the producer session meanwhile"));
         }
         Ok(())
     }
 
-    /// Ends the session on the server.
-    async fn finish(&mut self, stream: Stream) -> End {
-        let batch = v1::PublishBatch {
-            queue: self.queue.clone(),
-            first_seq: self.ledger.confirmed() + 1,
-            acked_seq: self.ledger.confirmed(),
-            messages: Vec::new(),
-            close: true,
-        };
-        let Stream { leader, requests, mut responses, .. } = stream;
-        let telling = async {
-            let _ = requests.send(v1::PublishRequest { request: Some(Request::Batch(batch)) }).await;
-            drop(requests); // nothing follows: the server ends its half when the session is closed
-            while responses.message().await?.is_some() {}
-            Ok::<(), Status>(())
-        };
-        let failed = match tokio::time::timeout(CLOSE, telling).await {
-            Ok(Ok(())) => None,
-            Ok(Err(status)) => match judge(&status) {
-                Verdict::Certain(error) if error.reason() == Some(&Reason::UnknownProducer) => None,
-                Verdict::Certain(error) => Some(Err(error)),
-                Verdict::Elsewhere { leader: now_at, answer } => {
-                    self.opener.router.lost(&leader, now_at, answer);
-                    Some(Ok(()))
-                }
-                Verdict::Again { answer, .. } => {
-                    self.opener.router.lost(&leader, None, answer);
-                    Some(Ok(()))
-                }
-            },
-            Err(_) => Some(Ok(())),
-        };
-        match failed {
-            Some(Ok(())) => End::Reopen { pause: true },
-            Some(Err(error)) => End::Fatal(error),
-            None => {
-                if let Some(closing) = self.closing.take() {
-                    let _ = closing.reply.send(Ok(()));
-                }
-                End::Closed
-            }
-        }
+    /// How often the session was asked for since its epoch was last seen.
+    pub(super) fn new_attempts(&self) -> u64 {
+        self.opener.attempts() - self.attempts
     }
 
     fn absorb(&mut self) {
@@ -374,7 +339,7 @@ impl Actor {
         self.absorb();
         self.ledger.fail(error);
         if let Some(closing) = self.closing.take() {
-            let _ = closing.reply.send(Err(error.clone()));
+            closing.fail(error);
         }
     }
 }
@@ -383,7 +348,7 @@ fn absorb(taken: &mut Vec<Command>, ledger: &mut Ledger, closing: &mut Option<Cl
     for command in taken.drain(..) {
         match command {
             Command::Send(item) => ledger.push(item),
-            Command::Close { reply, deadline } => *closing = Some(Closing { reply, deadline }),
+            Command::Close { reply, deadline } => *closing = Some(Closing::new(reply, deadline)),
         }
     }
 }

@@ -47,7 +47,8 @@ impl Freed {
 struct Batch {
     first_seq: u64,
     items: Vec<Item>,
-    /// Sent on some stream: it may have been stored.
+    /// Sent since the session was last opened: it may have been stored. What was sent before that was stored, or
+    /// was not: see [`Ledger::stored`].
     ever_sent: bool,
     /// Refused on this stream because of a gap before it; stays for the next stream.
     gap: bool,
@@ -70,6 +71,9 @@ pub(super) struct Ledger {
     unanswered: usize,
     /// Highest sequence number with a receipt.
     confirmed: u64,
+    /// Highest sequence number that was stored when the session was last opened. What has no receipt up to here was
+    /// stored all the same; what is above was not, nor will be, since the new epoch fences whatever still travels.
+    stored: u64,
     batch_messages: usize,
     batch_bytes: usize,
 }
@@ -82,6 +86,7 @@ impl Ledger {
             sent: 0,
             unanswered: 0,
             confirmed: last_seq,
+            stored: last_seq,
             batch_messages,
             batch_bytes,
         }
@@ -162,25 +167,38 @@ impl Ledger {
         Some(Batch { first_seq, items, ever_sent: false, gap: false })
     }
 
-    /// A new stream: everything without an answer is to be sent again. What follows a refused batch moves up to
-    /// close the gap, which is safe because the new epoch fences whatever still travels on the old stream.
-    pub(super) fn rewind(&mut self) {
+    /// A new stream, of a session that has stored everything up to `last_seq`: everything without an answer is to be
+    /// sent again. What was stored keeps its number; what follows a refused batch moves up to close the gap.
+    pub(super) fn rewind(&mut self, last_seq: u64) {
         self.sent = 0;
         self.unanswered = 0;
+        self.stored = last_seq.max(self.confirmed);
         if planted(Bug::ClientForgetsUnanswered) {
             self.batches.retain(|batch| !batch.ever_sent);
         }
         if planted(Bug::ClientReordersOnReconnect) {
-            self.batches.make_contiguous().reverse();
+            let unstored = self.batches.partition_point(|batch| batch.first_seq <= self.stored);
+            self.batches.make_contiguous()[unstored..].reverse();
         }
-        let mut next = self.confirmed + 1;
+        let mut next = self.stored + 1;
         for batch in &mut self.batches {
             batch.gap = false;
-            if batch.first_seq > self.confirmed {
+            batch.ever_sent = batch.first_seq <= self.stored;
+            if !batch.ever_sent {
                 batch.first_seq = next;
             }
-            next = batch.end_seq();
+            next = next.max(batch.end_seq());
         }
+    }
+
+    /// Whether the batch with this number is stored for certain, though it has no receipt.
+    pub(super) fn is_stored(&self, first_seq: u64) -> bool {
+        (self.confirmed + 1..=self.stored).contains(&first_seq)
+    }
+
+    /// The session ended, and one of the same name began.
+    pub(super) fn begin_anew(&mut self) {
+        (self.confirmed, self.stored) = (0, 0);
     }
 
     /// [`Bug::ClientResendsUnderNewSeq`]: as if `stored` were all that ever had a number.
@@ -215,7 +233,8 @@ impl Ledger {
         Some(freed)
     }
 
-    /// The server refused these for good: they end with `error`, and leave a gap until [`Ledger::rewind`].
+    /// The server refused these for good: they end with `error`, and leave a gap until [`Ledger::rewind`]. Only for
+    /// what is not [stored](Ledger::is_stored).
     pub(super) fn refuse(&mut self, first_seq: u64, count: u64, error: &Error) -> Option<Freed> {
         let mut freed = Freed::default();
         for item in self.take(first_seq, count)?.into_iter().flat_map(|batch| batch.items) {

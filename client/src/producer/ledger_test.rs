@@ -85,7 +85,7 @@ fn after_a_lost_stream_the_same_batches_go_out_under_the_same_numbers() {
     let first = sent(&mut ledger);
     ledger.confirm(&receipt(11, 1, 2, 0));
     ledger.push(item("f").0);
-    ledger.rewind();
+    ledger.rewind(14);
     let again = sent(&mut ledger);
     assert_eq!(again[..2], first[1..]);
     assert_eq!(again[2], (16, vec!["f".into()]));
@@ -99,7 +99,7 @@ fn what_follows_a_refused_batch_moves_up() {
     ledger.gap(13);
     ledger.gap(14);
     assert_eq!(ledger.unanswered(), 1); // "a" keeps its number until its receipt
-    ledger.rewind();
+    ledger.rewind(11);
     assert_eq!(sent(&mut ledger), [(11, vec!["a".into()]), (12, vec!["c".into()]), (13, vec!["d".into()])]);
     assert!(answers[1].try_recv().unwrap().is_err());
     ledger.confirm(&receipt(11, 1, 1, 0));
@@ -118,4 +118,20 @@ fn failure_tells_what_was_sent_from_what_was_not() {
     assert!(matches!(answers[0].try_recv().unwrap(), Err(Error::Unknown { .. })));
     assert!(matches!(answers[1].try_recv().unwrap(), Err(Error::Closed(_))));
     assert!(ledger.is_empty());
+}
+
+#[test]
+fn what_was_stored_keeps_its_number_and_what_was_not_is_known_not_to_be() {
+    let (mut ledger, mut answers) = filled(1, &["a", "b", "c"]);
+    sent(&mut ledger);
+    ledger.rewind(11);
+    assert!(ledger.is_stored(11) && !ledger.is_stored(12));
+    ledger.fail(&Error::Closed("producer"));
+    assert!(matches!(answers[0].try_recv().unwrap(), Err(Error::Unknown { .. })));
+    for answer in &mut answers[1..] {
+        assert!(
+            matches!(answer.try_recv().unwrap(), Err(Error::Closed(_))),
+            "nothing travels under the old epoch"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! Publishing: every message enters its queue once, in the order of [`Producer::send`].
 
 mod actor;
+mod close;
 mod ledger;
 mod stream;
 
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use crate::client::Client;
 use crate::codec::Codec;
 use crate::error::Error;
+use crate::leader::Failed;
 use crate::message::{Message, to_wire};
 use crate::queues::millis;
 use crate::random;
@@ -119,13 +121,15 @@ impl<T, C> ProducerBuilder<T, C> {
     ///
     /// # Errors
     /// [`Error::Config`] for a setting out of its range; reasons `INVALID`, `UNKNOWN_NAMESPACE`,
-    /// `LIMIT_REACHED`; [`Error::NoLeader`].
+    /// `LIMIT_REACHED`; [`Error::NoLeader`]; [`Error::Unknown`]: a session that was opened without an answer expires
+    /// by itself.
     pub async fn open(self) -> Result<Producer<T, C>, Error> {
         self.check()?;
         let generated = self.session.is_none();
         let session = self.session.unwrap_or_else(|| random::name(self.client.router.random()));
         let opener = stream::Opener::new(&self.client, session.clone(), millis("ttl", self.ttl)?);
-        let stream = opener.open(Instant::now() + self.client.timeout).await?;
+        let opening = opener.open(Instant::now() + self.client.timeout).await;
+        let stream = opening.map_err(Failed::of_change)?;
         let last_seq = stream.opened.last_seq;
         let window_bytes = u32::try_from(self.window_bytes).unwrap_or(u32::MAX);
         let shared = Arc::new(Shared {
@@ -187,6 +191,7 @@ impl Shared {
 /// If a message has no receipt when the client's timeout has passed since its `send`, the producer fails: that
 /// message and all after it end with [`Error::Unknown`] (if they were sent) or the reason why they could not be
 /// sent, in order, so nothing later is stored in front of a gap. Opening the session again by its name tells how far it got.
+/// So it does when a message that was stored without a receipt is refused one for good, since its queue is gone.
 ///
 /// Dropping it stops at once and leaves the session to expire on the server; [`Producer::close`] is the orderly end.
 pub struct Producer<T, C> {
@@ -252,8 +257,9 @@ impl<T, C> Producer<T, C> {
     /// Flushes, then ends the session on the server, which forgets its name.
     ///
     /// # Errors
-    /// As [`Producer::flush`]; [`Error::NoLeader`] if the end could not be told to a leader in time: everything
-    /// handed in has its receipt nevertheless, and the session expires by itself.
+    /// As [`Producer::flush`]; reason `PRODUCER_FENCED`; [`Error::NoLeader`] if the end could not be told to a leader
+    /// in time, [`Error::Unknown`] if it was and no answer came: everything handed in has its receipt nevertheless,
+    /// and the session expires by itself.
     pub async fn close(self) -> Result<(), Error> {
         self.flush().await?;
         let (reply, closed) = oneshot::channel();

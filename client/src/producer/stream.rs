@@ -15,8 +15,7 @@ use tonic::{Status, Streaming};
 
 use crate::client::Client;
 use crate::connect::{Address, MESSAGE_BYTES_MAX};
-use crate::error::Error;
-use crate::leader::Router;
+use crate::leader::{Failed, Router};
 
 /// Batches that wait for the transport. Few, so that while it is busy messages gather into larger batches.
 const REQUESTS_QUEUED: usize = 2;
@@ -47,12 +46,12 @@ impl Opener {
         self.attempts.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn open(&self, deadline: Instant) -> Result<Stream, Error> {
+    pub(super) async fn open(&self, deadline: Instant) -> Result<Stream, Failed> {
         let attempt = |channel| {
             self.attempts.fetch_add(1, Ordering::Relaxed);
             open(channel, self.request.clone())
         };
-        let led = self.router.call(deadline, attempt).await.map_err(|failed| failed.error)?;
+        let led = self.router.call(deadline, attempt).await?;
         let (requests, responses, opened) = led.value;
         Ok(Stream { leader: led.leader, requests, responses, opened })
     }

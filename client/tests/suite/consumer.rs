@@ -113,3 +113,43 @@ async fn an_idle_consumer_leaves_a_leader_that_went_silent() {
     let delivery = take(&mut consumer, 1).await.remove(0);
     assert_eq!((delivery.position, next.state.lock().attaches.len()), (1, 1));
 }
+
+#[tokio::test]
+async fn in_order_total_a_returned_message_comes_before_all_that_is_behind_it() {
+    for wait in [false, true] {
+        let fake = leased(5).await;
+        fake.state.lock().total = true;
+        let mut consumer = attached(&fake).await;
+        let mut taken = take(&mut consumer, 2).await.into_iter();
+        let (first, second) = (taken.next().unwrap(), taken.next().unwrap());
+        first.ack().await.unwrap();
+        if wait {
+            second.retry(None).await.unwrap();
+        } else {
+            second.release_later();
+            assert!(consumer.try_next().is_none(), "3 is buffered, and was leased behind 2");
+        }
+        let again = take(&mut consumer, 4).await;
+        let got: Vec<_> = again.iter().map(|delivery| (delivery.position, delivery.token)).collect();
+        assert_eq!(got, [(2, 1002), (3, 1003), (4, 1004), (5, 1005)]);
+    }
+}
+
+#[tokio::test]
+async fn a_detach_without_an_answer_is_told_again() {
+    let fake = leased(1).await;
+    let consumer = attached(&fake).await;
+    fake.state.lock().lose_ends = 1;
+    consumer.detach().await.unwrap();
+    assert_eq!(fake.state.lock().attaches.len(), 2);
+}
+
+#[tokio::test]
+async fn a_detach_that_is_never_answered_is_unknown() {
+    let fake = leased(1).await;
+    let client = fake.client(Duration::from_millis(400));
+    let consumer = client.raw_queue("q").consumer().attach().await.unwrap();
+    fake.state.lock().lose_ends = usize::MAX;
+    let answer = consumer.detach().await;
+    assert!(matches!(answer, Err(Error::Unknown { .. })), "{answer:?}");
+}

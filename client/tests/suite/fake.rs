@@ -1,6 +1,6 @@
 //! A server of one queue: sessions, sequence numbers and leases as the protocol has them, without replication.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::cluster_server::{Cluster, ClusterServer};
 use quorate_proto::v1::consumer_server::{Consumer, ConsumerServer};
 use quorate_proto::v1::producer_server::{Producer, ProducerServer};
+use quorate_proto::v1::queues_server::{Queues, QueuesServer};
 use quorate_proto::v1::{publish_request, publish_response, receive_request, receive_response};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -22,12 +23,16 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 pub struct State {
     /// The queue: position = index + 1.
     pub log: Vec<Bytes>,
-    producer: Option<ProducerSession>,
+    pub producer: Option<ProducerSession>,
     /// Sizes of the publish batches, in order of arrival.
     pub batches: Vec<(u64, usize)>,
     pub opens: u64,
     /// Applies this many more batches, answers none of them, and cuts the stream.
     pub cut_after: Option<usize>,
+    /// Refuses every batch with this reason, before it looks at the numbers.
+    pub refuse_batches: Option<&'static str>,
+    /// Becomes `refuse_batches` when `cut_after` cuts the stream.
+    pub refuse_after_cut: Option<&'static str>,
     /// Takes batches and applies none until it is cleared and `resume` is notified.
     pub hold: bool,
     /// Where the leader is, if not here.
@@ -45,10 +50,16 @@ pub struct State {
     /// Does not answer who the members are.
     pub silent: bool,
     pub closed: bool,
+    /// Carries out this many closes, or detaches, whose answers are lost with the stream.
+    pub lose_ends: usize,
+    /// The subscription's order is `total`: what is returned comes again, and what is behind it with it.
+    pub total: bool,
+    /// What the next calls that change queues are answered; then they succeed.
+    pub queue_answers: VecDeque<&'static str>,
 }
 
 #[derive(Default)]
-struct ProducerSession {
+pub struct ProducerSession {
     epoch: u64,
     /// Position of each stored sequence number, from 1.
     stored: Vec<u64>,
@@ -69,6 +80,7 @@ impl Fake {
         let server = tonic::transport::Server::builder()
             .add_service(ProducerServer::new(fake.clone()))
             .add_service(ConsumerServer::new(fake.clone()))
+            .add_service(QueuesServer::new(fake.clone()))
             .add_service(ClusterServer::new(fake.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         fake
@@ -100,7 +112,8 @@ pub fn status(reason: &str, metadata: &[(&str, &str)]) -> Status {
 }
 
 fn refusal(reason: &str) -> Option<v1::Refusal> {
-    Some(v1::Refusal { reason: reason.into(), message: reason.to_lowercase(), ..Default::default() })
+    let (message, retry) = (reason.to_lowercase(), reason == "NO_SPACE");
+    Some(v1::Refusal { reason: reason.into(), message, retry, ..Default::default() })
 }
 
 impl State {
@@ -115,9 +128,12 @@ impl State {
     fn publish(&mut self, epoch: u64, batch: &v1::PublishBatch) -> publish_response::Response {
         let count = batch.messages.len();
         self.batches.push((batch.first_seq, count));
+        let refuse_batches = self.refuse_batches;
         let session = self.producer.get_or_insert_default();
         let last = session.stored.len() as u64;
-        let reason = if session.epoch != epoch {
+        let reason = if refuse_batches.is_some() {
+            refuse_batches
+        } else if session.epoch != epoch {
             Some("PRODUCER_FENCED")
         } else if batch.first_seq > last + 1 {
             Some("SEQUENCE_GAP")
@@ -146,6 +162,64 @@ impl State {
             positions.push(v1::PositionRun { first_position: session.stored[seq - 1], count: 1 });
         }
         publish_response::Response::Receipt(v1::Receipt { first_seq: batch.first_seq, positions, duplicates })
+    }
+
+    /// Ends the session; an error if nobody is told, with or without a status.
+    fn close(&mut self, epoch: u64) -> Result<publish_response::Response, Option<Status>> {
+        let reason = match &self.producer {
+            None => Some("UNKNOWN_PRODUCER"),
+            Some(session) if session.epoch != epoch => Some("PRODUCER_FENCED"),
+            Some(_) => None,
+        };
+        if reason.is_some() {
+            let refused = v1::PublishRefused { refusal: reason.and_then(refusal), ..Default::default() };
+            return Ok(publish_response::Response::Refused(refused));
+        }
+        self.closed = true;
+        self.producer = None;
+        match self.loses_end() {
+            false => Ok(publish_response::Response::Receipt(v1::Receipt::default())),
+            true if self.lose_ends % 2 == 1 => Err(Some(status("UNKNOWN", &[]))),
+            true => Err(None),
+        }
+    }
+
+    fn loses_end(&mut self) -> bool {
+        let loses = self.lose_ends > 0;
+        self.lose_ends -= usize::from(loses);
+        loses
+    }
+
+    /// What a settle of a `total` subscription brings about: the news of it, run by run, then new leases.
+    fn come_again(&mut self, settle: &v1::Settle) -> Vec<receive_response::Response> {
+        let back = |range: &&v1::SettleRange| range.outcome >= i32::from(v1::Outcome::Retry);
+        let Some(first) = settle.ranges.iter().filter(back).map(|range| range.first_position).min() else {
+            return Vec::new();
+        };
+        let behind: Vec<(u64, u64)> = self.leases.extract_if(.., |_, position| *position > first).collect();
+        let revoked = |&(first_token, first_position): &(u64, u64)| {
+            receive_response::Response::Revoked(v1::Revoked { first_position, count: 1, first_token })
+        };
+        let mut news: Vec<_> = behind.iter().map(revoked).collect();
+        let again = (first..).take(behind.len() + 1).map(|position| (1000 + position, position));
+        self.leases.extend(again);
+        news.push(self.deliveries(1000));
+        news
+    }
+
+    /// The leases from `token` on.
+    fn deliveries(&self, token: u64) -> receive_response::Response {
+        let deliveries = self.leases.range(token..).map(|(&token, &position)| v1::Delivery {
+            position,
+            token,
+            attempt: 1,
+            message: Some(v1::Message {
+                body: self.log[position as usize - 1].clone(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        });
+        receive_response::Response::Deliveries(v1::Deliveries { deliveries: deliveries.collect() })
     }
 
     fn settle(&mut self, settle: &v1::Settle) -> v1::Settled {
@@ -184,27 +258,27 @@ async fn publishing(
         }
         let answer = {
             let mut state = fake.state.lock();
-            if batch.close {
-                state.closed = true;
-                state.producer = None;
-                return;
-            }
-            let answer = state.publish(epoch, &batch);
-            if let Some(left) = state.cut_after.as_mut() {
-                *left -= 1;
-                if *left == 0 {
-                    state.cut_after = None;
-                    None
-                } else {
+            let answer = match batch.close {
+                true => state.close(epoch),
+                false => Ok(state.publish(epoch, &batch)),
+            };
+            match state.cut_after.as_mut() {
+                None => answer,
+                Some(left) if *left > 1 => {
+                    *left -= 1;
                     continue;
                 }
-            } else {
-                Some(answer)
+                Some(_) => {
+                    state.cut_after = None;
+                    state.refuse_batches = state.refuse_after_cut.take();
+                    Err(Some(status("NOT_LEADER", &[("leader_addr", "")])))
+                }
             }
         };
         let answer = match answer {
-            Some(answer) => Ok(v1::PublishResponse { response: Some(answer) }),
-            None => Err(status("NOT_LEADER", &[("leader_addr", "")])),
+            Ok(response) => Ok(v1::PublishResponse { response: Some(response) }),
+            Err(Some(status)) => Err(status),
+            Err(None) => return,
         };
         let over = answer.is_err();
         if answers.send(answer).await.is_err() || over {
@@ -244,6 +318,7 @@ async fn consuming(
     answers: Sender<v1::ReceiveResponse>,
 ) {
     while let Ok(Some(request)) = requests.message().await {
+        let mut news = Vec::new();
         let answer = match request.request {
             Some(receive_request::Request::Settle(settle)) => {
                 let mut state = fake.state.lock();
@@ -255,11 +330,21 @@ async fn consuming(
                         }
                         Err(status("SHUTTING_DOWN", &[]))
                     }
-                    None => receive(receive_response::Response::Settled(state.settle(&settle))),
+                    None => {
+                        let settled = state.settle(&settle);
+                        if state.total {
+                            news = state.come_again(&settle);
+                        }
+                        receive(receive_response::Response::Settled(settled))
+                    }
                 }
             }
             Some(receive_request::Request::Detach(_)) => {
-                fake.state.lock().detached = true;
+                let mut state = fake.state.lock();
+                state.detached = true;
+                if state.loses_end() {
+                    return;
+                }
                 receive(receive_response::Response::Detached(v1::Detached {}))
             }
             Some(receive_request::Request::Credit(credit)) => {
@@ -270,6 +355,9 @@ async fn consuming(
         let over = answer.is_err();
         if answers.send(answer).await.is_err() || over {
             return;
+        }
+        for item in news {
+            let _ = answers.send(receive(item)).await;
         }
     }
 }
@@ -293,25 +381,10 @@ impl Consumer for Fake {
             let mut state = self.state.lock();
             let resumed = state.attaches.contains(&attach.session);
             state.attaches.push(attach.session);
-            let attached = v1::Attached { resumed, lease_ms: 30_000, order: v1::Order::None.into() };
+            let order = if state.total { v1::Order::Total } else { v1::Order::None }.into();
+            let attached = v1::Attached { resumed, lease_ms: 30_000, order };
             answers.try_send(receive(receive_response::Response::Attached(attached))).unwrap();
-            let deliveries = state
-                .leases
-                .iter()
-                .map(|(&token, &position)| v1::Delivery {
-                    position,
-                    token,
-                    attempt: 1,
-                    message: Some(v1::Message {
-                        body: state.log[position as usize - 1].clone(),
-                        ..Default::default()
-                    }),
-                    ..Default::default()
-                })
-                .collect();
-            answers
-                .try_send(receive(receive_response::Response::Deliveries(v1::Deliveries { deliveries })))
-                .unwrap();
+            answers.try_send(receive(state.deliveries(0))).unwrap();
         }
         tokio::spawn(consuming(self.clone(), requests, answers));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -331,5 +404,57 @@ impl Cluster for Fake {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let replica = v1::ReplicaStatus { name: "n1".into(), id: 1, ..Default::default() };
         Ok(Response::new(v1::StatusResponse { replicas: vec![replica] }))
+    }
+}
+
+impl Fake {
+    fn change_queue(&self) -> Result<(), Status> {
+        self.gate()?;
+        self.state.lock().queue_answers.pop_front().map_or(Ok(()), |reason| Err(status(reason, &[])))
+    }
+}
+
+#[tonic::async_trait]
+impl Queues for Fake {
+    async fn create(
+        &self,
+        _: Request<v1::CreateQueueRequest>,
+    ) -> Result<Response<v1::CreateQueueResponse>, Status> {
+        self.change_queue()?;
+        Ok(Response::new(v1::CreateQueueResponse { queue: None, created: true }))
+    }
+
+    async fn delete(
+        &self,
+        _: Request<v1::DeleteQueueRequest>,
+    ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
+        self.change_queue()?;
+        Ok(Response::new(v1::DeleteQueueResponse {}))
+    }
+
+    async fn list(
+        &self,
+        _: Request<v1::ListQueuesRequest>,
+    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
+        self.gate()?;
+        Ok(Response::new(v1::ListQueuesResponse::default()))
+    }
+
+    async fn show(
+        &self,
+        _: Request<v1::ShowQueueRequest>,
+    ) -> Result<Response<v1::ShowQueueResponse>, Status> {
+        self.gate()?;
+        Ok(Response::new(v1::ShowQueueResponse::default()))
+    }
+
+    async fn peek(&self, _: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
+        self.gate()?;
+        Ok(Response::new(v1::PeekResponse::default()))
+    }
+
+    async fn stat(&self, _: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
+        self.gate()?;
+        Ok(Response::new(v1::StatResponse::default()))
     }
 }

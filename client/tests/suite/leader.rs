@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_client::{Client, Error, Reason};
+use quorate_client::{Client, Error, QueueSettings, Reason};
 
 use crate::fake::Fake;
 
@@ -54,4 +54,38 @@ async fn what_is_certain_is_not_repeated() {
     };
     assert_eq!(error.reason(), Some(&Reason::UnknownQueue));
     assert_eq!(fake.state.lock().calls, 1);
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_was_lost_is_unknown_whatever_is_answered_after_it() {
+    let fake = Fake::start().await;
+    let queues = fake.client(PATIENCE).queues();
+    fake.state.lock().queue_answers = ["UNKNOWN", "UNKNOWN_QUEUE", "OVERLOADED", "UNKNOWN_QUEUE"].into();
+    let error = queues.delete("q").await.unwrap_err();
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+    assert_eq!(error.reason(), Some(&Reason::UnknownQueue));
+    let error = queues.delete("q").await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "no attempt was carried out: {error}");
+}
+
+#[tokio::test]
+async fn only_a_change_that_may_have_been_made_is_unknown_when_no_leader_is_found() {
+    let fake = Fake::start().await;
+    let client = fake.client(Duration::from_millis(300));
+    for (reason, unknown) in [("UNKNOWN", true), ("NO_QUORUM", false)] {
+        fake.state.lock().refuse_all = Some(reason);
+        let queue = client.raw_queue("q");
+        let errors = [
+            client.queues().create("q", QueueSettings::default()).await.unwrap_err(),
+            client.queues().delete("q").await.unwrap_err(),
+            queue.producer().open().await.err().unwrap(),
+            queue.consumer().attach().await.err().unwrap(),
+        ];
+        for error in errors {
+            assert_eq!(matches!(error, Error::Unknown { .. }), unknown, "{reason}: {error}");
+            assert!(error.is_no_leader() && error.retryable() != unknown);
+        }
+        let error = client.queues().stat("q", "").await.unwrap_err();
+        assert!(matches!(error, Error::NoLeader { .. }), "a read changes nothing: {error}");
+    }
 }

@@ -144,3 +144,76 @@ async fn without_a_receipt_in_time_the_producer_fails_in_order() {
     }
     assert!(producer.send(Bytes::from_static(b"later")).await.is_err());
 }
+
+/// Stores "a", loses its receipt, and refuses what comes after with `reason`.
+async fn stored_and_refused(fake: &Fake, producer: &Producer<Bytes, Raw>, reason: &'static str) -> Pending {
+    {
+        let mut state = fake.state.lock();
+        state.cut_after = Some(1);
+        state.refuse_after_cut = Some(reason);
+    }
+    let pending = producer.send(Bytes::from_static(b"a")).await.unwrap();
+    until(|| fake.state.lock().batches.len() >= 2).await;
+    pending
+}
+
+#[tokio::test]
+async fn what_is_stored_gets_its_receipt_when_there_is_room_again() {
+    let fake = Fake::start().await;
+    let producer = fake.client(PATIENCE).raw_queue("q").producer().open().await.unwrap();
+    let first = stored_and_refused(&fake, &producer, "NO_SPACE").await;
+    let second = producer.send(Bytes::from_static(b"b")).await.unwrap();
+    fake.state.lock().refuse_batches = None;
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert_eq!((first.position, first.duplicate, second.position, second.duplicate), (1, true, 2, false));
+    assert_eq!(fake.bodies(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn what_is_stored_and_refused_for_good_is_unknown_and_nothing_takes_its_number() {
+    let fake = Fake::start().await;
+    let producer = fake.client(PATIENCE).raw_queue("q").producer().open().await.unwrap();
+    let first = stored_and_refused(&fake, &producer, "UNKNOWN_QUEUE").await;
+    let error = first.await.unwrap_err();
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+    assert_eq!(error.reason(), Some(&Reason::UnknownQueue));
+    fake.state.lock().refuse_batches = None;
+    let error = producer.send(Bytes::from_static(b"b")).await.unwrap_err();
+    assert_eq!(error.reason(), Some(&Reason::UnknownQueue), "{error}");
+    assert_eq!(fake.bodies(), ["a"]);
+}
+
+#[tokio::test]
+async fn a_close_without_an_answer_leaves_no_session_behind() {
+    let fake = Fake::start().await;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    for name in ["one", "two"] {
+        let producer = queue.producer().session(name).open().await.unwrap();
+        producer.send(Bytes::from_static(b"a")).await.unwrap().await.unwrap();
+        fake.state.lock().lose_ends = 2;
+        producer.close().await.unwrap();
+        assert!(fake.state.lock().producer.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_fenced_holder_cannot_close() {
+    let fake = Fake::start().await;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let first = queue.producer().session("mine").open().await.unwrap();
+    let second = queue.producer().session("mine").open().await.unwrap();
+    let error = first.close().await.unwrap_err();
+    assert!(matches!(error, Error::Refused(_)), "{error}");
+    assert_eq!(error.reason(), Some(&Reason::ProducerFenced));
+    second.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_close_whose_fate_cannot_be_told_says_so() {
+    let fake = Fake::start().await;
+    let client = fake.client(Duration::from_millis(400));
+    let producer = client.raw_queue("q").producer().open().await.unwrap();
+    fake.state.lock().hold = true; // it takes the close and says nothing
+    let error = producer.close().await.unwrap_err();
+    assert!(matches!(error, Error::Unknown { .. }), "{error}");
+}

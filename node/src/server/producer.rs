@@ -152,7 +152,9 @@ impl Session {
         if close {
             return Err(Failure::invalid("`close` goes without messages, after the last receipt"));
         }
-        self.api.0.admission.check_space()?;
+        if takes_room(&batch, self.opened.last_seq) {
+            self.api.0.admission.check_space()?;
+        }
         let messages = batch.messages.into_iter().map(convert::message_in).collect::<Result<Vec<_>, _>>()?;
         let (lengths, messages) = Publish::pack(messages.iter());
         Ok(Verb::Publish(Publish {
@@ -166,6 +168,13 @@ impl Session {
             messages,
         }))
     }
+}
+
+/// Whether something of the batch is new to a session that had stored everything up to `last_seq` when it was opened.
+/// What is sent again takes no room, and has to get its receipt.
+fn takes_room(batch: &v1::PublishBatch, last_seq: u64) -> bool {
+    let end = batch.first_seq.saturating_add(batch.messages.len() as u64);
+    batch.first_seq == 0 || end > last_seq.saturating_add(1)
 }
 
 /// Answers batches in the order they were read. Returns what ends the stream, or nothing if all is answered.
@@ -209,4 +218,20 @@ pub(super) async fn lost_leadership(shard: Shard) -> Failure {
     let mut leadership = shard.leadership.clone();
     let leader = leadership.wait_for(|l| !l.mine).await.map_or(None, |l| l.leader);
     shard.not_leader(leader)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_sent_again_whole_takes_no_room() {
+        for (first_seq, takes) in
+            [(0, true), (3, false), (9, false), (10, true), (11, true), (u64::MAX, true)]
+        {
+            let messages = vec![v1::Message::default(); 2];
+            let batch = v1::PublishBatch { first_seq, messages, ..Default::default() };
+            assert_eq!(takes_room(&batch, 10), takes, "{first_seq}");
+        }
+    }
 }
