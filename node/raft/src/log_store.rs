@@ -13,7 +13,7 @@ use openraft::alias::VoteOf;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use quorate_simpoint::buggify;
-use quorate_storage::log::ShardLog;
+use quorate_storage::log::{Record, ShardLog};
 
 use crate::types::{
     Entry, LogId, Types, entry_from_record, entry_to_record, log_id_from_store, log_id_to_store,
@@ -36,8 +36,7 @@ impl LogStore {
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
-        let records = self.log.read(from, to, bytes_max).map_err(io::Error::other)?;
-        records.into_iter().map(|record| Ok(entry_from_record(record)?)).collect()
+        entries(self.log.read(from, to, bytes_max))
     }
 }
 
@@ -73,7 +72,12 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, read_bytes())
+        // Only replication reads through here, and its order may be older than the last purge: an error would end the
+        // leader. Nothing is sent for it: `network.rs` ends the stream.
+        match self.log.read(start, end, read_bytes()) {
+            Err(quorate_storage::Error::Purged { .. }) => Ok(Vec::new()),
+            read => entries(read),
+        }
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
@@ -129,6 +133,10 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.log.purge(log_id_to_store(&upto)).map_err(io::Error::other)
     }
+}
+
+fn entries(read: Result<Vec<Record>, quorate_storage::Error>) -> io::Result<Vec<Entry>> {
+    read.map_err(io::Error::other)?.into_iter().map(|record| Ok(entry_from_record(record)?)).collect()
 }
 
 /// Bytes that one read takes: at least one entry, whatever it says.

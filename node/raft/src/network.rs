@@ -20,6 +20,7 @@ use openraft::{AnyError, OptionalSend};
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::peer_client::PeerClient;
 use quorate_simpoint::buggify;
+use quorate_storage::log::ShardLog;
 use quorate_storage::state::State;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -47,6 +48,8 @@ pub struct Network {
     pub confirmed: Arc<Confirmed>,
     /// Rows of snapshots are read from here.
     pub state: State,
+    /// What of the log is still there.
+    pub log: ShardLog,
     /// Deadline of a whole snapshot transfer.
     pub snapshot_timeout: Duration,
 }
@@ -159,6 +162,8 @@ impl Connection {
                 RPCError::Unreachable(Unreachable::new(&e))
             })?;
         let mut route = self.route();
+        let log = shared.log.clone();
+        let input = input.take_while(move |request| futures::future::ready(!is_of_purged(request, &log)));
         let requests = input.map(move |request| append_to_wire(request, route.take()));
         let answers = self.client.append(requests).await.map_err(|s| rpc_error(&s))?.into_inner();
         let confirmed = shared.confirmed.clone();
@@ -174,6 +179,14 @@ impl Connection {
         });
         Ok(answers.boxed())
     }
+}
+
+/// Whether openraft wanted to send entries that were purged meanwhile. It gives a follower that needs them a snapshot, but
+/// its replication task may still be at an older order, for which it read nothing (see `log_store.rs`). The stream ends
+/// there, and the task looks for the newer order before it tries again.
+fn is_of_purged(request: &AppendEntriesRequest<Types>, log: &ShardLog) -> bool {
+    let next = request.prev_log_id.map_or(0, |prev| prev.index + 1);
+    request.entries.is_empty() && log.purged().is_some_and(|purged| next <= purged.index)
 }
 
 type StreamItem = Result<StreamAppendResult<Types>, RPCError<Types>>;

@@ -101,6 +101,7 @@ impl Replica {
             transport: transport.clone(),
             confirmed: Arc::new(Confirmed::default()),
             state: state.clone(),
+            log: log.clone(),
             snapshot_timeout: settings.snapshot_timeout,
         };
         let raft = Raft::new(
