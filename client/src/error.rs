@@ -104,9 +104,14 @@ impl Error {
                 "expect that the message may be delivered again; fence side effects with its token".into()
             }
             Self::Unknown { .. } => {
-                "look whether it took effect before repeating it; for messages, open the producer session again by \
-                 its name and compare last_seq"
-                    .into()
+                let first = match self.is_no_leader() {
+                    true => "check that a majority of the nodes runs and that they reach each other, then ",
+                    false => "",
+                };
+                format!(
+                    "{first}look whether it took effect before repeating it; for messages, open the producer \
+                     session again by its name and compare last_seq"
+                )
             }
             Self::Encode(_) => "correct the value".into(),
             Self::Decode { .. } => "correct the consumer's type, or take the message with a raw queue".into(),

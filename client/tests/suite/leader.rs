@@ -84,6 +84,7 @@ async fn only_a_change_that_may_have_been_made_is_unknown_when_no_leader_is_foun
         for error in errors {
             assert_eq!(matches!(error, Error::Unknown { .. }), unknown, "{reason}: {error}");
             assert!(error.is_no_leader() && error.retryable() != unknown);
+            assert!(error.action().contains("majority"), "{}", error.action());
         }
         let error = client.queues().stat("q", "").await.unwrap_err();
         assert!(matches!(error, Error::NoLeader { .. }), "a read changes nothing: {error}");
