@@ -174,7 +174,9 @@ impl Run {
         self.until(CONVERGE_MAX, "recovery", "every node that may come back serves", |run| run.is_whole())?;
         self.workload.quiesce(&mut self.world);
         self.until(DRAIN_MAX, "drain", "all work is drained", |run| run.workload.is_drained())?;
-        self.until(SETTLE_MAX, "convergence", "all nodes have applied the same", |run| run.is_settled())?;
+        self.until(SETTLE_MAX, "convergence", "all nodes have applied the same", |run| {
+            run.is_whole() && run.is_settled()
+        })?;
         self.late.append(&mut self.faults.violations(&self.world));
         self.judge_the_clients();
         self.checker.borrow_mut().finish(&self.world);

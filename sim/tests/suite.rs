@@ -35,6 +35,20 @@ fn fifty_seeds_are_clean() {
 }
 
 #[test]
+fn seeds_that_found_something_stay_clean() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions.txt");
+    let text_of = std::fs::read_to_string(file).expect("the list");
+    let lines: Vec<&str> = text_of.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        let parts: Vec<&str> = line.splitn(3, ' ').collect();
+        let [seed, seconds, what] = parts[..] else { panic!("seed seconds what: {line}") };
+        let output = quorate_sim(&["run", "--seed", seed, "--seconds", seconds]);
+        assert!(output.status.success(), "seed {seed}, once {what}: {}", text(&output));
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_refused() {
     for args in [
         &["run"][..],

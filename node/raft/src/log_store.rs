@@ -35,6 +35,11 @@ impl LogStore {
         Self { log }
     }
 
+    /// The log behind it.
+    pub fn shard_log(&self) -> &ShardLog {
+        &self.log
+    }
+
     fn read(&self, from: u64, to: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
         entries(self.log.read(from, to, bytes_max))
     }

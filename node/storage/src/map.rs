@@ -322,9 +322,8 @@ fn open_env(path: &Path, map_bytes: u64) -> Result<Env<WithoutTls>, Error> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.map_size(map_bytes as usize).max_dbs(2).max_readers(READERS_MAX);
     // SAFETY: the directory's lock keeps other processes away, heed refuses a second opening in this one, nobody
-    // else changes the file except to make it longer, and neither flag weakens LMDB's syncing.
-    unsafe { options.flags(EnvFlags::NO_READ_AHEAD | EnvFlags::NO_MEM_INIT).open(path) }
-        .map_err(|e| Error::lmdb("opening", path, &e))
+    // else changes the file except to make it longer, and the flag does not weaken LMDB's syncing.
+    unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(path) }.map_err(|e| Error::lmdb("opening", path, &e))
 }
 
 /// Makes an environment beside `path` and gives it its name only after its first commit, so that one that is found
