@@ -211,17 +211,19 @@ fn nondeterminism_enters_at_one_place_each() {
         &uses(&["rand::", "getrandom::"], &["node/src/random.rs", "client/src/random.rs"]),
         "take the injected Random; only node/src/random.rs and client/src/random.rs draw from the system",
     );
-    // The simulator's commands and `explore` run simulations in processes of their own, and wait for them outside any.
-    let outside =
-        ["sim/src/cli/mutants.rs", "sim/src/cli/process.rs", "sim/src/cli/sweep.rs", "sim/src/explore.rs"];
-    let waiting = [&["node/storage/src/disk.rs"][..], &outside].concat();
+    // A simulation has the one thread of `on_a_fresh_thread`.
+    let starting = ["node/storage/src/disk.rs", "sim/src/interpose/mod.rs"];
     assert_none(
-        &uses(&["std::thread", "thread::spawn", "spawn_blocking"], &waiting),
+        &uses(&["thread::spawn", "thread::scope", "thread::Builder", "spawn_blocking"], &starting),
         "take the injected DiskRunner; only node/storage/src/disk.rs starts threads",
     );
-    let spawning =
-        uses(&["thread::spawn", "thread::Builder", "spawn_blocking"], &["node/storage/src/disk.rs"]);
-    assert_none(&spawning, "a simulation has one thread: who runs several starts processes");
+    // The simulator's commands run simulations in processes of their own: they count the cores, and sleep while they wait.
+    let waiting =
+        ["sim/src/cli/mutants.rs", "sim/src/cli/process.rs", "sim/src/cli/sweep.rs", "sim/src/explore.rs"];
+    assert_none(
+        &uses(&["std::thread"], &[&starting[..], &waiting].concat()),
+        "whatever runs in a simulation knows nothing of threads: take the injected DiskRunner",
+    );
     assert_none(
         &uses(&["statvfs"], &["node/storage/src/disk.rs"]),
         "ask the injected DiskRunner what the disk has left",
