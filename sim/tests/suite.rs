@@ -75,7 +75,7 @@ fn a_plan_can_be_read_and_left_out_in_part() {
 
 #[test]
 fn a_failing_seed_is_made_smaller() {
-    let args = ["minimise", "--seed", "1", "--seconds", "10", "--plant", "ack-before-sync"];
+    let args = ["minimise", "--seed", "0", "--seconds", "5", "--plant", "length-miscounted"];
     let output = quorate_sim(&args);
     assert!(matches!(output.status.code(), Some(10..=12)), "{}", text(&output));
     assert!(text(&output).contains("faults are needed"), "{}", text(&output));
@@ -112,7 +112,7 @@ fn the_documented_commands_work() {
 #[test]
 fn deliberate_bugs_are_caught() {
     let bugs =
-        "ack-before-sync,dedup-ignored,two-holders,token-reused,leader-restore,client-forgets-unanswered";
+        "ack-before-sync,dedup-ignored,two-holders,token-reused,half-a-flush,client-forgets-unanswered";
     let output = quorate_sim(&["mutants", "--bugs", bugs, "--seeds", "0..20", "--seconds", "20", "--first"]);
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(text(&output).lines().count(), 2 + bugs.split(',').count(), "{}", text(&output));
