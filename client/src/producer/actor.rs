@@ -17,7 +17,7 @@ use super::close::Closing;
 use super::ledger::{Freed, Item, Ledger};
 use super::stream::{Opener, Stream};
 use crate::backoff::Backoff;
-use crate::error::{Error, Reason, Refusal};
+use crate::error::{Error, Reason};
 use crate::status::{Verdict, judge, judge_refusal, refusal};
 
 /// Deadlines and silence are looked at this often.
@@ -46,17 +46,12 @@ pub(super) enum End {
 /// See the module.
 pub(super) struct Actor {
     pub(super) opener: Opener,
-    /// The session's name is random: nobody else can have opened it.
-    generated: bool,
     pub(super) queue: String,
     pub(super) ledger: Ledger,
     inbox: mpsc::UnboundedReceiver<Command>,
     taken: Vec<Command>,
     shared: Arc<Shared>,
     timeout: Duration,
-    epoch: u64,
-    /// Attempts to open when `epoch` was seen.
-    attempts: u64,
     pub(super) closing: Option<Closing>,
     /// Why the last batch that has to be sent again was refused.
     obstacle: Option<String>,
@@ -66,7 +61,6 @@ pub(super) struct Actor {
 impl Actor {
     pub(super) fn new(
         opener: Opener,
-        generated: bool,
         queue: String,
         ledger: Ledger,
         inbox: mpsc::UnboundedReceiver<Command>,
@@ -76,15 +70,12 @@ impl Actor {
         let taken = Vec::with_capacity(COMMANDS_AT_ONCE);
         Self {
             opener,
-            generated,
             queue,
             ledger,
             inbox,
             taken,
             shared,
             timeout,
-            epoch: 0,
-            attempts: 0,
             closing: None,
             obstacle: None,
             backoff: Backoff::new(),
@@ -93,9 +84,8 @@ impl Actor {
 
     /// Runs until the session is closed or fails; dropping the handle aborts it.
     pub(super) async fn run(mut self, mut stream: Stream) {
+        self.opener.resume(&stream.opened);
         loop {
-            self.epoch = stream.opened.epoch;
-            self.attempts = self.opener.attempts();
             let pause = match self.drive(stream).await {
                 End::Reopen { pause } => pause,
                 End::Fatal(error) => return self.fail(&error),
@@ -214,7 +204,7 @@ impl Actor {
                     Ok(true)
                 }
                 Some(Reason::ProducerFenced | Reason::UnknownProducer | Reason::ReceiptForgotten) => {
-                    Err(self.session_lost(error))
+                    Err(Self::session_lost(error))
                 }
                 // It is stored since an earlier stream and only its receipt is refused: its numbers are used up.
                 _ if self.ledger.is_stored(first_seq) => {
@@ -240,7 +230,7 @@ impl Actor {
                 End::Reopen { pause: true }
             }
             Err(status) => match judge(status) {
-                Verdict::Certain(error) => self.session_lost(error),
+                Verdict::Certain(error) => Self::session_lost(error),
                 Verdict::Elsewhere { leader, answer } => {
                     let pause = leader.is_none();
                     router.lost(&stream.leader, leader, answer);
@@ -254,10 +244,10 @@ impl Actor {
         }
     }
 
-    /// A random name can only be fenced by an attempt of our own that arrived late: the session is still ours.
-    pub(super) fn session_lost(&self, error: Error) -> End {
+    /// What fenced this stream may be an attempt of our own that arrived late: resuming tells.
+    pub(super) fn session_lost(error: Error) -> End {
         match error.reason() {
-            Some(Reason::ProducerFenced) if self.generated => End::Reopen { pause: true },
+            Some(Reason::ProducerFenced) => End::Reopen { pause: true },
             _ => End::Fatal(error),
         }
     }
@@ -266,7 +256,7 @@ impl Actor {
     async fn reopen(&mut self) -> Result<Stream, Error> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let stream = loop {
+        loop {
             let opening = self.opener.open(Instant::now() + self.timeout);
             tokio::pin!(opening);
             let result = loop {
@@ -285,37 +275,13 @@ impl Actor {
                 }
             };
             match result.map_err(|failed| failed.error) {
-                Ok(stream) => break stream,
+                Ok(stream) => return Ok(stream),
                 Err(error @ (Error::NoLeader { .. } | Error::OutOfTime { .. })) => {
                     tracing::warn!(%error, "the producer session is not open; still trying");
                 }
                 Err(error) => return Err(error),
             }
-        };
-        match self.check_session(&stream.opened) {
-            Ok(()) => Ok(stream),
-            Err(error) => self.ended_before(&stream.opened, error).map(|()| stream),
         }
-    }
-
-    /// That the session is the one we know: not one that began anew, not one that somebody else used meanwhile.
-    fn check_session(&self, opened: &v1::ProducerOpened) -> Result<(), Error> {
-        if opened.epoch <= self.epoch || opened.last_seq < self.ledger.confirmed() {
-            return Err(lost(
-                Reason::UnknownProducer,
-                "the producer session expired while it was not connected; what had no receipt is unknown",
-            ));
-        }
-        let foreign = opened.epoch > self.epoch + self.new_attempts();
-        if !self.generated && (foreign || opened.last_seq > self.ledger.highest_sent()) {
-            return Err(lost(Reason::ProducerFenced, "somebody else opened the producer session meanwhile"));
-        }
-        Ok(())
-    }
-
-    /// How often the session was asked for since its epoch was last seen.
-    pub(super) fn new_attempts(&self) -> u64 {
-        self.opener.attempts() - self.attempts
     }
 
     fn absorb(&mut self) {
@@ -363,9 +329,4 @@ fn overdue(ledger: &Ledger, closing: Option<&Closing>) -> bool {
 fn mismatch(what: &str) -> End {
     tracing::warn!("{what} does not match what was sent; opening the stream again");
     End::Reopen { pause: true }
-}
-
-fn lost(reason: Reason, message: &str) -> Error {
-    let action = "open the session again by its name; last_seq tells what was stored".to_owned();
-    Error::Refused(Refusal { reason, message: message.to_owned(), action, retry: false })
 }

@@ -1,7 +1,6 @@
 //! Ending a producer session: told on the stream, and told again until there is an answer.
 //!
-//! When the answer is lost, the session may be over. Opening it again, which is the only way to ask, then begins another
-//! one of its name; that one is closed in its place.
+//! When the answer is lost, the session may be over: then it cannot be resumed, and that is the answer.
 
 use std::time::Duration;
 
@@ -25,13 +24,11 @@ pub(super) struct Closing {
     pub(super) deadline: Instant,
     /// It was sent on some stream and may have been carried out.
     sent: bool,
-    /// The session is over for certain; what is open now is another one of its name.
-    over: bool,
 }
 
 impl Closing {
     pub(super) fn new(reply: oneshot::Sender<Result<(), Error>>, deadline: Instant) -> Self {
-        Self { reply, deadline, sent: false, over: false }
+        Self { reply, deadline, sent: false }
     }
 
     fn succeed(self) {
@@ -41,7 +38,7 @@ impl Closing {
     /// Answers as far as one knows when the producer ends with `error`.
     pub(super) fn fail(self, error: &Error) {
         let error = match self {
-            Self { over: true, .. } => return self.succeed(),
+            Self { sent: true, .. } if over(error) => return self.succeed(),
             Self { sent: true, .. } => error.clone().unknown(),
             _ => error.clone(),
         };
@@ -86,10 +83,8 @@ impl Actor {
             Answer::None => return End::Reopen { pause: true },
         };
         match verdict {
-            Verdict::Certain(error) if error.reason() == Some(&Reason::UnknownProducer) => {
-                return self.closed();
-            }
-            Verdict::Certain(error) => return self.session_lost(error),
+            Verdict::Certain(error) if over(&error) => return self.closed(),
+            Verdict::Certain(error) => return Self::session_lost(error),
             Verdict::Elsewhere { leader: now_at, answer } => self.opener.router.lost(&leader, now_at, answer),
             Verdict::Again { answer, .. } => self.opener.router.lost(&leader, None, answer),
         }
@@ -103,23 +98,11 @@ impl Actor {
         }
         End::Closed
     }
+}
 
-    /// The session that was opened is not the one we know, as `error` says. After a close without an answer that is what
-    /// was wanted, and what remains is to close the other one, if nobody else can have begun it.
-    pub(super) fn ended_before(&mut self, opened: &v1::ProducerOpened, error: Error) -> Result<(), Error> {
-        let attempts = self.new_attempts();
-        match self.closing.as_mut() {
-            Some(closing) if closing.sent && error.reason() == Some(&Reason::UnknownProducer) => {
-                closing.over = true;
-            }
-            _ => return Err(error),
-        }
-        if opened.last_seq > 0 || opened.epoch > attempts {
-            return Err(error);
-        }
-        self.ledger.begin_anew();
-        Ok(())
-    }
+/// Whether the session has ended.
+fn over(error: &Error) -> bool {
+    error.reason() == Some(&Reason::UnknownProducer)
 }
 
 async fn tell(stream: Stream, batch: v1::PublishBatch) -> Answer {

@@ -113,12 +113,6 @@ impl Ledger {
         self.confirmed
     }
 
-    /// The highest sequence number that may have been stored.
-    pub(super) fn highest_sent(&self) -> u64 {
-        let sent = self.batches.iter().filter(|batch| batch.ever_sent);
-        sent.map(|batch| batch.end_seq() - 1).max().unwrap_or(self.confirmed).max(self.confirmed)
-    }
-
     /// The oldest message decides, since answers come in order.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let oldest =
@@ -194,11 +188,6 @@ impl Ledger {
     /// Whether the batch with this number is stored for certain, though it has no receipt.
     pub(super) fn is_stored(&self, first_seq: u64) -> bool {
         (self.confirmed + 1..=self.stored).contains(&first_seq)
-    }
-
-    /// The session ended, and one of the same name began.
-    pub(super) fn begin_anew(&mut self) {
-        (self.confirmed, self.stored) = (0, 0);
     }
 
     /// [`Bug::ClientResendsUnderNewSeq`]: as if `stored` were all that ever had a number.

@@ -125,7 +125,6 @@ impl<T, C> ProducerBuilder<T, C> {
     /// by itself.
     pub async fn open(self) -> Result<Producer<T, C>, Error> {
         self.check()?;
-        let generated = self.session.is_none();
         let session = self.session.unwrap_or_else(|| random::name(self.client.router.random()));
         let opener = stream::Opener::new(&self.client, session.clone(), millis("ttl", self.ttl)?);
         let opening = opener.open(Instant::now() + self.client.timeout).await;
@@ -139,8 +138,7 @@ impl<T, C> ProducerBuilder<T, C> {
         });
         let (commands, inbox) = mpsc::unbounded_channel();
         let ledger = Ledger::new(last_seq, self.batch_messages, self.batch_bytes);
-        let actor =
-            Actor::new(opener, generated, self.queue, ledger, inbox, shared.clone(), self.client.timeout);
+        let actor = Actor::new(opener, self.queue, ledger, inbox, shared.clone(), self.client.timeout);
         let task = tokio::spawn(actor.run(stream));
         Ok(Producer {
             codec: self.codec,

@@ -1,7 +1,6 @@
 //! Opening the stream of a producer session at the leader.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate_proto::v1;
 use quorate_proto::v1::producer_client::ProducerClient;
@@ -19,6 +18,8 @@ use crate::leader::{Failed, Router};
 
 /// Batches that wait for the transport. Few, so that while it is busy messages gather into larger batches.
 const REQUESTS_QUEUED: usize = 2;
+/// Length of the random bytes that name a session's holder.
+const HOLDER_BYTES: usize = 16;
 
 /// An open stream.
 pub(super) struct Stream {
@@ -32,26 +33,25 @@ pub(super) struct Stream {
 pub(super) struct Opener {
     pub(super) router: Arc<Router>,
     request: v1::OpenProducer,
-    attempts: AtomicU64,
 }
 
 impl Opener {
     pub(super) fn new(client: &Client, session: String, ttl_ms: u64) -> Self {
-        let request = v1::OpenProducer { namespace: client.namespace.to_string(), session, ttl_ms };
-        Self { router: client.router.clone(), request, attempts: AtomicU64::new(0) }
+        let router = client.router.clone();
+        let mut holder = vec![0; HOLDER_BYTES];
+        router.random().fill(&mut holder);
+        let namespace = client.namespace.to_string();
+        let request = v1::OpenProducer { namespace, session, ttl_ms, holder: holder.into(), resume: 0 };
+        Self { router, request }
     }
 
-    /// How often the session was asked for; each time may have raised its epoch by one.
-    pub(super) fn attempts(&self) -> u64 {
-        self.attempts.load(Ordering::Relaxed)
+    /// From now on only this session is opened, and only if nobody else did so in between.
+    pub(super) fn resume(&mut self, opened: &v1::ProducerOpened) {
+        self.request.resume = opened.producer;
     }
 
     pub(super) async fn open(&self, deadline: Instant) -> Result<Stream, Failed> {
-        let attempt = |channel| {
-            self.attempts.fetch_add(1, Ordering::Relaxed);
-            open(channel, self.request.clone())
-        };
-        let led = self.router.call(deadline, attempt).await?;
+        let led = self.router.call(deadline, |channel| open(channel, self.request.clone())).await?;
         let (requests, responses, opened) = led.value;
         Ok(Stream { leader: led.leader, requests, responses, opened })
     }

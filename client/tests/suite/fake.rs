@@ -60,6 +60,8 @@ pub struct State {
 
 #[derive(Default)]
 pub struct ProducerSession {
+    id: u64,
+    holder: Bytes,
     epoch: u64,
     /// Position of each stored sequence number, from 1.
     stored: Vec<u64>,
@@ -117,11 +119,34 @@ fn refusal(reason: &str) -> Option<v1::Refusal> {
 }
 
 impl State {
-    fn open(&mut self) -> v1::ProducerOpened {
+    fn open(&mut self, request: v1::OpenProducer) -> Result<v1::ProducerOpened, Status> {
         self.opens += 1;
-        let session = self.producer.get_or_insert_default();
+        let known = self.producer.as_ref().map_or(0, |session| session.id);
+        if request.resume != 0 && known != request.resume {
+            return Err(status("UNKNOWN_PRODUCER", &[]));
+        }
+        let fresh = ProducerSession { id: self.opens, ..ProducerSession::default() };
+        let session = self.producer.get_or_insert(fresh);
+        if request.resume != 0 && session.holder != request.holder {
+            return Err(status("PRODUCER_FENCED", &[]));
+        }
+        session.holder = request.holder;
         session.epoch += 1;
-        v1::ProducerOpened { epoch: session.epoch, last_seq: session.stored.len() as u64 }
+        let last_seq = session.stored.len() as u64;
+        Ok(v1::ProducerOpened { producer: session.id, epoch: session.epoch, last_seq })
+    }
+
+    /// Another client opens the session by its name and publishes one message.
+    pub fn somebody_else_publishes(&mut self, body: &'static [u8]) {
+        let opened =
+            self.open(v1::OpenProducer { holder: Bytes::from_static(b"another"), ..Default::default() });
+        let opened = opened.expect("the name alone is enough");
+        let message = v1::Message { body: Bytes::from_static(body), ..Default::default() };
+        let first_seq = opened.last_seq + 1;
+        self.publish(
+            opened.epoch,
+            &v1::PublishBatch { first_seq, messages: vec![message], ..Default::default() },
+        );
     }
 
     /// Stores a batch, or refuses it whole.
@@ -297,8 +322,11 @@ impl Producer for Fake {
     ) -> Result<Response<Self::PublishStream>, Status> {
         self.gate()?;
         let mut requests = request.into_inner();
-        requests.message().await?;
-        let opened = self.state.lock().open();
+        let first = requests.message().await?.and_then(|message| message.request);
+        let Some(publish_request::Request::Open(request)) = first else {
+            return Err(Status::internal("the stream does not begin with `open`"));
+        };
+        let opened = self.state.lock().open(request)?;
         let epoch = opened.epoch;
         let (answers, stream) = mpsc::channel(64);
         let first = v1::PublishResponse { response: Some(publish_response::Response::Opened(opened)) };

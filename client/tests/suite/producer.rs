@@ -133,6 +133,23 @@ async fn a_holder_that_is_fenced_stops() {
 }
 
 #[tokio::test]
+async fn what_another_holder_stored_is_not_taken_for_ones_own() {
+    let fake = Fake::start().await;
+    let producer = fake.client(PATIENCE).raw_queue("q").producer().session("mine").open().await.unwrap();
+    fake.state.lock().hold = true;
+    let pending = producer.send(Bytes::from_static(b"mine")).await.unwrap();
+    {
+        let mut state = fake.state.lock();
+        state.somebody_else_publishes(b"theirs");
+        (state.hold, state.cut_after) = (false, Some(1)); // what fenced it is not told
+    }
+    fake.resume.notify_one();
+    let error = pending.await.unwrap_err();
+    assert_eq!(error.reason(), Some(&Reason::ProducerFenced), "{error}");
+    assert_eq!(fake.bodies(), ["theirs"]);
+}
+
+#[tokio::test]
 async fn without_a_receipt_in_time_the_producer_fails_in_order() {
     let fake = Fake::start().await;
     fake.state.lock().hold = true;
@@ -187,10 +204,10 @@ async fn what_is_stored_and_refused_for_good_is_unknown_and_nothing_takes_its_nu
 async fn a_close_without_an_answer_leaves_no_session_behind() {
     let fake = Fake::start().await;
     let queue = fake.client(PATIENCE).raw_queue("q");
-    for name in ["one", "two"] {
-        let producer = queue.producer().session(name).open().await.unwrap();
+    for lose_ends in [1, 2] {
+        let producer = queue.producer().session("mine").open().await.unwrap();
         producer.send(Bytes::from_static(b"a")).await.unwrap().await.unwrap();
-        fake.state.lock().lose_ends = 2;
+        fake.state.lock().lose_ends = lose_ends;
         producer.close().await.unwrap();
         assert!(fake.state.lock().producer.is_none());
     }

@@ -149,6 +149,13 @@ pub struct OpenProducer {
     /// How long the session is remembered without use, in milliseconds.
     #[prost(uint64, tag = "3")]
     pub ttl_ms: u64,
+    /// Who opens it: 16 random bytes.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub holder: Bytes,
+    /// The session that this holder had, as [`crate::reply::ProducerOpened`] named it: refused if it is over or somebody
+    /// else's by now. 0 takes it over, or begins it.
+    #[prost(uint64, tag = "5")]
+    pub resume: u64,
 }
 
 /// See [`Verb::CloseProducer`].

@@ -6,6 +6,8 @@ pub const KEY_BYTES_MAX: usize = 255;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Longest name of a producer session, in bytes.
 pub const PRODUCER_NAME_BYTES_MAX: usize = 128;
+/// Length of what names the holder of a producer session, in bytes.
+pub const PRODUCER_HOLDER_BYTES: usize = 16;
 /// Length of a consumer session's name, in bytes.
 pub const SESSION_NAME_BYTES: usize = 16;
 /// Longest display name of a consumer, in bytes.

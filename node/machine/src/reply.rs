@@ -127,6 +127,12 @@ pub enum Refusal {
         /// The session's epoch.
         current: u64,
     },
+    /// Someone else opened the producer session since this holder had it.
+    #[error("the producer session was opened by somebody else (epoch {epoch}): this holder is fenced")]
+    ProducerTaken {
+        /// The session's epoch.
+        epoch: u64,
+    },
     /// A batch before this one is missing.
     #[error("sequence number {given} does not follow {last}: a batch before it is missing or was refused")]
     SequenceGap {

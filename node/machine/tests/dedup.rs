@@ -5,7 +5,7 @@ mod common;
 use common::{World, publish};
 use quorate_machine::command::{CloseProducer, Order, Publish, Verb};
 use quorate_machine::limits::{PRODUCER_UNACKED_MAX, PUBLISH_MESSAGES_MAX};
-use quorate_machine::reply::{Outcome, PositionRun, Refusal, Reply};
+use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
 
 fn published(runs: &[(u64, u32)], duplicates: u32) -> Outcome {
     let positions = runs
@@ -67,6 +67,26 @@ fn a_new_holder_fences_the_old_one_and_knows_where_it_was() {
     assert_eq!((opened.producer, opened.epoch, opened.last_seq), (old.0, 2, 1));
     assert_eq!(send(&mut world, old, 2, &["b"]), Err(Refusal::ProducerFenced { given: 1, current: 2 }));
     assert_eq!(send(&mut world, (old.0, 2), 1, &["a"]), published(&[(1, 1)], 1));
+}
+
+#[test]
+fn only_the_last_to_open_a_session_resumes_it() {
+    let mut world = World::with_queue(Order::None);
+    let first = world.open("billing");
+    let opened = |epoch, last_seq| {
+        Ok(Reply::ProducerOpened(ProducerOpened { producer: first.producer, epoch, last_seq }))
+    };
+    assert_eq!(send(&mut world, (first.producer, 1), 1, &["a"]), published(&[(1, 1)], 0));
+    assert_eq!(world.open_as("billing", 0, first.producer), opened(2, 1));
+    assert_eq!(world.open_as("billing", 9, first.producer), Err(Refusal::ProducerTaken { epoch: 2 }));
+    assert_eq!(world.open_as("billing", 9, 0), opened(3, 1), "by its name anybody may take it");
+    assert_eq!(world.open_as("billing", 0, first.producer), Err(Refusal::ProducerTaken { epoch: 3 }));
+    assert_eq!(world.open_as("billing", 9, first.producer), opened(4, 1));
+    assert_eq!(world.open_as("other", 9, first.producer), Err(Refusal::UnknownProducer));
+    world.after(5000).tick();
+    assert_eq!(world.open_as("billing", 9, first.producer), Err(Refusal::UnknownProducer), "it expired");
+    assert_ne!(world.open("billing").producer, first.producer);
+    assert_eq!(world.open_as("billing", 0, first.producer), Err(Refusal::UnknownProducer), "a new one began");
 }
 
 #[test]

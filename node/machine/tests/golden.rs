@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use common::{Got, attach, publish, range};
+use common::{Got, attach, holder, publish, range};
 use quorate_machine::command::{
     Batch, Command, CreateQueue, Credit, Detach, OpenProducer, Order, Outcome, Publish, Settings, Settle,
     Tick, Verb,
@@ -34,7 +34,13 @@ fn entries() -> Vec<Bytes> {
         Verb::CreateQueue(CreateQueue { namespace: "default".into(), name: name.into(), settings })
     };
     let open = |name: &str| {
-        Verb::OpenProducer(OpenProducer { namespace: "default".into(), session: name.into(), ttl_ms: 60_000 })
+        Verb::OpenProducer(OpenProducer {
+            namespace: "default".into(),
+            session: name.into(),
+            ttl_ms: 60_000,
+            holder: holder(5),
+            resume: 0,
+        })
     };
     let got = Got { consumer: 1, position: 1, token: 1, attempt: 1 };
     let at = |position| Got { position, token: position, ..got };

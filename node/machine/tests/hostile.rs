@@ -3,7 +3,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Got, World, attach, publish, range};
+use common::{Got, World, attach, holder, publish, range};
 use proptest::prelude::*;
 use quorate_machine::command::{
     Batch, CloseProducer, Command, CreateQueue, Credit, DeleteQueue, Detach, OpenProducer, Order, Outcome,
@@ -41,6 +41,8 @@ fn valid() -> Vec<Verb> {
             namespace: "default".into(),
             session: "other".into(),
             ttl_ms: 2000,
+            holder: holder(1),
+            resume: 0,
         }),
         Verb::Publish(Publish { acked_seq: 3, ..publish("jobs", (1, 1), 13, &["g", "h"]) }),
         Verb::Publish(publish("strict", (0, 0), 0, &["i"])),
@@ -132,7 +134,8 @@ fn refused() -> Vec<Verb> {
         Verb::CreateQueue(CreateQueue { namespace: namespace(), name: name.into(), settings })
     };
     let open = |session: String, ttl_ms| {
-        Verb::OpenProducer(OpenProducer { namespace: namespace(), session, ttl_ms })
+        let (holder, resume) = (holder(1), 0);
+        Verb::OpenProducer(OpenProducer { namespace: namespace(), session, ttl_ms, holder, resume })
     };
     let good = || publish("jobs", (1, 1), 13, &["x"]);
     let mut attach_badly = Vec::new();

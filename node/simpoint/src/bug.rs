@@ -77,6 +77,8 @@ bugs! {
     DedupIgnored = "dedup-ignored", "P5";
     /// A producer session that was taken over still takes what its former holder sends.
     EpochNotChecked = "epoch-not-checked", "P5";
+    /// A producer session that was taken over may be resumed by its former holder.
+    FormerHolderResumes = "former-holder-resumes", "P5";
     /// A consumer session that was resumed still takes credit, and its end, from the stream before.
     GenerationNotChecked = "generation-not-checked", "P4";
     /// A settle is carried out whatever token it names.

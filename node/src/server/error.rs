@@ -161,7 +161,7 @@ impl From<Refusal> for Failure {
             Refusal::UnknownProducer => {
                 new(Code::NotFound, "UNKNOWN_PRODUCER", "open a new session; what has no receipt is unknown")
             }
-            Refusal::ProducerFenced { .. } => {
+            Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => {
                 new(Code::Aborted, "PRODUCER_FENCED", "use one producer for a session name")
             }
             Refusal::SequenceGap { .. } => new(

@@ -70,7 +70,8 @@ impl Producer for Api {
         let session = Session::open(self.clone(), open).await?;
         let (answers, stream) = mpsc::channel(ANSWERS_WAITING_MAX);
         let (ordered, in_order) = mpsc::channel(BATCHES_UNANSWERED_MAX);
-        let opened = v1::ProducerOpened { epoch: session.opened.epoch, last_seq: session.opened.last_seq };
+        let ProducerOpened { producer, epoch, last_seq } = session.opened;
+        let opened = v1::ProducerOpened { epoch, last_seq, producer };
         let _ = answers.send(Ok(v1::PublishResponse { response: Some(Res::Opened(opened)) })).await;
         let shard = session.shard.clone();
         let stopping = self.0.stopping.clone();
@@ -97,7 +98,8 @@ impl Session {
     async fn open(api: Api, open: v1::OpenProducer) -> Result<Self, Failure> {
         let namespace = convert::or_default(open.namespace);
         let shard = api.shard_of(&namespace)?.clone();
-        let verb = OpenProducer { namespace: namespace.clone(), session: open.session, ttl_ms: open.ttl_ms };
+        let v1::OpenProducer { session, ttl_ms, holder, resume, .. } = open;
+        let verb = OpenProducer { namespace: namespace.clone(), session, ttl_ms, holder, resume };
         match shard.propose(Verb::OpenProducer(verb)).await?? {
             Reply::ProducerOpened(_) if buggify("node/producer/lose_opened") => Err(Failure::unknown()),
             Reply::ProducerOpened(opened) => Ok(Self { api, shard, namespace, opened }),

@@ -253,7 +253,7 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::QueueExists(_) => "QUEUE_EXISTS",
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
         Refusal::UnknownProducer => "UNKNOWN_PRODUCER",
-        Refusal::ProducerFenced { .. } => "PRODUCER_FENCED",
+        Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => "PRODUCER_FENCED",
         Refusal::SequenceGap { .. } => "SEQUENCE_GAP",
         Refusal::ReceiptForgotten { .. } => "RECEIPT_FORGOTTEN",
         Refusal::UnknownConsumer => "UNKNOWN_CONSUMER",

@@ -67,11 +67,10 @@ fn clock(rng: &mut Rng) -> ClockFault {
 fn at_rest(rng: &mut Rng, node: usize) -> Fault {
     let data = [Victim::Log, Victim::Log, Victim::State];
     let any = [Victim::Log, Victim::State, Victim::OneIdentity, Victim::BothIdentities];
-    let (victim, damage) = match rng.below(8) {
+    let (victim, damage) = match rng.below(7) {
         0..3 => (*rng.pick(&any), Damage::Flip(rng.magnitude(1, 16) as u32)),
         3..5 => (*rng.pick(&any), Damage::Truncate(rng.below(1000))),
-        5..7 => (*rng.pick(&data), Damage::Stale),
-        _ => (Victim::Log, Damage::LoseAll),
+        _ => (*rng.pick(&data), Damage::Stale),
     };
     Fault::AtRest { node, victim, damage, loss: loss(rng) }
 }
@@ -120,6 +119,9 @@ pub(super) fn fault(kind: Kind, rng: &mut Rng, nodes: usize, damageable: &[usize
                 lost,
                 misdirected: rng.below(8) as u32 + u32::from(lost == 0),
             }
+        }
+        Kind::LostDisk => {
+            Fault::LostDisk { node: *rng.pick(damageable), behind: ms(rng, 50, 3000), loss: loss(rng) }
         }
     }
 }

@@ -71,8 +71,6 @@ pub(crate) enum Damage {
     Truncate(u64),
     /// Some of its values are as others are or were.
     Stale,
-    /// Everything is gone.
-    LoseAll,
 }
 
 /// A fault.
@@ -119,6 +117,9 @@ pub(crate) enum Fault {
     Rot { node: usize, victim: Victim, bits: u32 },
     /// Writes are acknowledged and lost, or land elsewhere; then the power fails.
     Lies { node: usize, lost: u32, misdirected: u32 },
+    /// The disk is replaced by an empty one when the node is one of the few that have the newest entries: others were cut
+    /// off for so long, and whoever has them, too, goes down at the same time.
+    LostDisk { node: usize, behind: Duration, loss: Loss },
 }
 
 /// The sorts of faults, for switching them on and off and for counting.
@@ -158,17 +159,19 @@ pub enum Kind {
     Full,
     /// A disk is slow.
     SlowDisk,
-    /// Files are damaged, cut short or lost while their node is down.
+    /// Files are damaged or cut short while their node is down.
     AtRest,
     /// Bits flip in files that are in use.
     Rot,
     /// A disk loses writes, or puts them elsewhere.
     Lies,
+    /// A disk is replaced by an empty one.
+    LostDisk,
 }
 
 impl Kind {
     /// All of them. New ones go to the end, or old seeds would mean something else.
-    pub(crate) const ALL: [Kind; 20] = [
+    pub(crate) const ALL: [Kind; 21] = [
         Kind::Loss,
         Kind::Slow,
         Kind::Spread,
@@ -189,6 +192,7 @@ impl Kind {
         Kind::AtRest,
         Kind::Rot,
         Kind::Lies,
+        Kind::LostDisk,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -213,12 +217,13 @@ impl Kind {
             Kind::AtRest => "damage-at-rest",
             Kind::Rot => "rot",
             Kind::Lies => "lies",
+            Kind::LostDisk => "lost-disk",
         }
     }
 
     /// Whether it takes from a node what that has promised to remember.
     pub(crate) fn damages(self) -> bool {
-        matches!(self, Kind::AtRest | Kind::Rot | Kind::Lies)
+        matches!(self, Kind::AtRest | Kind::Rot | Kind::Lies | Kind::LostDisk)
     }
 }
 
@@ -245,6 +250,7 @@ impl Fault {
             Fault::AtRest { .. } => Kind::AtRest,
             Fault::Rot { .. } => Kind::Rot,
             Fault::Lies { .. } => Kind::Lies,
+            Fault::LostDisk { .. } => Kind::LostDisk,
         }
     }
 
@@ -252,7 +258,10 @@ impl Fault {
     #[cfg(test)]
     pub(crate) fn damaged(&self) -> Option<usize> {
         match self {
-            Fault::AtRest { node, .. } | Fault::Rot { node, .. } | Fault::Lies { node, .. } => Some(*node),
+            Fault::AtRest { node, .. }
+            | Fault::Rot { node, .. }
+            | Fault::Lies { node, .. }
+            | Fault::LostDisk { node, .. } => Some(*node),
             _ => None,
         }
     }

@@ -1,11 +1,11 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
-use quorate_machine::command::{Attach, Order, Outcome, Settings, SettleRange};
+use quorate_machine::command::{Attach, OpenProducer, Order, Outcome, Settings, SettleRange};
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
-    LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, NAME_BYTES_MAX, PRODUCER_NAME_BYTES_MAX,
-    PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, SESSION_NAME_BYTES,
-    SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, NAME_BYTES_MAX, PRODUCER_HOLDER_BYTES,
+    PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN,
+    SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
 };
 use quorate_machine::reply::Refusal;
 
@@ -44,9 +44,10 @@ pub(crate) fn settings(given: &Settings) -> Result<Settings, Refusal> {
 }
 
 /// The session's time to live.
-pub(crate) fn open(session: &str, ttl_ms: u64) -> Result<u64, Refusal> {
-    require((1..=PRODUCER_NAME_BYTES_MAX).contains(&session.len()), "session")?;
-    number("ttl_ms", ttl_ms, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MIN, PRODUCER_TTL_MS_MAX)
+pub(crate) fn open(command: &OpenProducer) -> Result<u64, Refusal> {
+    require((1..=PRODUCER_NAME_BYTES_MAX).contains(&command.session.len()), "session")?;
+    require(command.holder.len() == PRODUCER_HOLDER_BYTES, "holder")?;
+    number("ttl_ms", command.ttl_ms, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MIN, PRODUCER_TTL_MS_MAX)
 }
 
 pub(crate) fn credit(credit: u32) -> Result<(), Refusal> {

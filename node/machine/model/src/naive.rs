@@ -87,6 +87,8 @@ pub struct Consumer {
 pub struct Producer {
     /// Its name.
     pub name: String,
+    /// Who opened it last.
+    pub holder: Bytes,
     /// Counts its openings.
     pub epoch: u64,
     /// The last sequence number.
@@ -196,7 +198,7 @@ impl Naive {
         match verb {
             Verb::CreateQueue(command) => self.create(command),
             Verb::DeleteQueue(command) => self.delete(&command.name),
-            Verb::OpenProducer(command) => self.open(&command.session, command.ttl_ms),
+            Verb::OpenProducer(command) => self.open(command),
             Verb::CloseProducer(command) => self.close(command.producer, command.epoch),
             Verb::Publish(command) => self.publish(command),
             Verb::Attach(command) => self.attach(command),

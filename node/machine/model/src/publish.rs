@@ -1,21 +1,32 @@
 //! The model's producers.
 
-use quorate_machine::command::Publish;
+use quorate_machine::command::{OpenProducer, Publish};
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
 
 use crate::fields;
 use crate::naive::{At, Message, Naive, Producer, invalid};
 
 impl Naive {
-    pub(crate) fn open(&mut self, name: &str, ttl_ms: u64) -> Outcome {
-        let ttl_ms = fields::open(name, ttl_ms)?;
+    pub(crate) fn open(&mut self, command: &OpenProducer) -> Outcome {
+        let ttl_ms = fields::open(command)?;
+        let name = command.session.as_str();
         let known = self.producers.iter().find(|(_, row)| row.name == name).map(|(id, _)| *id);
+        if command.resume > 0 {
+            if known != Some(command.resume) {
+                return Err(Refusal::UnknownProducer);
+            }
+            let row = &self.producers[&command.resume];
+            if row.holder != command.holder {
+                return Err(Refusal::ProducerTaken { epoch: row.epoch });
+            }
+        }
         let producer = known.unwrap_or_else(|| self.next_producer());
         let now_ms = self.now_ms;
         let row = self
             .producers
             .entry(producer)
             .or_insert_with(|| Producer { name: name.into(), ..Producer::default() });
+        row.holder = command.holder.clone();
         row.epoch += 1;
         row.ttl_ms = ttl_ms;
         row.used_at_ms = now_ms;

@@ -1,9 +1,16 @@
-//! Opening or resuming a producer session. A resumed one gets a new epoch, which fences its former holder.
+//! Opening a producer session. Each time it gets a new epoch, which fences what still travels under the old one.
+//!
+//! Whoever opens it by its name alone becomes its holder. Resuming is for the holder: it repeats what it has no receipt for
+//! under the old sequence numbers, which would be taken for another's if somebody used the session in between (P5).
+
+use bytes::Bytes;
+use quorate_simpoint::{Bug, planted};
 
 use super::{Done, in_range};
 use crate::command::OpenProducer;
 use crate::limits::{
-    PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, PRODUCERS_MAX,
+    PRODUCER_HOLDER_BYTES, PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX,
+    PRODUCER_TTL_MS_MIN, PRODUCERS_MAX,
 };
 use crate::names;
 use crate::reply::{ProducerOpened, Refusal, Reply};
@@ -18,6 +25,10 @@ pub(crate) fn open_producer<S: Store>(tx: &mut Tx<'_, S>, command: &OpenProducer
         let problem = format!("must be 1 to {PRODUCER_NAME_BYTES_MAX} bytes");
         return Err(Refusal::Invalid { field: "session", problem }.into());
     }
+    if command.holder.len() != PRODUCER_HOLDER_BYTES {
+        let problem = format!("must be {PRODUCER_HOLDER_BYTES} bytes");
+        return Err(Refusal::Invalid { field: "holder", problem }.into());
+    }
     let ttl_ms = in_range(
         "ttl_ms",
         command.ttl_ms,
@@ -26,13 +37,19 @@ pub(crate) fn open_producer<S: Store>(tx: &mut Tx<'_, S>, command: &OpenProducer
         PRODUCER_TTL_MS_MAX,
     )?;
     let known = row::get_u64(&tx.rows, &key::producer_name(namespace, &command.session))?;
+    let resumes = command.resume != 0;
     let id = match known {
-        Some(id) => id,
-        None => add(tx, namespace, &command.session)?,
+        Some(id) if !resumes || id == command.resume => id,
+        _ if resumes => return Err(Refusal::UnknownProducer.into()),
+        _ => add(tx, namespace, &command.session)?,
     };
     let used_at_ms = tx.now_ms;
     let idle_check_ms = used_at_ms.saturating_add(ttl_ms);
     let row = tx.find_producer(id)?.as_mut().ok_or_else(|| missing(id))?;
+    if resumes && row.holder != command.holder && !planted(Bug::FormerHolderResumes) {
+        return Err(Refusal::ProducerTaken { epoch: row.epoch }.into());
+    }
+    row.holder = Bytes::copy_from_slice(&command.holder);
     let old_check_ms = row.idle_check_ms;
     row.epoch += 1;
     row.ttl_ms = ttl_ms;
@@ -40,7 +57,7 @@ pub(crate) fn open_producer<S: Store>(tx: &mut Tx<'_, S>, command: &OpenProducer
     row.idle_check_ms = idle_check_ms;
     let opened = ProducerOpened { producer: id, epoch: row.epoch, last_seq: row.last_seq };
     tx.rows.delete(&deadline_producer(old_check_ms, id))?;
-    tx.rows.insert(&deadline_producer(idle_check_ms, id), bytes::Bytes::new())?;
+    tx.rows.insert(&deadline_producer(idle_check_ms, id), Bytes::new())?;
     Ok(Reply::ProducerOpened(opened))
 }
 

@@ -164,6 +164,9 @@ pub(crate) struct Producer {
     /// Time of its row in [`super::Table::Deadline`]: at or before `used_at_ms + ttl_ms`, since a publish leaves it.
     #[prost(uint64, tag = "8")]
     pub idle_check_ms: u64,
+    /// Who opened it last. It alone may resume.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub holder: Bytes,
 }
 
 /// See [`super::Table::ProducerRun`].

@@ -35,6 +35,11 @@ pub struct World {
     pub unchecked: bool,
 }
 
+/// What names a holder of a producer session.
+pub fn holder(by: u8) -> Bytes {
+    Bytes::from(vec![by; 16])
+}
+
 pub fn publish(queue: &str, session: (u64, u64), first_seq: u64, bodies: &[&str]) -> Publish {
     let message =
         |body: &&str| Message { body: Bytes::copy_from_slice(body.as_bytes()), ..Message::default() };
@@ -115,11 +120,22 @@ impl World {
     }
 
     pub fn open(&mut self, name: &str) -> ProducerOpened {
-        let open = OpenProducer { namespace: String::new(), session: name.into(), ttl_ms: 5000 };
-        match self.one(Verb::OpenProducer(open)) {
+        match self.open_as(name, 0, 0) {
             Ok(Reply::ProducerOpened(opened)) => opened,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Opens or resumes a producer session for one of many holders.
+    pub fn open_as(&mut self, name: &str, by: u8, resume: u64) -> Outcome {
+        let (namespace, session) = (String::new(), name.into());
+        self.one(Verb::OpenProducer(OpenProducer {
+            namespace,
+            session,
+            ttl_ms: 5000,
+            holder: holder(by),
+            resume,
+        }))
     }
 
     /// Publishes without a session.

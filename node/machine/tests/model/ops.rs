@@ -17,7 +17,7 @@ const QUEUES: [&str; 4] = ["free", "strict", "other-free", "other-strict"];
 pub enum Op {
     Create { queue: usize, other_settings: bool },
     Delete { queue: usize },
-    Open { producer: u8, ttl_ms: u64 },
+    Open { producer: u8, ttl_ms: u64, holder: u8, resume: Resume },
     Close { producer: u8, stale: bool },
     Publish { queue: usize, producer: u8, twist: Twist, back: u64, count: usize, acks: u64 },
     Attach { session: u8, queue: usize, credit: u32 },
@@ -25,6 +25,13 @@ pub enum Op {
     Detach { consumer: usize, stale: bool },
     Settle { consumer: usize, picks: Vec<Pick> },
     Tick,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Resume {
+    No,
+    Yes,
+    Another,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,10 +91,12 @@ pub fn op() -> impl Strategy<Value = Op> {
     ];
     let acks = prop_oneof![4 => Just(0u64), 1 => 1u64..5];
     let ttl_ms = prop_oneof![Just(0u64), 1000u64..3000];
+    let resume = prop_oneof![3 => Just(Resume::No), 3 => Just(Resume::Yes), 1 => Just(Resume::Another)];
     prop_oneof![
         4 => (queue(), prop::bool::weighted(0.2)).prop_map(|(queue, other_settings)| Op::Create { queue, other_settings }),
         1 => queue().prop_map(|queue| Op::Delete { queue }),
-        3 => (0u8..3, ttl_ms).prop_map(|(producer, ttl_ms)| Op::Open { producer, ttl_ms }),
+        3 => (0u8..3, ttl_ms, 0u8..2, resume)
+            .prop_map(|(producer, ttl_ms, holder, resume)| Op::Open { producer, ttl_ms, holder, resume }),
         1 => (0u8..3, any::<bool>()).prop_map(|(producer, stale)| Op::Close { producer, stale }),
         40 => (queue(), 0u8..3, twist, 0u64..8, 1usize..7, acks).prop_map(
             |(queue, producer, twist, back, count, acks)| Op::Publish { queue, producer, twist, back, count, acks }
@@ -104,7 +113,7 @@ pub fn op() -> impl Strategy<Value = Op> {
 
 pub fn setup() -> Vec<Op> {
     let create = |queue| Op::Create { queue, other_settings: false };
-    let open = Op::Open { producer: 0, ttl_ms: 0 };
+    let open = Op::Open { producer: 0, ttl_ms: 0, holder: 0, resume: Resume::No };
     let attach = |session, queue, credit| Op::Attach { session, queue, credit };
     vec![create(0), create(1), open, attach(0, 0, 5), attach(1, 1, 9), attach(2, 0, 3), attach(3, 1, 9)]
 }
@@ -132,9 +141,15 @@ impl Op {
                 Verb::CreateQueue(CreateQueue { namespace, name: QUEUES[*queue].into(), settings })
             }
             Op::Delete { queue } => Verb::DeleteQueue(DeleteQueue { namespace, name: QUEUES[*queue].into() }),
-            Op::Open { producer, ttl_ms } => {
+            Op::Open { producer, ttl_ms, holder, resume } => {
                 let session = format!("producer-{producer}");
-                Verb::OpenProducer(OpenProducer { namespace, session, ttl_ms: *ttl_ms })
+                let resume = match resume {
+                    Resume::No => 0,
+                    Resume::Yes => known_producer(naive, *producer).0,
+                    Resume::Another => known_producer(naive, producer + 1).0,
+                };
+                let (ttl_ms, holder) = (*ttl_ms, Bytes::from(vec![*holder; 16]));
+                Verb::OpenProducer(OpenProducer { namespace, session, ttl_ms, holder, resume })
             }
             Op::Close { producer, stale } => {
                 let (producer, epoch, ..) = known_producer(naive, *producer);

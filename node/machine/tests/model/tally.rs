@@ -5,13 +5,14 @@ use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
 
 /// What a search has to come across.
-pub const CASES: [&str; 19] = [
+pub const CASES: [&str; 20] = [
     "queue created again",
     "queue exists with other settings",
     "new messages",
     "known messages",
     "messages known in part",
     "fenced producer",
+    "taken producer",
     "gap",
     "forgotten receipt",
     "unknown producer",
@@ -48,6 +49,7 @@ pub fn count(applied: &Applied, tally: &mut crate::Tally) {
         Ok(_) => "other",
         Err(Refusal::QueueExists(_)) => "queue exists with other settings",
         Err(Refusal::ProducerFenced { .. }) => "fenced producer",
+        Err(Refusal::ProducerTaken { .. }) => "taken producer",
         Err(Refusal::ConsumerFenced { .. }) => "fenced consumer",
         Err(Refusal::SequenceGap { .. }) => "gap",
         Err(Refusal::ReceiptForgotten { .. }) => "forgotten receipt",

@@ -169,7 +169,12 @@ impl Day {
 fn day() -> Day {
     let mut day = Day::default();
     day.create();
-    let open = OpenProducer { namespace: DEFAULT.into(), session: "s".into(), ttl_ms: 0 };
+    let open = OpenProducer {
+        namespace: DEFAULT.into(),
+        session: "s".into(),
+        holder: bytes::Bytes::from_static(&[1; 16]),
+        ..OpenProducer::default()
+    };
     let call = Call::OpenProducer { session: "s".into(), ttl_ms: 0 };
     day.carry_out(1, call, Verb::OpenProducer(open), |_| Answer::Opened { last_seq: 0 });
     day.publish(1, 1);

@@ -22,10 +22,6 @@ impl AtRest {
     }
 
     fn spoil(&self, image: &mut Image, rng: &mut Rng) {
-        if self.damage == Damage::LoseAll {
-            *image = Image::default();
-            return;
-        }
         for path in paths(self.victim).iter().map(Path::new) {
             image.damage(path, |file| spoil(path, file, self.damage, rng));
         }
@@ -48,7 +44,6 @@ fn spoil(path: &Path, file: &mut Bytes, damage: Damage, rng: &mut Rng) {
                 file.bytes.copy_within(from.start..from.start + len, to);
             }
         }
-        Damage::LoseAll => {}
     }
 }
 

@@ -4,6 +4,7 @@ mod at_rest;
 mod fail_sync;
 mod full;
 mod lies;
+mod lost;
 mod rot;
 mod slow_disk;
 
@@ -11,6 +12,7 @@ pub(super) use at_rest::AtRest;
 pub(super) use fail_sync::FailSync;
 pub(super) use full::Full;
 pub(super) use lies::Lies;
+pub(super) use lost::Lost;
 pub(super) use rot::Rot;
 pub(super) use slow_disk::SlowDisk;
 

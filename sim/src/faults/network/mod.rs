@@ -28,13 +28,13 @@ fn pairs_of(site: &Site<'_>, host: usize) -> Vec<(usize, usize)> {
     (0..site.world.net.hosts()).filter(|other| *other != host).map(|other| (host, other)).collect()
 }
 
-fn cut(site: &mut Site<'_>, cuts: &[(usize, usize)]) {
+pub(super) fn cut(site: &mut Site<'_>, cuts: &[(usize, usize)]) {
     for (from, to) in cuts {
         site.world.net.cut(&mut site.world.sim, *from, *to);
     }
 }
 
-fn mend(site: &mut Site<'_>, cuts: &[(usize, usize)]) {
+pub(super) fn mend(site: &mut Site<'_>, cuts: &[(usize, usize)]) {
     for (from, to) in cuts {
         site.world.net.mend(&mut site.world.sim, *from, *to);
     }
