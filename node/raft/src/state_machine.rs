@@ -64,7 +64,7 @@ impl StateMachine {
         id: &LogId,
         entry: &bytes::Bytes,
     ) -> io::Result<Vec<quorate_machine::reply::Outcome>> {
-        let mut writer = self.state.write();
+        let mut writer = self.state.write_entry(id.index, entry);
         let outcome = quorate_machine::apply(&mut writer, entry).map_err(io::Error::other)?;
         writer.commit(log_id_to_store(id), None).map_err(io::Error::other)?;
         self.show(id, Some(entry));

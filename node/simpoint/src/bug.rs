@@ -47,6 +47,8 @@ bugs! {
     HalfAFlush = "half-a-flush", "P6";
     /// The log is purged up to what was applied, not to what was flushed.
     PurgeAboveFlushed = "purge-above-flushed", "P1";
+    /// The log is purged although the state has bodies in it.
+    PurgeIgnoresBodies = "purge-ignores-bodies", "P9";
     /// A snapshot leaves out one row in sixteen.
     SnapshotMissesRows = "snapshot-misses-rows", "P10";
     /// A snapshot claims to stand for entries that were applied after its rows were written.

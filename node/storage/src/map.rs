@@ -23,6 +23,7 @@ pub(crate) type Table = Database<Bytes, Bytes>;
 
 const ROWS: &str = "rows";
 const META: &str = "meta";
+const IN_LOG: &str = "in_log";
 const READERS_MAX: u32 = 512;
 const GIB: u64 = 1 << 30;
 /// How far the file is made longer at once, and how far ahead of the last used page it is kept.
@@ -76,10 +77,12 @@ impl From<Error> for Fault {
     }
 }
 
-/// An open environment with its two tables.
+/// An open environment with its tables.
 pub(crate) struct Map {
     pub rows: Table,
     pub meta: Table,
+    /// Which records of the log the rows need; empty in the log's own environment.
+    pub in_log: Table,
     env: Env<WithoutTls>,
     path: PathBuf,
     runner: Arc<dyn DiskRunner>,
@@ -116,12 +119,12 @@ impl Map {
                 Error::corrupt(path.display().to_string(), format!("the table {name} is not there"))
             })
         };
-        let (rows, meta) = (table(ROWS)?, table(META)?);
+        let (rows, meta, in_log) = (table(ROWS)?, table(META)?, table(IN_LOG)?);
         match meta.get(&txn, owner::OWNER_KEY).map_err(failed)? {
             Some(row) => owner::check(path, row, identity)?,
             None => return Err(Error::corrupt(path.display().to_string(), "its owner row is not there")),
         }
-        let used = live_bytes(rows, meta, &txn).map_err(failed)?;
+        let used = live_bytes([rows, meta, in_log], &txn).map_err(failed)?;
         // Committing a read transaction is what keeps its table handles open.
         txn.commit().map_err(failed)?;
         let file = File::options().write(true).open(&data).map_err(|e| Error::io("opening", &data, &e))?;
@@ -129,6 +132,7 @@ impl Map {
         Ok(Map {
             rows,
             meta,
+            in_log,
             env,
             path: path.to_owned(),
             runner: Arc::clone(runner),
@@ -185,7 +189,7 @@ impl Map {
             Fault::Lmdb(error) => self.failure(error),
             Fault::Other(error) => Failure::Fatal(error),
         })?;
-        let used = live_bytes(self.rows, self.meta, &txn).map_err(|e| self.failure(e))?;
+        let used = live_bytes([self.rows, self.meta, self.in_log], &txn).map_err(|e| self.failure(e))?;
         let guard = seal();
         txn.commit().map_err(|e| self.failure(e))?;
         self.used.store(used, Ordering::Relaxed);
@@ -308,10 +312,14 @@ fn reserved(limit: u64) -> u64 {
     (limit + limit / 8 + (1 << 20)).next_multiple_of(1 << 20)
 }
 
-fn live_bytes(rows: Table, meta: Table, txn: &RoTxn) -> Result<u64, heed::Error> {
-    let (rows, meta) = (rows.stat(txn)?, meta.stat(txn)?);
-    let pages = |s: &heed::DatabaseStat| (s.branch_pages + s.leaf_pages + s.overflow_pages) as u64;
-    Ok((pages(&rows) + pages(&meta)) * u64::from(rows.page_size))
+fn live_bytes<const N: usize>(tables: [Table; N], txn: &RoTxn) -> Result<u64, heed::Error> {
+    let mut bytes = 0;
+    for table in tables {
+        let stat = table.stat(txn)?;
+        let pages = stat.branch_pages + stat.leaf_pages + stat.overflow_pages;
+        bytes += pages as u64 * u64::from(stat.page_size);
+    }
+    Ok(bytes)
 }
 
 fn open_env(path: &Path, map_bytes: u64) -> Result<Env<WithoutTls>, Error> {
@@ -320,7 +328,7 @@ fn open_env(path: &Path, map_bytes: u64) -> Result<Env<WithoutTls>, Error> {
         closing.wait_timeout(Duration::from_secs(2));
     }
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.map_size(map_bytes as usize).max_dbs(2).max_readers(READERS_MAX);
+    options.map_size(map_bytes as usize).max_dbs(3).max_readers(READERS_MAX);
     // SAFETY: the directory's lock keeps other processes away, heed refuses a second opening in this one, nobody
     // else changes the file except to make it longer, and the flag does not weaken LMDB's syncing.
     unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(path) }.map_err(|e| Error::lmdb("opening", path, &e))
@@ -339,6 +347,7 @@ fn create(path: &Path, identity: &Identity) -> Result<(), Error> {
     let env = open_env(&fresh, 1 << 20)?;
     let mut txn = env.write_txn().map_err(lmdb)?;
     let _: Table = env.create_database(&mut txn, Some(ROWS)).map_err(lmdb)?;
+    let _: Table = env.create_database(&mut txn, Some(IN_LOG)).map_err(lmdb)?;
     let meta: Table = env.create_database(&mut txn, Some(META)).map_err(lmdb)?;
     meta.put(&mut txn, owner::OWNER_KEY, &owner::encode(identity)).map_err(lmdb)?;
     txn.commit().map_err(lmdb)?;

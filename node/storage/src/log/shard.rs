@@ -214,6 +214,11 @@ impl ShardLog {
         read::records(&self.core.map, &self.shard, from, to_exclusive, max_bytes)
     }
 
+    /// The payload of the record at `index` if that is among the recent ones, which are in memory.
+    pub fn recent(&self, index: u64) -> Option<bytes::Bytes> {
+        self.shard.memory.read().recent(index).map(|recent| recent.record.payload.clone())
+    }
+
     /// Waits until `index` is on disk.
     ///
     /// # Errors

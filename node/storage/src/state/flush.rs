@@ -7,21 +7,35 @@ use bytes::Bytes;
 use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 
+use super::in_log::{self, Needed};
 use super::install::{self, Spool};
 use super::overlay::Overlay;
-use super::{Applied, Core, Levels, applied, row};
+use super::row::{self, Stored, Value};
+use super::{Applied, Core, Levels, applied};
 use crate::disk::DiskRunner;
 use crate::error::Error;
-use crate::log::LogId;
-use crate::map::{Failure, Fault};
+use crate::log::{LogId, ShardId};
+use crate::map::{Failure, Fault, Map};
 
 /// How long a flush waits when a simulation wants it late.
 const LATE: Duration = Duration::from_millis(30);
 
+/// Bytes that one transaction takes out of the log, at most one body more.
+const BRING_IN_BYTES: u64 = 16 << 20;
+
 /// What the actor is asked to do.
 pub(crate) enum Job {
     Flush(Option<oneshot::Sender<Result<Option<LogId>, Error>>>),
-    Install { spool: Spool, applied: Applied, done: oneshot::Sender<Result<(), Error>> },
+    /// Answers whether there is more.
+    BringIn {
+        upto: u64,
+        done: oneshot::Sender<Result<bool, Error>>,
+    },
+    Install {
+        spool: Spool,
+        applied: Applied,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
     Close,
 }
 
@@ -45,6 +59,12 @@ pub(crate) async fn run(
                 if let Some(done) = done {
                     let _ = done.send(result); // whoever asked may have gone meanwhile
                 }
+                failed
+            }
+            Job::BringIn { upto, done } => {
+                let result = flusher.bring_in(upto).await;
+                let failed = result.as_ref().err().cloned();
+                let _ = done.send(result);
                 failed
             }
             Job::Install { spool, applied, done } => {
@@ -89,11 +109,14 @@ impl Flusher {
     }
 
     fn transact(&self, overlay: &Overlay, stands_for: &Applied) -> Result<(), Failure> {
-        let mut disk_rows = 0;
-        let mut fill = |map: &crate::map::Map, txn: &mut heed::RwTxn| {
-            put_rows(map, txn, overlay.iter())?;
+        let shard = self.core.shard;
+        let (mut disk_rows, mut needed) = (0, Needed::default());
+        let before = self.core.levels.read_recursive().needed.bytes;
+        let mut fill = |map: &Map, txn: &mut heed::RwTxn| {
+            needed.bytes = put_rows(shard, map, txn, overlay.iter(), before)?;
             applied::save(map, txn, stands_for)?;
             disk_rows = map.rows.len(txn)?;
+            needed.from = in_log::first(map, txn)?;
             Ok(())
         };
         // Without the quota: the server stopped admitting long before, and a flush also brings what frees pages.
@@ -101,15 +124,54 @@ impl Flusher {
         let mut levels = self.core.levels.write();
         levels.frozen = None;
         levels.flushed = stands_for.last;
+        levels.needed = needed;
         levels.disk_rows = disk_rows;
         Ok(())
     }
 
+    /// Takes some bodies out of the log; whether there are more.
+    async fn bring_in(&self, upto: u64) -> Result<bool, Error> {
+        loop {
+            match self.transact_bring_in(upto) {
+                Ok(more) => return Ok(more),
+                Err(failure) => self.recover(failure).await?,
+            }
+        }
+    }
+
+    fn transact_bring_in(&self, upto: u64) -> Result<bool, Failure> {
+        let core = &*self.core;
+        let mut needed = Needed::default();
+        let before = core.levels.read_recursive().needed.bytes;
+        let mut fill = |map: &Map, txn: &mut heed::RwTxn| {
+            needed.bytes = before;
+            for (index, key) in in_log::oldest(map, txn, upto, BRING_IN_BYTES)? {
+                let stored =
+                    map.rows.get(txn, &key)?.map(|row| row::read(core.shard, &key, row)).transpose()?;
+                let Some(Stored::InLog(place)) =
+                    stored.filter(|s| matches!(s, Stored::InLog(p) if p.index == index))
+                else {
+                    let what = format!("it notes that {} is in record {index}", key.escape_ascii());
+                    return Err(Error::corrupt(map.path().display().to_string(), what).into());
+                };
+                put_row(map, txn, &key, &Value::Inline(core.body(place)?))?;
+                in_log::forget(map, txn, &key, index)?;
+                needed.bytes -= u64::from(place.len);
+            }
+            needed.from = in_log::first(map, txn)?;
+            Ok(())
+        };
+        core.map.write(None, &mut fill, || ())?;
+        // Readers that still see where the bodies were are gone when this is had, and only then the log may lose them.
+        core.levels.write().needed = needed;
+        Ok(needed.from.is_some_and(|from| from <= upto))
+    }
+
     /// [`Bug::AppliedAheadOfRows`] and [`Bug::HalfAFlush`]: something of a flush, ahead of the rest.
     fn transact_in_part(&self, overlay: &Overlay, stands_for: &Applied) {
-        let half = overlay.iter().count() / 2;
-        let mut fill = |map: &crate::map::Map, txn: &mut heed::RwTxn| match planted(Bug::HalfAFlush) {
-            true => put_rows(map, txn, overlay.iter().take(half)),
+        let (shard, half) = (self.core.shard, overlay.iter().count() / 2);
+        let mut fill = |map: &Map, txn: &mut heed::RwTxn| match planted(Bug::HalfAFlush) {
+            true => put_rows(shard, map, txn, overlay.iter().take(half), 0).map(drop),
             false => Ok(applied::save(map, txn, stands_for)?),
         };
         let _ = self.core.map.write(None, &mut fill, || ()); // the whole flush meets the same error
@@ -135,6 +197,7 @@ impl Flusher {
             },
             || self.core.levels.write(),
         )?;
+        self.core.bodies.clear();
         *levels =
             Levels { applied: stands_for.clone(), flushed: stands_for.last, disk_rows, ..Levels::default() };
         Ok(())
@@ -142,6 +205,7 @@ impl Flusher {
 
     async fn recover(&self, failure: Failure) -> Result<(), Error> {
         let Err(error) = self.core.map.recover(failure, &*self.runner).await else { return Ok(()) };
+        let error = self.core.met(error);
         let poisoned = Error::Poisoned(error.to_string());
         self.core.stop(poisoned.clone());
         (self.core.options.on_fatal)(&error);
@@ -149,24 +213,50 @@ impl Flusher {
     }
 }
 
+/// Writes rows; returns how many bytes the rows have in the log then, if it was `in_log` before.
 fn put_rows<'a>(
-    map: &crate::map::Map,
+    shard: ShardId,
+    map: &Map,
     txn: &mut heed::RwTxn,
-    rows: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
-) -> Result<(), Fault> {
+    rows: impl Iterator<Item = (&'a Bytes, &'a Option<Value>)>,
+    mut in_log: u64,
+) -> Result<u64, Fault> {
     for (key, value) in rows {
+        if in_log::is_body(key)
+            && let Some(old) = map.rows.get(txn, key)?
+            && let Stored::InLog(place) = row::read(shard, key, old)?
+        {
+            in_log::forget(map, txn, key, place.index)?;
+            in_log -= u64::from(place.len);
+        }
         let Some(value) = value else {
             map.rows.delete(txn, key)?;
             continue;
         };
-        let header = row::header(key, value);
-        map.rows.put_reserved(txn, key, header.len() + value.len(), |space| {
-            use std::io::Write;
-            space.write_all(&header)?;
-            space.write_all(value)
-        })?;
+        put_row(map, txn, key, value)?;
+        if let Value::InLog(place) = value {
+            in_log::note(map, txn, key, *place)?;
+            in_log += u64::from(place.len);
+        }
     }
-    Ok(())
+    Ok(in_log)
+}
+
+fn put_row(map: &Map, txn: &mut heed::RwTxn, key: &[u8], value: &Value) -> Result<(), heed::Error> {
+    use std::io::Write;
+    match value {
+        Value::Inline(value) => {
+            let header = row::inline_header(key, value);
+            map.rows.put_reserved(txn, key, header.len() + value.len(), |space| {
+                space.write_all(&header)?;
+                space.write_all(value)
+            })
+        }
+        Value::InLog(place) => {
+            let place = place.encode();
+            map.rows.put(txn, key, &[&row::place_header(key, &place)[..], &place].concat())
+        }
+    }
 }
 
 impl Levels {

@@ -111,6 +111,7 @@ pub(crate) fn load(shard: ShardId, map: &Map, txn: &mut RwTxn, spool: &Path) -> 
     let failed = |e: std::io::Error| Error::io("reading", spool, &e);
     let mut file = BufReader::new(File::open(spool).map_err(failed)?);
     map.rows.clear(txn)?;
+    map.in_log.clear(txn)?;
     let (mut chunk, mut stored, mut total) = (Vec::new(), Vec::new(), 0);
     loop {
         let mut length = [0; 4];
@@ -127,7 +128,7 @@ pub(crate) fn load(shard: ShardId, map: &Map, txn: &mut RwTxn, spool: &Path) -> 
                 return Ok(());
             }
             stored.clear();
-            stored.extend_from_slice(&row::header(key, value));
+            stored.extend_from_slice(&row::inline_header(key, value));
             stored.extend_from_slice(value);
             map.rows.put_with_flags(txn, PutFlags::APPEND, key, &stored).map_err(|e| {
                 let error = Error::lmdb("writing", map.path(), &e);

@@ -6,8 +6,9 @@ use std::ops::Bound::{Excluded, Included};
 
 use bytes::Bytes;
 
+use super::Core;
 use super::overlay::Overlay;
-use super::{Core, row};
+use super::row::{self, Stored, Value};
 use crate::error::Error;
 use crate::map::View;
 
@@ -39,7 +40,18 @@ impl<'a> Disk<'a> {
     }
 
     fn value(&self, key: &[u8], stored: &[u8]) -> Result<Bytes, Error> {
-        row::copy(self.core.shard, key, stored).map_err(|error| self.core.met(error))
+        let stored = row::read(self.core.shard, key, stored).map_err(|error| self.core.met(error))?;
+        match stored {
+            Stored::Inline(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+            Stored::InLog(place) => self.core.body(place),
+        }
+    }
+
+    fn of(&self, value: &Value) -> Result<Bytes, Error> {
+        match value {
+            Value::Inline(bytes) => Ok(bytes.clone()),
+            Value::InLog(place) => self.core.body(*place),
+        }
     }
 
     fn failed(&self, error: &heed::Error) -> Error {
@@ -51,7 +63,7 @@ impl<'a> Disk<'a> {
 pub(crate) fn get(overlays: &[&Overlay], disk: &Disk, key: &[u8]) -> Result<Option<Bytes>, Error> {
     for overlay in overlays {
         if let Some(value) = overlay.get(key) {
-            return Ok(value.clone());
+            return value.as_ref().map(|value| disk.of(value)).transpose();
         }
     }
     if disk.empty || key.is_empty() {
@@ -106,7 +118,7 @@ fn merge<'a, 'd, L, D>(
     before: impl Fn(&[u8], &[u8]) -> bool,
 ) -> Result<Found, Error>
 where
-    L: Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    L: Iterator<Item = (&'a Bytes, &'a Option<Value>)>,
     D: Iterator<Item = Result<(&'d [u8], &'d [u8]), heed::Error>>,
 {
     let mut stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;
@@ -130,14 +142,14 @@ where
             }
         };
         let key = key.clone();
-        let mut decided: Option<&Option<Bytes>> = None;
+        let mut decided: Option<&Option<Value>> = None;
         for level in &mut levels {
             if let Some((_, value)) = level.next_if(|(k, _)| **k == key) {
                 decided = decided.or(Some(value));
             }
         }
         if let Some(Some(value)) = decided {
-            return Ok(Some((key, value.clone())));
+            return Ok(Some((key, disk.of(value)?)));
         }
         if on_disk {
             stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;

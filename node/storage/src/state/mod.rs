@@ -9,8 +9,10 @@
 //! here: whoever runs the node calls it, about once a second.
 
 mod applied;
+mod bodies;
 mod chunk;
 mod flush;
+mod in_log;
 mod install;
 mod merge;
 mod overlay;
@@ -27,6 +29,7 @@ pub use reader::StateReader;
 pub use snapshot::{Chunk, Snapshot};
 pub use writer::StateWriter;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -42,7 +45,9 @@ use crate::error::Error;
 use crate::log::{LogId, MapSize, ShardId, ShardLog};
 use crate::map::Map;
 use crate::space::Space;
+use bodies::Bodies;
 use flush::Job;
+use in_log::{Entry, Needed, Place};
 use overlay::Overlay;
 
 /// How a state behaves. The defaults are for a real node.
@@ -80,6 +85,8 @@ pub(crate) struct Levels {
     frozen: Option<(Arc<Overlay>, Applied)>,
     applied: Applied,
     flushed: Option<LogId>,
+    /// What the rows on disk need of the log.
+    needed: Needed,
     /// Rows on disk below both overlays.
     disk_rows: u64,
     /// Whether the actor was already told that the active overlay is over its bound.
@@ -95,6 +102,9 @@ pub(crate) struct Core {
     options: StateOptions,
     levels: RwLock<Levels>,
     stopped: OnceLock<Error>,
+    bodies: Bodies,
+    /// Records that snapshots need, and how many of them do.
+    held: Mutex<BTreeMap<u64, usize>>,
     /// Counts what may end a wait for room in the overlays.
     flushes: watch::Sender<u64>,
     spools: AtomicU64,
@@ -114,6 +124,11 @@ impl Core {
             (self.options.on_fatal)(&error);
         }
         error
+    }
+
+    /// A value that is in the log.
+    pub(crate) fn body(&self, place: Place) -> Result<Bytes, Error> {
+        self.bodies.get(place).map_err(|error| self.met(error))
     }
 
     fn stop(&self, error: Error) {
@@ -147,11 +162,15 @@ impl State {
         install::remove_spools(dir, shard)?;
         let path = dir.state_path(shard);
         let map = Arc::new(Map::open(&path, &dir.owner()?, options.map, runner)?);
-        let (applied, disk_rows) = {
+        let (applied, needed, disk_rows) = {
             let view = map.view()?;
             let rows = map.rows.len(view.txn()).map_err(|e| Error::lmdb("reading", &path, &e))?;
-            (applied::load(&map, view.txn())?, rows)
+            (applied::load(&map, view.txn())?, in_log::load(&map, view.txn())?, rows)
         };
+        if needed.from.is_some_and(|from| from < log.first()) {
+            let what = format!("it needs records from {:?}, the log begins at {}", needed.from, log.first());
+            return Err(Error::corrupt(path.display().to_string(), what));
+        }
         if log.purged().map(|id| id.index) > applied.last.map(|id| id.index) {
             let what =
                 format!("the log was purged up to {:?}, the state has {:?}", log.purged(), applied.last);
@@ -163,8 +182,16 @@ impl State {
             dir: dir.clone(),
             log: log.clone(),
             options,
-            levels: RwLock::new(Levels { flushed: applied.last, applied, disk_rows, ..Levels::default() }),
+            levels: RwLock::new(Levels {
+                flushed: applied.last,
+                applied,
+                needed,
+                disk_rows,
+                ..Levels::default()
+            }),
             stopped: OnceLock::new(),
+            bodies: Bodies::new(log.clone()),
+            held: Mutex::default(),
             flushes: watch::Sender::new(0),
             spools: AtomicU64::new(0),
         });
@@ -187,7 +214,43 @@ impl State {
     /// Begins an entry. One at a time: a second writer waits for the first to be committed or dropped. Readers of the
     /// same thread must be gone before it is committed.
     pub fn write(&self) -> StateWriter<'_> {
-        StateWriter::new(self)
+        StateWriter::new(self, None)
+    }
+
+    /// Begins the entry that the log has at `index`. Bodies that are parts of its payload stay there.
+    pub fn write_entry(&self, index: u64, payload: &Bytes) -> StateWriter<'_> {
+        StateWriter::new(self, Some(Entry { index, payload: payload.clone() }))
+    }
+
+    /// The first record of the log that somebody needs: rows on disk, a snapshot that is being sent, or the next start, for what
+    /// follows [`State::flushed`].
+    pub fn needed_from(&self) -> u64 {
+        let held = self.core.held.lock();
+        let levels = self.core.levels.read_recursive();
+        let unflushed = levels.flushed.map_or(0, |id| id.index + 1);
+        let rows = levels.needed.from.filter(|_| !planted(Bug::PurgeIgnoresBodies));
+        let others = rows.into_iter().chain(held.keys().copied());
+        others.fold(unflushed, u64::min)
+    }
+
+    /// Length of the bodies that the rows on disk have in the log, in bytes.
+    pub fn bytes_in_log(&self) -> u64 {
+        self.core.levels.read_recursive().needed.bytes
+    }
+
+    /// Takes bodies out of records up to `upto` into their rows, so that those records may go. What a snapshot holds stays
+    /// needed until it is sent.
+    ///
+    /// # Errors
+    /// As [`flush`](State::flush), and [`Error::Corrupt`].
+    pub async fn bring_in(&self, upto: u64) -> Result<(), Error> {
+        let mut more = true;
+        while more {
+            let (done, wait) = oneshot::channel();
+            self.send(Job::BringIn { upto, done })?;
+            more = wait.await.unwrap_or_else(|_| Err(self.closed()))?;
+        }
+        Ok(())
     }
 
     /// A consistent view of what was committed. It holds flushes back: short use, never across an await.

@@ -1,32 +1,74 @@
-//! A row as it lies on disk: `0 checksum u64 LE | 8 value`, under its key. The checksum is the xxh3-64 of the value, seeded
-//! with the xxh3-64 of the key, so a value that landed under another key is noticed too.
+//! A row as it lies on disk, under its key: `0 checksum u64 LE | 8 kind | 9 value`. Kind 0 is the value itself, kind 1 says where
+//! in the log it is: `index u64 LE, offset u32 LE, length u32 LE`. The checksum is the xxh3-64 of what follows the kind,
+//! seeded with the kind and the xxh3-64 of the key, so a value that landed under another key is noticed too.
 
 use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::in_log::Place;
 use crate::error::Error;
 
 /// Bytes before the value.
-pub(crate) const HEADER_BYTES: usize = 8;
+pub(crate) const HEADER_BYTES: usize = 9;
+const INLINE: u8 = 0;
+const IN_LOG: u8 = 1;
 
-/// What stands before `value`.
-pub(crate) fn header(key: &[u8], value: &[u8]) -> [u8; HEADER_BYTES] {
-    xxh3_64_with_seed(value, xxh3_64(key)).to_le_bytes()
+/// What a row says, in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Value {
+    Inline(Bytes),
+    InLog(Place),
 }
 
-/// The value of the stored `row`, checked.
-pub(crate) fn value<'a>(shard: u32, key: &[u8], row: &'a [u8]) -> Result<&'a [u8], Error> {
-    match row.split_first_chunk::<HEADER_BYTES>() {
-        Some((sum, value)) if *sum == header(key, value) || planted(Bug::ChecksumIgnored) => Ok(value),
-        _ => {
-            let place = format!("the row {} of the state of shard {shard}", key.escape_ascii());
-            Err(Error::corrupt(place, "the checksum does not fit"))
+impl Value {
+    /// What it takes in memory beside its key, in bytes.
+    pub fn cost(&self) -> u64 {
+        match self {
+            Value::Inline(bytes) => bytes.len() as u64,
+            Value::InLog(_) => 0,
         }
     }
 }
 
-/// [`value`], copied out of the map.
-pub(crate) fn copy(shard: u32, key: &[u8], row: &[u8]) -> Result<Bytes, Error> {
-    value(shard, key, row).map(Bytes::copy_from_slice)
+/// What a row on disk says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stored<'a> {
+    Inline(&'a [u8]),
+    InLog(Place),
+}
+
+/// What stands before a value that is in its row.
+pub(crate) fn inline_header(key: &[u8], value: &[u8]) -> [u8; HEADER_BYTES] {
+    header(key, INLINE, value)
+}
+
+/// What stands before an encoded place.
+pub(crate) fn place_header(key: &[u8], place: &[u8]) -> [u8; HEADER_BYTES] {
+    header(key, IN_LOG, place)
+}
+
+fn header(key: &[u8], kind: u8, value: &[u8]) -> [u8; HEADER_BYTES] {
+    let sum = xxh3_64_with_seed(value, xxh3_64(key).wrapping_add(u64::from(kind)));
+    let mut header = [kind; HEADER_BYTES];
+    header[..8].copy_from_slice(&sum.to_le_bytes());
+    header
+}
+
+/// What the stored `row` says, checked.
+pub(crate) fn read<'a>(shard: u32, key: &[u8], row: &'a [u8]) -> Result<Stored<'a>, Error> {
+    let bad = |what: &str| {
+        let place = format!("the row {} of the state of shard {shard}", key.escape_ascii());
+        Error::corrupt(place, what)
+    };
+    let (found, value) = row.split_first_chunk::<HEADER_BYTES>().ok_or_else(|| bad("it is too short"))?;
+    let kind = found[HEADER_BYTES - 1];
+    if *found != header(key, kind, value) && !planted(Bug::ChecksumIgnored) {
+        return Err(bad("the checksum does not fit"));
+    }
+    match kind {
+        INLINE => Ok(Stored::Inline(value)),
+        IN_LOG => Place::decode(value).map(Stored::InLog).ok_or_else(|| bad("it says no place")),
+        _ => Err(bad("its kind is not known")),
+    }
 }

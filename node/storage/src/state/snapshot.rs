@@ -7,7 +7,8 @@ use bytes::Bytes;
 use quorate_simpoint::{Bug, buggify, planted};
 
 use super::chunk::Filling;
-use super::{Applied, Core, applied, row};
+use super::row::{self, Stored};
+use super::{Applied, Core, applied, in_log};
 use crate::error::Error;
 use crate::log::LogId;
 use crate::map::LongView;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     core: Arc<Core>,
     view: LongView,
     applied: Applied,
+    /// The first record of the log that its rows need, which stays until it is sent.
+    holds: Option<u64>,
     /// The last key given out.
     after: Option<Vec<u8>>,
     ended: bool,
@@ -36,9 +39,16 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(crate) fn new(core: &Arc<Core>) -> Result<Snapshot, Error> {
+        // Under this lock, so that nobody learns in between what may leave the log.
+        let mut held = core.held.lock();
         let view = core.map.long_view()?;
         let applied = applied::load(&core.map, view.txn())?;
-        Ok(Snapshot { core: Arc::clone(core), view, applied, after: None, ended: false })
+        let holds = in_log::first(&core.map, view.txn()).map_err(|e| core.met(e))?;
+        if let Some(index) = holds {
+            *held.entry(index).or_default() += 1;
+        }
+        drop(held);
+        Ok(Snapshot { core: Arc::clone(core), view, applied, holds, after: None, ended: false })
     }
 
     /// The last entry in it; `None` if nothing was ever applied.
@@ -69,8 +79,10 @@ impl Snapshot {
             let (key, stored) = stored.map_err(failed)?;
             let lost = planted(Bug::SnapshotMissesRows) && stored.first().is_some_and(|sum| sum % 16 == 0);
             if !lost {
-                let value = row::value(self.core.shard, key, stored).map_err(|e| self.core.met(e))?;
-                filling.push(key, value);
+                match row::read(self.core.shard, key, stored).map_err(|e| self.core.met(e))? {
+                    Stored::Inline(value) => filling.push(key, value),
+                    Stored::InLog(place) => filling.push(key, &self.core.body(place)?),
+                }
             }
             if filling.len() >= CHUNK_BYTES || buggify("storage/snapshot/small_chunk") {
                 after = Some(key.to_vec());
@@ -81,5 +93,18 @@ impl Snapshot {
         self.after = after;
         let (bytes, rows) = filling.finish();
         Ok((rows > 0).then(|| Chunk { bytes: bytes.into(), rows: u64::from(rows) }))
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let Some(index) = self.holds else { return };
+        let mut held = self.core.held.lock();
+        if let Some(count) = held.get_mut(&index) {
+            *count -= 1;
+            if *count == 0 {
+                held.remove(&index);
+            }
+        }
     }
 }

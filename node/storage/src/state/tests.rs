@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use quorate_machine::store::{Read, Store};
+use quorate_machine::tables::Table;
 use tokio::sync::watch;
 
+use super::row::Value;
 use super::*;
-use crate::log::{Log, LogOptions};
+use crate::log::{Log, LogOptions, Record};
 use crate::testing::{Held, counting, gone, id, member, open_log, record, runner, runtime};
 
 type Rows = BTreeMap<Vec<u8>, Bytes>;
@@ -39,14 +41,26 @@ fn check(reader: &impl Read, model: &Rows) {
         assert_eq!(reader.first(&from, &to).unwrap(), first(&from, &to));
         assert_eq!(reader.last(&from, &to).unwrap(), last(&from, &to));
         assert_eq!(reader.last(&[0], &to).unwrap(), last(&[0], &to));
-        assert_eq!(reader.get(&[at, at]).unwrap().as_ref(), model.get(&vec![at, at]));
+        assert_eq!(reader.get(&key_of(at)).unwrap().as_ref(), model.get(&key_of(at)));
     }
     assert_eq!(reader.first(&[9], &[1]).unwrap(), None);
     assert_eq!(reader.last(&[9], &[1]).unwrap(), None);
 }
 
+/// A third of the keys are those of bodies, which stay in the log.
+fn key_of(at: u8) -> Vec<u8> {
+    vec![at.min(Table::Body as u8), at]
+}
+
 fn own((key, value): (&Vec<u8>, &Bytes)) -> (Bytes, Bytes) {
     (Bytes::copy_from_slice(key), value.clone())
+}
+
+/// A record with the values of all changes, one after the other.
+fn entry(index: u64, changes: &[(u8, Option<usize>)]) -> Record {
+    let value = |(key, length): &(u8, Option<usize>)| vec![key ^ index as u8; length.unwrap_or(0)];
+    let payload: Vec<u8> = changes.iter().flat_map(value).collect();
+    Record { payload: payload.into(), ..record(1, index, 0) }
 }
 
 #[derive(Debug, Clone)]
@@ -57,6 +71,11 @@ enum Op {
         commit: bool,
     },
     Flush,
+    BringIn {
+        back: u64,
+    },
+    /// As far as it may go.
+    Purge,
     Reopen {
         close: bool,
     },
@@ -69,6 +88,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         8 => (prop::collection::vec(change, 0..6), prop::bool::weighted(0.8))
             .prop_map(|(changes, commit)| Op::Entry { changes, commit }),
         2 => Just(Op::Flush),
+        1 => (0u64..5).prop_map(|back| Op::BringIn { back }),
+        1 => Just(Op::Purge),
         1 => any::<bool>().prop_map(|close| Op::Reopen { close }),
         1 => Just(Op::Transfer),
     ];
@@ -120,24 +141,43 @@ async fn run_model(threads: bool, flush_bytes: u64, ops: Vec<Op>) {
                 state.ready().await;
                 let index = history.len() as u64;
                 let mut next = now.clone();
-                let mut writer = state.write();
+                let before = shard.last();
+                let entry = entry(index, &changes);
+                shard.append(vec![entry.clone()], Box::new(|r| r.unwrap())).unwrap();
+                let mut writer = state.write_entry(index, &entry.payload);
+                let mut from = 0;
                 for (key, length) in changes {
-                    let value = length.map(|length| Bytes::from(vec![key ^ index as u8; length]));
-                    if let Some(value) = value {
-                        writer.put(&[key, key], value.clone()).unwrap();
-                        next.insert(vec![key, key], value);
+                    let key = key_of(key);
+                    if let Some(length) = length {
+                        let value = entry.payload.slice(from..from + length);
+                        from += length;
+                        writer.put(&key, value.clone()).unwrap();
+                        next.insert(key, value);
                     } else {
-                        writer.delete(&[key, key]).unwrap();
-                        next.remove(&vec![key, key]);
+                        writer.delete(&key).unwrap();
+                        next.remove(&key);
                     }
                 }
                 check(&writer, &next);
-                if commit {
-                    shard.append(vec![record(1, index, 10)], Box::new(|r| r.unwrap())).unwrap();
+                if !commit {
+                    drop(writer);
+                    shard.truncate_after(before).await.unwrap();
+                } else {
                     let membership = Bytes::from(format!("members {index}"));
                     writer.commit(id(1, index), Some(membership)).unwrap();
                     history.push(next.clone());
                     now = next;
+                }
+            }
+            Op::BringIn { back } => {
+                let upto = (history.len() as u64).saturating_sub(back);
+                state.bring_in(upto).await.unwrap();
+                let flushed = state.flushed().map_or(0, |id| id.index + 1);
+                assert!(state.needed_from() >= flushed.min(upto + 1));
+            }
+            Op::Purge => {
+                if let Some(upto) = state.needed_from().checked_sub(1).filter(|upto| *upto >= shard.first()) {
+                    shard.purge(id(1, upto)).unwrap();
                 }
             }
             Op::Flush => assert_eq!(state.flush().await.unwrap(), state.applied().last),
@@ -419,16 +459,56 @@ fn the_bytes_of_the_applied_row() {
 #[test]
 fn an_overlay_costs_what_it_holds() {
     let mut overlay = Overlay::default();
-    overlay.set(b"a", Some(Bytes::from(vec![0; 1000])));
+    overlay.set(b"a", Some(Value::Inline(Bytes::from(vec![0; 1000]))));
     overlay.set(b"b", None);
     let before = overlay.cost();
-    overlay.set(b"a", Some(Bytes::from(vec![0; 3000])));
+    overlay.set(b"a", Some(Value::Inline(Bytes::from(vec![0; 3000]))));
     assert_eq!(overlay.cost(), before + 2000);
     overlay.set(b"a", None);
     assert_eq!(overlay.cost(), before - 1000);
     let mut newer = Overlay::default();
-    newer.set(b"b", Some(Bytes::from(vec![0; 500])));
+    newer.set(b"b", Some(Value::Inline(Bytes::from(vec![0; 500]))));
     overlay.absorb(newer);
     assert_eq!(overlay.cost(), before - 500);
     assert!(!overlay.is_empty());
+}
+
+#[test]
+fn a_body_is_written_once_and_leaves_the_log_only_when_it_is_brought_in() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let log = open_log(&dir, false);
+        let shard = log.shard(0).unwrap();
+        let state = open(&dir, &shard, false, 1 << 20);
+        let body = |index: u64| vec![Table::Body as u8, index as u8];
+        for index in 0..4 {
+            let entry = entry(index, &[(8, Some(100_000))]);
+            shard.append(vec![entry.clone()], Box::new(|r| r.unwrap())).unwrap();
+            let mut writer = state.write_entry(index, &entry.payload);
+            writer.put(&body(index), entry.payload.clone()).unwrap();
+            writer.put(&[1, index as u8], entry.payload.slice(..10)).unwrap();
+            writer.commit(id(1, index), None).unwrap();
+        }
+        assert!(state.core.levels.read().active.cost() < 2000, "bodies take no room in memory");
+        state.flush().await.unwrap();
+        assert_eq!((state.needed_from(), state.bytes_in_log()), (0, 400_000));
+        assert!(state.space().used_bytes < 100_000);
+
+        let snapshot = state.snapshot().await.unwrap();
+        state.bring_in(1).await.unwrap();
+        assert_eq!((state.needed_from(), state.bytes_in_log()), (0, 200_000), "the snapshot needs them");
+        drop(snapshot);
+        assert_eq!(state.needed_from(), 2);
+        shard.purge(id(1, 1)).unwrap();
+        let mut writer = state.write_entry(4, &Bytes::new());
+        shard.append(vec![record(1, 4, 0)], Box::new(|r| r.unwrap())).unwrap();
+        (0..3).for_each(|index| writer.delete(&body(index)).unwrap());
+        writer.commit(id(1, 4), None).unwrap();
+        assert_eq!(state.needed_from(), 2, "what is on disk needs it still");
+        state.flush().await.unwrap();
+        assert_eq!((state.needed_from(), state.bytes_in_log()), (3, 100_000));
+        assert_eq!(state.read().get(&body(3)).unwrap().unwrap().len(), 100_000);
+        assert_eq!(state.read().get(&body(0)).unwrap(), None);
+    });
 }

@@ -7,8 +7,10 @@ use quorate_machine::store::{Read, Store, StoreError};
 use quorate_simpoint::buggify;
 
 use super::flush::Job;
+use super::in_log::Entry;
 use super::merge::{self, Disk};
 use super::overlay::Overlay;
+use super::row::Value;
 use super::{Levels, State};
 use crate::error::Error;
 use crate::log::LogId;
@@ -16,6 +18,7 @@ use crate::log::LogId;
 /// The changes of the entry that is being applied. Dropped without [`commit`](StateWriter::commit), it leaves nothing.
 pub struct StateWriter<'a> {
     state: &'a State,
+    entry: Option<Entry>,
     mine: Overlay,
     // Dropped in this order: a read transaction never outlives the hold on the levels.
     disk: Disk<'a>,
@@ -23,10 +26,10 @@ pub struct StateWriter<'a> {
 }
 
 impl<'a> StateWriter<'a> {
-    pub(crate) fn new(state: &'a State) -> StateWriter<'a> {
+    pub(crate) fn new(state: &'a State, entry: Option<Entry>) -> StateWriter<'a> {
         let levels = state.core.levels.upgradable_read();
         let disk = Disk::new(&state.core, levels.disk_rows == 0);
-        StateWriter { state, mine: Overlay::default(), disk, levels }
+        StateWriter { state, entry, mine: Overlay::default(), disk, levels }
     }
 
     /// Publishes the changes together with the entry's id, and with the membership if the entry set one.
@@ -34,7 +37,7 @@ impl<'a> StateWriter<'a> {
     /// # Errors
     /// Why the state stopped, or [`Error::Misuse`] for an entry that is not newer than the last; nothing was published.
     pub fn commit(self, applied: LogId, membership: Option<Bytes>) -> Result<(), Error> {
-        let StateWriter { state, mut mine, disk, levels } = self;
+        let StateWriter { state, mut mine, disk, levels, .. } = self;
         state.core.check()?;
         if levels.applied.last.is_some_and(|last| applied.index <= last.index) {
             let what = format!("{applied:?} was applied after {:?}", levels.applied.last);
@@ -111,7 +114,8 @@ impl Store for StateWriter<'_> {
                 key.len()
             )));
         }
-        self.mine.set(key, Some(value));
+        let place = self.entry.as_ref().and_then(|entry| entry.place(key, &value));
+        self.mine.set(key, Some(place.map_or(Value::Inline(value), Value::InLog)));
         Ok(())
     }
 
