@@ -1,6 +1,8 @@
 //! Compiles the .proto files with protox, so that no `protoc` has to be installed.
 
 use prost::Message;
+use prost_types::FileDescriptorSet;
+use prost_types::field_descriptor_proto::Type;
 
 const FILES: [&str; 6] = [
     "quorate/v1/message.proto",
@@ -11,13 +13,30 @@ const FILES: [&str; 6] = [
     "quorate/peer/v1/peer.proto",
 ];
 
+/// Messages that are passed on without being taken apart: on the wire they are what the .proto files say, in Rust they are
+/// their own encoding, a slice of the receive buffer.
+const ENCODED: [(&str, &str); 2] = [("PublishBatch", "messages"), ("Delivery", "message")];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(FILES, ["proto"])?;
+    let mut descriptors = protox::compile(FILES, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    for (message, field) in ENCODED {
+        keep_encoded(&mut descriptors, message, field);
+    }
     tonic_prost_build::configure()
         .bytes(".") // bodies are slices of the receive buffer
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// A message and bytes are the same on the wire: a length and so many bytes.
+fn keep_encoded(descriptors: &mut FileDescriptorSet, message: &str, field: &str) {
+    let messages = descriptors.file.iter_mut().flat_map(|file| &mut file.message_type);
+    let mut fields = messages.filter(|m| m.name() == message).flat_map(|m| &mut m.field);
+    let field = fields.find(|f| f.name() == field).expect("the field is in the .proto files");
+    assert_eq!(field.r#type(), Type::Message);
+    field.set_type(Type::Bytes);
+    field.type_name = None;
 }

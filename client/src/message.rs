@@ -1,6 +1,7 @@
 //! What a producer hands in.
 
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_proto::v1;
 
 /// A message on its way in. Limits: id and subject 256 bytes, key 1 KiB, 64 headers of 64 KiB together, body 16 MiB.
@@ -66,20 +67,23 @@ impl<T> From<T> for Message<T> {
     }
 }
 
-pub(crate) fn to_wire(meta: Meta, body: Bytes, content_type: &str) -> v1::Message {
-    v1::Message {
+/// A message as it travels, encoded once however often it is sent.
+pub(crate) fn to_wire(meta: Meta, body: Bytes, content_type: &str) -> Bytes {
+    let message = v1::Message {
         id: meta.id,
         key: meta.key,
         subject: meta.subject,
         headers: meta.headers.into_iter().map(|(name, value)| v1::Header { name, value }).collect(),
         body,
         content_type: content_type.to_owned(),
-    }
+    };
+    message.encode_to_vec().into()
 }
 
 /// Takes the body out of a message.
-pub(crate) fn from_wire(message: v1::Message) -> (Meta, Bytes, String) {
+pub(crate) fn from_wire(encoded: Bytes) -> Result<(Meta, Bytes, String), prost::DecodeError> {
+    let message = v1::Message::decode(encoded)?;
     let headers = message.headers.into_iter().map(|header| (header.name, header.value)).collect();
     let meta = Meta { id: message.id, key: message.key, subject: message.subject, headers };
-    (meta, message.body, message.content_type)
+    Ok((meta, message.body, message.content_type))
 }

@@ -175,7 +175,7 @@ impl<T, C: Codec<T>> Consumer<T, C> {
     }
 
     fn decode(&self, delivery: v1::Delivery) -> Result<Delivery<T>, Error> {
-        let (meta, body, content_type) = from_wire(delivery.message.unwrap_or_default());
+        let message = from_wire(delivery.message);
         let lease = delivery::Held::new(
             delivery.position,
             delivery.token,
@@ -183,8 +183,12 @@ impl<T, C: Codec<T>> Consumer<T, C> {
             self.shared.clone(),
             self.commands.clone(),
         );
-        match self.codec.decode(body) {
-            Ok(value) => Ok(Delivery {
+        let decoded = message.map_err(|e| format!("the message cannot be read: {e}"));
+        let decoded = decoded.and_then(|(meta, body, content_type)| {
+            self.codec.decode(body).map(|value| (meta, content_type, value))
+        });
+        match decoded {
+            Ok((meta, content_type, value)) => Ok(Delivery {
                 position: delivery.position,
                 token: delivery.token,
                 attempt: delivery.attempt,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem::size_of;
 
+use bytes::Bytes;
 use quorate_proto::v1;
 use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::oneshot;
@@ -13,19 +14,24 @@ use crate::error::Error;
 
 /// A message that was handed in.
 pub(super) struct Item {
-    pub(super) message: v1::Message,
-    pub(super) bytes: usize,
+    /// Encoded.
+    pub(super) message: Bytes,
     /// Permits of the byte window that it holds.
     pub(super) share: u32,
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Result<Receipt, Error>>,
 }
 
-/// Roughly what a message takes in memory and on the wire, in bytes.
-pub(super) fn size(message: &v1::Message) -> usize {
-    let headers: usize =
-        message.headers.iter().map(|header| header.name.len() + header.value.len() + 48).sum();
-    size_of::<v1::Message>() + message.body.len() + message.key.len() + message.id.len() + headers
+impl Item {
+    /// What it takes in memory and on the wire, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        bytes(&self.message)
+    }
+}
+
+/// See [`Item::bytes`].
+pub(super) fn bytes(message: &Bytes) -> usize {
+    size_of::<Item>() + message.len()
 }
 
 /// Room of the window that became free.
@@ -147,14 +153,14 @@ impl Ledger {
 
     fn cut(&mut self) -> Option<Batch> {
         let first = self.waiting.pop_front()?;
-        let mut bytes = first.bytes;
+        let mut bytes = first.bytes();
         let mut items = vec![first];
         while items.len() < self.batch_messages
             && !buggify("client/ledger/small_batch")
-            && self.waiting.front().is_some_and(|item| bytes + item.bytes <= self.batch_bytes)
+            && self.waiting.front().is_some_and(|item| bytes + item.bytes() <= self.batch_bytes)
         {
             let Some(item) = self.waiting.pop_front() else { break };
-            bytes += item.bytes;
+            bytes += item.bytes();
             items.push(item);
         }
         let first_seq = self.batches.back().map_or(self.confirmed + 1, Batch::end_seq);

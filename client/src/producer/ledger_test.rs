@@ -5,10 +5,9 @@ use bytes::Bytes;
 type Answer = oneshot::Receiver<Result<Receipt, Error>>;
 
 fn item(body: &str) -> (Item, Answer) {
-    let message = v1::Message { body: Bytes::copy_from_slice(body.as_bytes()), ..Default::default() };
     let (reply, answer) = oneshot::channel();
-    let bytes = size(&message);
-    (Item { message, bytes, share: bytes as u32, deadline: Instant::now(), reply }, answer)
+    let message = Bytes::copy_from_slice(body.as_bytes());
+    (Item { share: bytes(&message) as u32, message, deadline: Instant::now(), reply }, answer)
 }
 
 fn filled(batch_messages: usize, bodies: &[&str]) -> (Ledger, Vec<Answer>) {
@@ -23,7 +22,7 @@ fn filled(batch_messages: usize, bodies: &[&str]) -> (Ledger, Vec<Answer>) {
 }
 
 fn sent(ledger: &mut Ledger) -> Vec<(u64, Vec<String>)> {
-    let text = |message: &v1::Message| String::from_utf8(message.body.to_vec()).unwrap();
+    let text = |message: &Bytes| String::from_utf8(message.to_vec()).unwrap();
     std::iter::from_fn(|| ledger.next("q"))
         .map(|batch| (batch.first_seq, batch.messages.iter().map(text).collect()))
         .collect()

@@ -217,13 +217,13 @@ impl<T, C: Codec<T>> Producer<T, C> {
         let message = message.into();
         let body = self.codec.encode(&message.value).map_err(Error::Encode)?;
         let message = to_wire(message.meta, body, self.codec.content_type());
-        let bytes = ledger::size(&message);
+        let bytes = ledger::bytes(&message);
         let closed = |_| self.shared.failure();
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.window_bytes);
         let room = self.shared.messages.acquire().await.map_err(closed)?;
         let room_bytes = self.shared.bytes.acquire_many(share).await.map_err(closed)?;
         let (reply, receipt) = oneshot::channel();
-        let item = Item { message, bytes, share, deadline: Instant::now() + self.timeout, reply };
+        let item = Item { message, share, deadline: Instant::now() + self.timeout, reply };
         self.commands.send(Command::Send(item)).map_err(|_| self.shared.failure())?;
         room.forget();
         room_bytes.forget();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 use parking_lot::Mutex;
 use quorate_client::Client;
 use quorate_proto::v1;
@@ -118,6 +119,10 @@ fn refusal(reason: &str) -> Option<v1::Refusal> {
     Some(v1::Refusal { reason: reason.into(), message, retry, ..Default::default() })
 }
 
+fn body(encoded: &Bytes) -> Bytes {
+    v1::Message::decode(encoded.clone()).unwrap().body
+}
+
 impl State {
     fn open(&mut self, request: v1::OpenProducer) -> Result<v1::ProducerOpened, Status> {
         self.opens += 1;
@@ -141,7 +146,8 @@ impl State {
         let opened =
             self.open(v1::OpenProducer { holder: Bytes::from_static(b"another"), ..Default::default() });
         let opened = opened.expect("the name alone is enough");
-        let message = v1::Message { body: Bytes::from_static(body), ..Default::default() };
+        let message =
+            v1::Message { body: Bytes::from_static(body), ..Default::default() }.encode_to_vec().into();
         let first_seq = opened.last_seq + 1;
         self.publish(
             opened.epoch,
@@ -162,7 +168,7 @@ impl State {
             Some("PRODUCER_FENCED")
         } else if batch.first_seq > last + 1 {
             Some("SEQUENCE_GAP")
-        } else if batch.messages.iter().any(|message| message.body.starts_with(b"bad")) {
+        } else if batch.messages.iter().any(|message| body(message).starts_with(b"bad")) {
             Some("INVALID")
         } else {
             None
@@ -181,7 +187,7 @@ impl State {
             if seq <= session.stored.len() {
                 duplicates += 1;
             } else {
-                self.log.push(message.body.clone());
+                self.log.push(body(message));
                 session.stored.push(self.log.len() as u64);
             }
             positions.push(v1::PositionRun { first_position: session.stored[seq - 1], count: 1 });
@@ -238,10 +244,9 @@ impl State {
             position,
             token,
             attempt: 1,
-            message: Some(v1::Message {
-                body: self.log[position as usize - 1].clone(),
-                ..Default::default()
-            }),
+            message: v1::Message { body: self.log[position as usize - 1].clone(), ..Default::default() }
+                .encode_to_vec()
+                .into(),
             ..Default::default()
         });
         receive_response::Response::Deliveries(v1::Deliveries { deliveries: deliveries.collect() })

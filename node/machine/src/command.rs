@@ -4,9 +4,6 @@
 //! ones are skipped, and byte fields of a decoded batch are slices of the entry. Tags are frozen.
 
 use bytes::{Bytes, BytesMut};
-use prost::Message as _;
-
-use crate::message::Message;
 
 /// One entry of the log.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -199,13 +196,14 @@ pub struct Publish {
 }
 
 impl Publish {
-    /// Packs messages for [`Publish::lengths`] and [`Publish::messages`]. They should have passed
+    /// Packs encoded messages for [`Publish::lengths`] and [`Publish::messages`]. They should have passed
     /// [`crate::message::check`]: a length above 32 bits, which that refuses, would be cut off at its largest value.
-    pub fn pack<'a>(messages: impl IntoIterator<Item = &'a Message>) -> (Vec<u32>, Bytes) {
-        let (mut lengths, mut packed) = (Vec::new(), BytesMut::new());
-        for message in messages {
-            lengths.push(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
-            message.encode_raw(&mut packed);
+    pub fn pack(messages: &[impl AsRef<[u8]>]) -> (Vec<u32>, Bytes) {
+        let mut packed = BytesMut::with_capacity(messages.iter().map(|m| m.as_ref().len()).sum());
+        let mut lengths = Vec::with_capacity(messages.len());
+        for message in messages.iter().map(AsRef::as_ref) {
+            lengths.push(u32::try_from(message.len()).unwrap_or(u32::MAX));
+            packed.extend_from_slice(message);
         }
         (lengths, packed.freeze())
     }

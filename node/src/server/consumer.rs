@@ -250,17 +250,15 @@ impl Session {
             let part = quorate_machine::read::lease_part(&self.shard.state().read(), &rest, frame_bytes);
             let (messages, looked_at) = part.map_err(|e| Failure::internal(e.to_string()))?;
             let lease_left_ms = lease.deadline_ms.saturating_sub(self.shard.time.now_ms());
-            let deliveries = messages.into_iter().map(|m| {
-                Ok(v1::Delivery {
-                    position: m.position,
-                    token: m.token,
-                    attempt: lease.attempt,
-                    published_at_ms: m.published_at_ms,
-                    lease_left_ms,
-                    message: Some(convert::message_out(m.message)?),
-                })
+            let deliveries = messages.into_iter().map(|m| v1::Delivery {
+                position: m.position,
+                token: m.token,
+                attempt: lease.attempt,
+                published_at_ms: m.published_at_ms,
+                lease_left_ms,
+                message: m.message,
             });
-            let deliveries: Vec<v1::Delivery> = deliveries.collect::<Result<_, Failure>>()?;
+            let deliveries: Vec<v1::Delivery> = deliveries.collect();
             if !deliveries.is_empty() {
                 self.send(Res::Deliveries(v1::Deliveries { deliveries })).await?;
             }

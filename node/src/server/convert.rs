@@ -14,19 +14,11 @@ pub fn or_default(name: String) -> String {
     if name.is_empty() { "default".into() } else { name }
 }
 
-/// A message as the machine keeps it, within its limits.
-pub fn message_in(message: v1::Message) -> Result<Message, Failure> {
-    let headers = message.headers.into_iter().map(|h| message::Header { name: h.name, value: h.value });
-    let message = Message {
-        id: message.id,
-        key: message.key,
-        subject: message.subject,
-        headers: headers.collect(),
-        body: message.body,
-        content_type: message.content_type,
-    };
-    message::check(&message)?;
-    Ok(message)
+/// Checks a message as it came over the wire; the machine keeps it as it is.
+pub fn check_message(encoded: &Bytes) -> Result<(), Failure> {
+    let message = Message::decode(encoded.clone())
+        .map_err(|e| Failure::invalid(format!("messages: one of them cannot be read: {e}")))?;
+    Ok(message::check(&message)?)
 }
 
 /// A stored message as the wire carries it.

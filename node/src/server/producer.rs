@@ -129,7 +129,7 @@ impl Session {
     async fn admit(&self, batch: v1::PublishBatch) -> InOrder {
         let first_seq = batch.first_seq;
         let count = u32::try_from(batch.messages.len()).unwrap_or(u32::MAX);
-        let bytes: usize = batch.messages.iter().map(|m| m.body.len() + m.key.len() + 64).sum();
+        let bytes: usize = batch.messages.iter().map(|encoded| encoded.len() + 64).sum();
         let close = batch.close;
         let room = self.api.0.admission.room(bytes).await;
         if buggify("node/producer/not_taken") {
@@ -157,8 +157,8 @@ impl Session {
         if takes_room(&batch, self.opened.last_seq) {
             self.api.0.admission.check_space()?;
         }
-        let messages = batch.messages.into_iter().map(convert::message_in).collect::<Result<Vec<_>, _>>()?;
-        let (lengths, messages) = Publish::pack(messages.iter());
+        batch.messages.iter().try_for_each(convert::check_message)?;
+        let (lengths, messages) = Publish::pack(&batch.messages);
         Ok(Verb::Publish(Publish {
             namespace: self.namespace.clone(),
             queue: batch.queue,
@@ -231,7 +231,7 @@ mod tests {
         for (first_seq, takes) in
             [(0, true), (3, false), (9, false), (10, true), (11, true), (u64::MAX, true)]
         {
-            let messages = vec![v1::Message::default(); 2];
+            let messages = vec![bytes::Bytes::new(); 2];
             let batch = v1::PublishBatch { first_seq, messages, ..Default::default() };
             assert_eq!(takes_room(&batch, 10), takes, "{first_seq}");
         }

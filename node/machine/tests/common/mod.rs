@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_machine::command::{
     Attach, Batch, Command, CreateQueue, Credit, DeleteQueue, Detach, OpenProducer, Order,
     Outcome as Settled, Publish, Settings, Settle, SettleRange, Tick, Verb,
@@ -41,9 +42,10 @@ pub fn holder(by: u8) -> Bytes {
 }
 
 pub fn publish(queue: &str, session: (u64, u64), first_seq: u64, bodies: &[&str]) -> Publish {
-    let message =
-        |body: &&str| Message { body: Bytes::copy_from_slice(body.as_bytes()), ..Message::default() };
-    let messages: Vec<Message> = bodies.iter().map(message).collect();
+    let message = |body: &&str| {
+        Message { body: Bytes::copy_from_slice(body.as_bytes()), ..Message::default() }.encode_to_vec()
+    };
+    let messages: Vec<Vec<u8>> = bodies.iter().map(message).collect();
     let (lengths, messages) = Publish::pack(&messages);
     Publish {
         namespace: "default".into(),

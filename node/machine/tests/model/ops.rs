@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use prost::Message as _;
 use quorate_machine::command::{
     Attach, CloseProducer, CreateQueue, Credit, DeleteQueue, Detach, OpenProducer, Order, Publish, Settings,
     Settle, SettleRange, Tick, Verb,
@@ -200,8 +201,10 @@ impl Op {
         let mut acked = (acked_seq + acks).min(last_seq);
         let salt = naive.queues.values().map(|queue| queue.messages.len()).sum::<usize>();
         let body = |at: usize| Bytes::from(vec![at as u8; (salt * 7 + at * 3) % 40]);
-        let messages: Vec<Message> = (0..*count)
-            .map(|at| Message { id: format!("{salt}-{at}"), body: body(at), ..Message::default() })
+        let messages: Vec<Vec<u8>> = (0..*count)
+            .map(|at| {
+                Message { id: format!("{salt}-{at}"), body: body(at), ..Message::default() }.encode_to_vec()
+            })
             .collect();
         let (mut lengths, packed) = Publish::pack(&messages);
         match twist {

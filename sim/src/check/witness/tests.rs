@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use quorate_machine::command::{
     Attach, CloseProducer, CreateQueue, DeleteQueue, OpenProducer, Order, Outcome as Settling, Publish,
     Settings, Settle, SettleRange, Verb,
@@ -39,7 +40,7 @@ impl Day {
     }
 
     fn publish(&mut self, body: u64, first_seq: u64) {
-        let (lengths, messages) = Publish::pack(&[message(body)]);
+        let (lengths, messages) = Publish::pack(&[message(body).encode_to_vec()]);
         let publish = Publish {
             namespace: DEFAULT.into(),
             queue: "q".into(),
@@ -309,7 +310,7 @@ fn a_message_that_entered_twice_is_seen() {
 impl Day {
     /// The same message under another session: nothing tells the machine that it is the same.
     fn publish_again(&mut self) {
-        let (lengths, messages) = Publish::pack(&[message(1)]);
+        let (lengths, messages) = Publish::pack(&[message(1).encode_to_vec()]);
         let publish = Publish { queue: "q".into(), lengths, messages, ..Publish::default() };
         let at = self.now();
         self.written.entry(at, vec![Verb::Publish(publish)]);
