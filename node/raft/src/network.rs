@@ -4,6 +4,7 @@
 //! data cannot delay them, another for snapshots.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -163,6 +164,8 @@ impl Connection {
             })?;
         let mut route = self.route();
         let log = shared.log.clone();
+        let vote = shared.log.clone();
+        let input = until_deposed(input, term, move || vote.vote().map_or(0, |vote| vote.term));
         let input = input.take_while(move |request| futures::future::ready(!is_of_purged(request, &log)));
         let requests = input.map(move |request| append_to_wire(request, route.take()));
         let answers = self.client.append(requests).await.map_err(|s| rpc_error(&s))?.into_inner();
@@ -179,6 +182,20 @@ impl Connection {
         });
         Ok(answers.boxed())
     }
+}
+
+/// Ends when the node has voted in a later term than the one in which it began to send. openraft ends its replication task a
+/// little later; meanwhile the task would go on from an entry of its own term that the new leader has replaced, to which its
+/// debug builds object.
+fn until_deposed<S: Stream + Unpin>(
+    mut input: S,
+    term: u64,
+    voted_in: impl Fn() -> u64 + Unpin,
+) -> impl Stream<Item = S::Item> + Unpin {
+    futures::stream::poll_fn(move |cx| match voted_in() > term {
+        true => Poll::Ready(None),
+        false => input.poll_next_unpin(cx),
+    })
 }
 
 /// Whether openraft wanted to send entries that were purged meanwhile. It gives a follower that needs them a snapshot, but
@@ -318,5 +335,22 @@ fn rpc_error(status: &Status) -> RPCError<Types> {
     match status.code() {
         Code::Unavailable | Code::FailedPrecondition => RPCError::Unreachable(Unreachable::new(status)),
         _ => RPCError::Network(NetworkError::new(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_voted_in_a_later_term_sends_no_more() {
+        let voted_in = AtomicU64::new(3);
+        let input = futures::stream::iter(0..9).inspect(|n| {
+            voted_in.store(if *n < 4 { 3 } else { 4 }, Ordering::Relaxed);
+        });
+        let sent = until_deposed(input, 3, || voted_in.load(Ordering::Relaxed)).collect::<Vec<_>>();
+        assert_eq!(sent.await, [0, 1, 2, 3, 4]);
     }
 }

@@ -70,10 +70,18 @@ impl<'a> Witness<'a, '_> {
                 session,
                 |outcome| matches!(outcome, Ok(Reply::ProducerOpened(opened)) if opened.last_seq == *last_seq),
             ),
-            // What is forgotten already, or somebody else's by now, is as good as closed.
-            (Call::CloseProducer { session }, Answer::Done) => plain(&facts.closes, session, |outcome| {
-                matches!(outcome, Ok(_) | Err(Refusal::UnknownProducer | Refusal::ProducerFenced { .. }))
-            }),
+            // What is forgotten already, or somebody else's by now, is as good as closed; and so is what cannot be resumed,
+            // which is how a client asks when the answer to its close was lost.
+            (Call::CloseProducer { session }, Answer::Done) => {
+                let mut candidates = plain(&facts.closes, session, |outcome| {
+                    matches!(outcome, Ok(_) | Err(Refusal::UnknownProducer | Refusal::ProducerFenced { .. }))
+                });
+                candidates.extend(plain(&facts.opens, session, |outcome| {
+                    *outcome == Err(Refusal::UnknownProducer)
+                }));
+                candidates.sort_unstable();
+                candidates
+            }
             (Call::Attach { queue, .. }, Answer::Done) => plain(&facts.attaches, queue, Result::is_ok),
             _ => return None,
         })
