@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 use parking_lot::Mutex;
+use prost::Message as _;
 use quorate_client::Client;
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_server::{Cluster, ClusterServer};

@@ -23,6 +23,8 @@ use crate::types::{
 
 /// Chunks on their way at once.
 const CHUNKS_IN_FLIGHT: usize = 4;
+/// How late [`Bug::SnapshotClaimsTooMuch`] looks.
+const LATE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// Sends the state as it stands on disk. Returns the vote of the receiver.
 pub async fn send(
@@ -32,7 +34,11 @@ pub async fn send(
     vote: &Vote,
 ) -> Result<Vote, String> {
     let mut snapshot = state.snapshot().await.map_err(|e| e.to_string())?;
-    let claimed = if planted(Bug::SnapshotClaimsTooMuch) { state.applied().last } else { snapshot.applied() };
+    let mut claimed = snapshot.applied();
+    if planted(Bug::SnapshotClaimsTooMuch) {
+        tokio::time::sleep(LATE).await;
+        claimed = state.applied().last;
+    }
     let last = claimed.ok_or("there is no state to send yet")?;
     if last.term > vote.leader_id.term {
         return Err("this node is no longer the leader that the snapshot was asked of".into());

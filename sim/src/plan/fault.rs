@@ -120,6 +120,9 @@ pub(crate) enum Fault {
     /// The disk is replaced by an empty one when the node is one of the few that have the newest entries: others were cut
     /// off for so long, and whoever has them, too, goes down at the same time.
     LostDisk { node: usize, behind: Duration, loss: Loss },
+    /// The leader does not see the others, but its clients; the others forget what they granted it, and are refused where
+    /// they look for it.
+    Depose { loss: Loss },
 }
 
 /// The sorts of faults, for switching them on and off and for counting.
@@ -167,11 +170,13 @@ pub enum Kind {
     Lies,
     /// A disk is replaced by an empty one.
     LostDisk,
+    /// A leader is cut off from the others while these restart.
+    Depose,
 }
 
 impl Kind {
     /// All of them. New ones go to the end, or old seeds would mean something else.
-    pub(crate) const ALL: [Kind; 21] = [
+    pub(crate) const ALL: [Kind; 22] = [
         Kind::Loss,
         Kind::Slow,
         Kind::Spread,
@@ -193,6 +198,7 @@ impl Kind {
         Kind::Rot,
         Kind::Lies,
         Kind::LostDisk,
+        Kind::Depose,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -218,6 +224,7 @@ impl Kind {
             Kind::Rot => "rot",
             Kind::Lies => "lies",
             Kind::LostDisk => "lost-disk",
+            Kind::Depose => "depose",
         }
     }
 
@@ -251,6 +258,7 @@ impl Fault {
             Fault::Rot { .. } => Kind::Rot,
             Fault::Lies { .. } => Kind::Lies,
             Fault::LostDisk { .. } => Kind::LostDisk,
+            Fault::Depose { .. } => Kind::Depose,
         }
     }
 

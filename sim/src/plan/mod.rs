@@ -104,11 +104,13 @@ impl Plan {
             let mut rng = Rng::new(self.seed, &format!("plan/faults/{}", kind.name()));
             let every = rng.magnitude(1000, every_ms_max);
             let longest = rng.magnitude(200, 16_000);
+            // Before that nobody else can lead.
+            let shortest = if kind == Kind::Depose { 1000 } else { 20 };
             let most = if kind.damages() { rng.between(1, 3) } else { u64::MAX };
             let mut at = LEAD_IN;
             for _ in 0..most {
                 at += Duration::from_millis(rng.between(every / 5, every * 9 / 5));
-                let until = at + Duration::from_millis(rng.magnitude(20, longest));
+                let until = at + Duration::from_millis(rng.magnitude(shortest, longest.max(2 * shortest)));
                 let fault = draw::fault(kind, &mut rng, self.nodes, &self.damageable);
                 if until >= self.duration {
                     break;
@@ -200,7 +202,8 @@ fn raft(rng: &mut Rng) -> quorate_raft::Settings {
     let election_ms_max = rng.between(election_ms_min + 100, 1500);
     let log_bytes_max = match rng.below(3) {
         0 => quorate_raft::Settings::default().log_bytes_max,
-        _ => rng.magnitude(32 << 10, 1 << 20),
+        // A run writes a few hundred KiB: with less, followers that come back need snapshots.
+        _ => rng.magnitude(2 << 10, 256 << 10),
     };
     quorate_raft::Settings {
         heartbeat_ms,

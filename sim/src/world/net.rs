@@ -80,6 +80,11 @@ impl Net {
         self.change(sim, from, to, |link| *link.cut(from, to) -= 1);
     }
 
+    /// Lets connections from one host to another be refused where the link is cut, or no more. Each needs its end.
+    pub(crate) fn reject(&self, from: usize, to: usize, rejected: bool) {
+        self.reach.set_rejected(from, to, rejected);
+    }
+
     /// Lets everything between two hosts wait. Each hold needs its own [`Net::release`].
     pub(crate) fn hold(&mut self, sim: &mut turmoil::Sim<'_>, a: usize, b: usize) {
         self.change(sim, a, b, |link| link.held += 1);

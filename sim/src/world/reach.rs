@@ -4,7 +4,7 @@
 //! network only a live host without that listener refuses; silence stays silence, and the segment is sent again. The
 //! difference matters: a follower replaces a leader at once whose port refuses, and waits for one that is silent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
@@ -19,6 +19,8 @@ pub(crate) struct Reach(Mutex<State>);
 struct State {
     /// From, to.
     cut: BTreeSet<(usize, usize)>,
+    /// A firewall answers in the host's place.
+    rejected: BTreeMap<(usize, usize), u32>,
     /// Host, port.
     listening: BTreeSet<(usize, u16)>,
 }
@@ -33,6 +35,12 @@ impl Reach {
         }
     }
 
+    pub(super) fn set_rejected(&self, from: usize, to: usize, rejected: bool) {
+        let mut state = self.0.lock();
+        let count = state.rejected.entry((from, to)).or_default();
+        *count = if rejected { *count + 1 } else { count.saturating_sub(1) };
+    }
+
     pub(super) fn set_listening(&self, host: usize, port: u16, listening: bool) {
         let mut state = self.0.lock();
         if listening {
@@ -45,6 +53,9 @@ impl Reach {
     /// Whether an attempt that was not accepted was really refused.
     pub(super) fn refuses(&self, from: usize, to: usize, port: u16) -> bool {
         let state = self.0.lock();
+        if state.rejected.get(&(from, to)).is_some_and(|count| *count > 0) {
+            return true;
+        }
         let silent = state.cut.contains(&(from, to)) || state.cut.contains(&(to, from));
         !silent && !state.listening.contains(&(to, port))
     }
@@ -68,5 +79,9 @@ mod tests {
             reach.set_cut(from, to, false);
         }
         assert!(reach.refuses(0, 1, 7400));
+        reach.set_listening(1, 7400, true);
+        reach.set_cut(0, 1, true);
+        reach.set_rejected(0, 1, true);
+        assert!(reach.refuses(0, 1, 7400) && !reach.refuses(1, 0, 7400));
     }
 }

@@ -11,6 +11,7 @@ use quorate_machine::tables::Table;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::error::Error;
+use crate::log::ShardLog;
 use crate::map::{Fault, Map};
 
 /// Shorter bodies are kept in their rows: saying where they are would take as long as they are.
@@ -86,14 +87,21 @@ pub(crate) struct Needed {
     pub bytes: u64,
 }
 
-/// Reads, and checks, what the rows on disk need.
-pub(crate) fn load(map: &Map, txn: &RoTxn) -> Result<Needed, Error> {
-    let mut needed = Needed::default();
+/// Reads, and checks, what the rows on disk need, which must be in the log.
+pub(crate) fn load(map: &Map, txn: &RoTxn, log: &ShardLog) -> Result<Needed, Error> {
+    let (mut needed, mut last) = (Needed::default(), None);
     for row in map.in_log.iter(txn).map_err(|e| failed(map, &e))? {
         let (key, value) = row.map_err(|e| failed(map, &e))?;
         let (index, _, len) = parse(map, key, value)?;
         needed.from.get_or_insert(index);
         needed.bytes += u64::from(len);
+        last = Some(index);
+    }
+    let (first, end) = (log.first(), log.last().map_or(0, |id| id.index + 1));
+    if needed.from.is_some_and(|from| from < first) || last.is_some_and(|last| last >= end) {
+        let what =
+            format!("it needs the records {:?} to {last:?}, and the log has {first} to {end}", needed.from);
+        return Err(Error::corrupt(map.path().display().to_string(), what));
     }
     Ok(needed)
 }

@@ -150,7 +150,7 @@ impl State {
     /// Opens the state of `log`'s shard, empty if it is new, as it was flushed last, and starts its flush actor.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], also if the log was purged above what the state has; [`Error::Foreign`],
+    /// [`Error::Corrupt`], also if the log was purged above what the state has, or has not what the state needs of it; [`Error::Foreign`],
     /// [`Error::NewerFormat`], [`Error::Identity`], [`Error::Disk`].
     pub fn open(
         dir: &DataDir,
@@ -165,12 +165,8 @@ impl State {
         let (applied, needed, disk_rows) = {
             let view = map.view()?;
             let rows = map.rows.len(view.txn()).map_err(|e| Error::lmdb("reading", &path, &e))?;
-            (applied::load(&map, view.txn())?, in_log::load(&map, view.txn())?, rows)
+            (applied::load(&map, view.txn())?, in_log::load(&map, view.txn(), log)?, rows)
         };
-        if needed.from.is_some_and(|from| from < log.first()) {
-            let what = format!("it needs records from {:?}, the log begins at {}", needed.from, log.first());
-            return Err(Error::corrupt(path.display().to_string(), what));
-        }
         if log.purged().map(|id| id.index) > applied.last.map(|id| id.index) {
             let what =
                 format!("the log was purged up to {:?}, the state has {:?}", log.purged(), applied.last);

@@ -510,5 +510,10 @@ fn a_body_is_written_once_and_leaves_the_log_only_when_it_is_brought_in() {
         assert_eq!((state.needed_from(), state.bytes_in_log()), (3, 100_000));
         assert_eq!(state.read().get(&body(3)).unwrap().unwrap().len(), 100_000);
         assert_eq!(state.read().get(&body(0)).unwrap(), None);
+        state.close().await.unwrap();
+        gone(&dir.state_path(0)).await;
+        shard.truncate_after(Some(id(1, 2))).await.unwrap();
+        let error = State::open(&dir, &shard, StateOptions::default(), &runner(false)).err().unwrap();
+        assert!(error.to_string().contains("needs the records"), "{error}");
     });
 }

@@ -24,6 +24,7 @@ pub(super) use reads::Asked;
 const CHECK: &str = "witness";
 const ORDER: &str = "real-time-order";
 const READ: &str = "read-order";
+const BARRIER: &str = "read-barrier";
 const DELIVERY: &str = "delivery";
 
 /// What was checked.
@@ -131,6 +132,14 @@ impl<'a> Witness<'a, '_> {
         if index < floor {
             let what = format!("#{} saw the state after {index}: {floor} was over before it began", op.id.0);
             self.report.safety("P7", READ, at, what);
+        }
+        // A barrier asks for more than real time does: who leads knows of all that was committed before, also of what nobody
+        // was told.
+        let known = op.invoked_at.checked_sub(Duration::from_nanos(1)).and_then(|at| self.log.last_at(at));
+        if let Some(known) = known.filter(|known| index < *known) {
+            let what =
+                format!("#{} saw the state after {index}: {known} was applied before it began", op.id.0);
+            self.report.safety("P7", BARRIER, at, what);
         }
         if self.log.last_at(at).is_none_or(|last| index > last) {
             let what = format!("#{} saw the state after {index}, which nobody had applied", op.id.0);

@@ -279,6 +279,18 @@ fn a_stale_read_is_seen() {
 }
 
 #[test]
+fn a_read_that_misses_what_nobody_was_told_of_is_seen() {
+    let mut day = day();
+    *day.answer_of(6) = Answer::Unknown("…".into());
+    if let Answer::Stat(stat) = day.answer_of(7) {
+        stat.applied_index -= 1;
+    }
+    let found = day.violations();
+    assert!(found.iter().any(|found| found.contains("[read-barrier]")), "{found:?}");
+    assert!(!found.iter().any(|found| found.contains("[read-order]")), "{found:?}");
+}
+
+#[test]
 fn a_write_that_was_not_asked_for_is_seen() {
     let mut day = day();
     day.story

@@ -3,12 +3,14 @@
 mod crash;
 mod crash_all;
 mod crash_at_start;
+mod depose;
 mod pause;
 mod rolling;
 
 pub(super) use crash::Crash;
 pub(super) use crash_all::CrashAll;
 pub(super) use crash_at_start::CrashAtStart;
+pub(super) use depose::Depose;
 pub(super) use pause::Pause;
 pub(super) use rolling::Rolling;
 
