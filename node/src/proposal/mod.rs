@@ -121,6 +121,7 @@ impl Pending {
     /// The answer; [`NotDone::Unknown`] if it does not come in time, since the entry may still be committed.
     pub async fn answer(self) -> Answer {
         match tokio::time::timeout_at(self.deadline, self.receiver).await {
+            Ok(Ok(_)) if buggify("node/proposal/lose_answer") => Err(NotDone::Unknown),
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(NotDone::NotLeader { leader: None }), // dropped before it was proposed
             Err(_) => Err(NotDone::Unknown),
