@@ -38,7 +38,7 @@ impl Bodies {
     pub fn get(&self, place: Place) -> Result<Bytes, Error> {
         let payload = match self.log.recent(place.index) {
             Some(payload) => payload,
-            None => self.from_disk(place.index)?,
+            None => self.cached(place.index)?,
         };
         place.of(&payload).ok_or_else(|| {
             let what = format!("record {} of the log has no {place:?}", place.index);
@@ -51,7 +51,7 @@ impl Bodies {
         *self.cache.lock() = Cache::default();
     }
 
-    fn from_disk(&self, index: u64) -> Result<Bytes, Error> {
+    fn cached(&self, index: u64) -> Result<Bytes, Error> {
         if let Some(payload) = self.cache.lock().get(index) {
             return Ok(payload);
         }

@@ -126,6 +126,43 @@ async fn transfer_to_a_new_one(state: &State, now: &Rows, threads: bool) {
     assert!(files.flatten().all(|f| !f.file_name().to_string_lossy().starts_with("install")));
 }
 
+/// Appends an entry and applies it; the rows after it, unless it is dropped without commit and cut off again.
+async fn apply(
+    state: &State,
+    shard: &ShardLog,
+    now: &Rows,
+    index: u64,
+    changes: Vec<(u8, Option<usize>)>,
+    commit: bool,
+) -> Option<Rows> {
+    state.ready().await;
+    let (before, mut next) = (shard.last(), now.clone());
+    let entry = entry(index, &changes);
+    shard.append(vec![entry.clone()], Box::new(|r| r.unwrap())).unwrap();
+    let mut writer = state.write_entry(index, &entry.payload);
+    let mut from = 0;
+    for (key, length) in changes {
+        let key = key_of(key);
+        if let Some(length) = length {
+            let value = entry.payload.slice(from..from + length);
+            from += length;
+            writer.put(&key, value.clone()).unwrap();
+            next.insert(key, value);
+        } else {
+            writer.delete(&key).unwrap();
+            next.remove(&key);
+        }
+    }
+    check(&writer, &next);
+    if commit {
+        writer.commit(id(1, index), Some(Bytes::from(format!("members {index}")))).unwrap();
+        return Some(next);
+    }
+    drop(writer);
+    shard.truncate_after(before).await.unwrap();
+    None
+}
+
 async fn run_model(threads: bool, flush_bytes: u64, ops: Vec<Op>) {
     let tmp = tempfile::tempdir().unwrap();
     let dir = member(tmp.path());
@@ -138,33 +175,7 @@ async fn run_model(threads: bool, flush_bytes: u64, ops: Vec<Op>) {
     for op in ops {
         match op {
             Op::Entry { changes, commit } => {
-                state.ready().await;
-                let index = history.len() as u64;
-                let mut next = now.clone();
-                let before = shard.last();
-                let entry = entry(index, &changes);
-                shard.append(vec![entry.clone()], Box::new(|r| r.unwrap())).unwrap();
-                let mut writer = state.write_entry(index, &entry.payload);
-                let mut from = 0;
-                for (key, length) in changes {
-                    let key = key_of(key);
-                    if let Some(length) = length {
-                        let value = entry.payload.slice(from..from + length);
-                        from += length;
-                        writer.put(&key, value.clone()).unwrap();
-                        next.insert(key, value);
-                    } else {
-                        writer.delete(&key).unwrap();
-                        next.remove(&key);
-                    }
-                }
-                check(&writer, &next);
-                if !commit {
-                    drop(writer);
-                    shard.truncate_after(before).await.unwrap();
-                } else {
-                    let membership = Bytes::from(format!("members {index}"));
-                    writer.commit(id(1, index), Some(membership)).unwrap();
+                if let Some(next) = apply(&state, &shard, &now, history.len() as u64, changes, commit).await {
                     history.push(next.clone());
                     now = next;
                 }
