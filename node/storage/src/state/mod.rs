@@ -22,6 +22,8 @@ mod snapshot;
 mod writer;
 
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 pub use install::Installer;

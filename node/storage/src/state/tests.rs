@@ -3,7 +3,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use proptest::prelude::*;
 use quorate_machine::store::{Read, Store};
 use quorate_machine::tables::Table;
 use tokio::sync::watch;
@@ -13,16 +12,16 @@ use super::*;
 use crate::log::{Log, LogOptions, Record};
 use crate::testing::{Held, counting, gone, id, member, open_log, record, runner, runtime};
 
-type Rows = BTreeMap<Vec<u8>, Bytes>;
+pub(super) type Rows = BTreeMap<Vec<u8>, Bytes>;
 
 const END: &[u8] = &[0xff; 8];
 
-fn open(dir: &DataDir, log: &ShardLog, threads: bool, flush_bytes: u64) -> State {
+pub(super) fn open(dir: &DataDir, log: &ShardLog, threads: bool, flush_bytes: u64) -> State {
     State::open(dir, log, StateOptions { flush_bytes, ..StateOptions::default() }, &runner(threads)).unwrap()
 }
 
 /// All rows, by the reads that a machine has.
-fn all(reader: &impl Read) -> Rows {
+pub(super) fn all(reader: &impl Read) -> Rows {
     let (mut rows, mut from) = (Rows::new(), vec![0]);
     while let Some((key, value)) = reader.first(&from, END).unwrap() {
         assert_eq!(reader.get(&key).unwrap().as_ref(), Some(&value));
@@ -32,7 +31,7 @@ fn all(reader: &impl Read) -> Rows {
     rows
 }
 
-fn check(reader: &impl Read, model: &Rows) {
+pub(super) fn check(reader: &impl Read, model: &Rows) {
     assert_eq!(&all(reader), model);
     let first = |from: &[u8], to: &[u8]| model.range(from.to_vec()..to.to_vec()).next().map(own);
     let last = |from: &[u8], to: &[u8]| model.range(from.to_vec()..to.to_vec()).next_back().map(own);
@@ -48,7 +47,7 @@ fn check(reader: &impl Read, model: &Rows) {
 }
 
 /// A third of the keys are those of bodies, which stay in the log.
-fn key_of(at: u8) -> Vec<u8> {
+pub(super) fn key_of(at: u8) -> Vec<u8> {
     vec![at.min(Table::Body as u8), at]
 }
 
@@ -57,46 +56,13 @@ fn own((key, value): (&Vec<u8>, &Bytes)) -> (Bytes, Bytes) {
 }
 
 /// A record with the values of all changes, one after the other.
-fn entry(index: u64, changes: &[(u8, Option<usize>)]) -> Record {
+pub(super) fn entry(index: u64, changes: &[(u8, Option<usize>)]) -> Record {
     let value = |(key, length): &(u8, Option<usize>)| vec![key ^ index as u8; length.unwrap_or(0)];
     let payload: Vec<u8> = changes.iter().flat_map(value).collect();
     Record { payload: payload.into(), ..record(1, index, 0) }
 }
 
-#[derive(Debug, Clone)]
-enum Op {
-    /// An entry's changes; it is dropped without commit if not `commit`.
-    Entry {
-        changes: Vec<(u8, Option<usize>)>,
-        commit: bool,
-    },
-    Flush,
-    BringIn {
-        back: u64,
-    },
-    /// As far as it may go.
-    Purge,
-    Reopen {
-        close: bool,
-    },
-    Transfer,
-}
-
-fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let change = (0u8..12, prop::option::weighted(0.6, 0usize..40_000));
-    let op = prop_oneof![
-        8 => (prop::collection::vec(change, 0..6), prop::bool::weighted(0.8))
-            .prop_map(|(changes, commit)| Op::Entry { changes, commit }),
-        2 => Just(Op::Flush),
-        1 => (0u64..5).prop_map(|back| Op::BringIn { back }),
-        1 => Just(Op::Purge),
-        1 => any::<bool>().prop_map(|close| Op::Reopen { close }),
-        1 => Just(Op::Transfer),
-    ];
-    prop::collection::vec(op, 1..40)
-}
-
-async fn transfer(from: &State, to: &State) {
+pub(super) async fn transfer(from: &State, to: &State) {
     let mut snapshot = from.snapshot().await.unwrap();
     let (mut installer, mut rows) = (to.install().unwrap(), 0);
     while let Some(chunk) = snapshot.next_chunk().unwrap() {
@@ -107,7 +73,7 @@ async fn transfer(from: &State, to: &State) {
 }
 
 /// The other one has rows of its own, which go.
-async fn transfer_to_a_new_one(state: &State, now: &Rows, threads: bool) {
+pub(super) async fn transfer_to_a_new_one(state: &State, now: &Rows, threads: bool) {
     if state.applied().last.is_none() {
         return; // there is nothing to send yet
     }
@@ -124,121 +90,6 @@ async fn transfer_to_a_new_one(state: &State, now: &Rows, threads: bool) {
     assert_eq!(other.flushed(), state.applied().last);
     let files = std::fs::read_dir(tmp.path()).unwrap();
     assert!(files.flatten().all(|f| !f.file_name().to_string_lossy().starts_with("install")));
-}
-
-/// Appends an entry and applies it; the rows after it, unless it is dropped without commit and cut off again.
-async fn apply(
-    state: &State,
-    shard: &ShardLog,
-    now: &Rows,
-    index: u64,
-    changes: Vec<(u8, Option<usize>)>,
-    commit: bool,
-) -> Option<Rows> {
-    state.ready().await;
-    let (before, mut next) = (shard.last(), now.clone());
-    let entry = entry(index, &changes);
-    shard.append(vec![entry.clone()], Box::new(|r| r.unwrap())).unwrap();
-    let mut writer = state.write_entry(index, &entry.payload);
-    let mut from = 0;
-    for (key, length) in changes {
-        let key = key_of(key);
-        if let Some(length) = length {
-            let value = entry.payload.slice(from..from + length);
-            from += length;
-            writer.put(&key, value.clone()).unwrap();
-            next.insert(key, value);
-        } else {
-            writer.delete(&key).unwrap();
-            next.remove(&key);
-        }
-    }
-    check(&writer, &next);
-    if commit {
-        writer.commit(id(1, index), Some(Bytes::from(format!("members {index}")))).unwrap();
-        return Some(next);
-    }
-    drop(writer);
-    shard.truncate_after(before).await.unwrap();
-    None
-}
-
-async fn run_model(threads: bool, flush_bytes: u64, ops: Vec<Op>) {
-    let tmp = tempfile::tempdir().unwrap();
-    let dir = member(tmp.path());
-    let mut log = open_log(&dir, threads);
-    let mut shard = log.shard(3).unwrap();
-    let mut state = open(&dir, &shard, threads, flush_bytes);
-    // What the state was after each entry.
-    let mut history: Vec<Rows> = Vec::new();
-    let mut now = Rows::new();
-    for op in ops {
-        match op {
-            Op::Entry { changes, commit } => {
-                if let Some(next) = apply(&state, &shard, &now, history.len() as u64, changes, commit).await {
-                    history.push(next.clone());
-                    now = next;
-                }
-            }
-            Op::BringIn { back } => {
-                let upto = (history.len() as u64).saturating_sub(back);
-                state.bring_in(upto).await.unwrap();
-                let flushed = state.flushed().map_or(0, |id| id.index + 1);
-                assert!(state.needed_from() >= flushed.min(upto + 1));
-            }
-            Op::Purge => {
-                if let Some(upto) = state.needed_from().checked_sub(1).filter(|upto| *upto >= shard.first()) {
-                    shard.purge(id(1, upto)).unwrap();
-                }
-            }
-            Op::Flush => assert_eq!(state.flush().await.unwrap(), state.applied().last),
-            Op::Reopen { close } => {
-                let applied = state.applied().last;
-                if close {
-                    state.close().await.unwrap()
-                } else {
-                    drop(state)
-                }
-                gone(&dir.state_path(3)).await;
-                drop(shard);
-                log.close().await;
-                gone(&dir.log_path()).await;
-                log = open_log(&dir, threads);
-                shard = log.shard(3).unwrap();
-                state = open(&dir, &shard, threads, flush_bytes);
-                let back = state.applied();
-                assert!(back.last <= applied && (!close || back.last == applied));
-                assert_eq!(state.flushed(), back.last);
-                assert!(back.last.map(|l| l.index) <= shard.last().map(|l| l.index));
-                // What was not flushed is applied again, from the log as it would be.
-                let kept = back.last.map_or(0, |l| l.index as usize + 1);
-                assert_eq!(
-                    back.membership,
-                    back.last.map_or(String::new(), |l| format!("members {}", l.index))
-                );
-                now = kept.checked_sub(1).map_or(Rows::new(), |i| history[i].clone());
-                history.truncate(kept);
-                let last = back.last;
-                shard.truncate_after(last).await.unwrap();
-            }
-            Op::Transfer => transfer_to_a_new_one(&state, &now, threads).await,
-        }
-        check(&state.read(), &now);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 16, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_state_is_an_ordered_map_inline(ops in ops(), flush_bytes in prop_oneof![Just(1u64), Just(60_000), Just(1 << 25)]) {
-        runtime().block_on(run_model(false, flush_bytes, ops));
-    }
-
-    #[test]
-    fn a_state_is_an_ordered_map_with_threads(ops in ops(), flush_bytes in prop_oneof![Just(1u64), Just(60_000), Just(1 << 25)]) {
-        runtime().block_on(run_model(true, flush_bytes, ops));
-    }
 }
 
 fn put(state: &State, index: u64, key: &[u8], bytes: usize) {
