@@ -15,7 +15,8 @@ pub struct Settings {
     pub election_ms_min: u64,
     /// How long the leader's lease lasts, in milliseconds; a silent leader is replaced within twice this.
     pub election_ms_max: u64,
-    /// The log is purged when it holds more than this, in bytes, and about half of it is kept.
+    /// The log is purged when it holds more than this, in bytes, and about half of it is kept; more, while messages in
+    /// queues need it: see `retention.rs`.
     pub log_bytes_max: u64,
     /// How often the size of the log is looked at.
     pub retention_interval: Duration,

@@ -30,7 +30,7 @@ pub struct Args {
     /// First members: n1=host:7401,n2=host:7401,n3=host:7401. Only new nodes form a cluster; afterwards the list is not looked at
     #[arg(long, value_name = "NAME=ADDR,…")]
     bootstrap: Option<String>,
-    /// The log is purged when it holds more than this [default: 512MiB]
+    /// The log is purged when it holds more than this, and more than what messages in queues need [default: 512MiB]
     #[arg(long, value_name = "SIZE")]
     log_bytes_max: Option<String>,
     /// Room reserved for the log's map, and for the state's; publishing stops at nine tenths [default: 1024GiB]
