@@ -75,7 +75,7 @@ fn a_plan_can_be_read_and_left_out_in_part() {
 
 #[test]
 fn a_failing_seed_is_made_smaller() {
-    let args = ["minimise", "--seed", "0", "--seconds", "20", "--plant", "length-miscounted"];
+    let args = ["minimise", "--seed", "0", "--seconds", "20", "--plant", "token-reused"];
     let output = quorate_sim(&args);
     assert!(matches!(output.status.code(), Some(10..=12)), "{}", text(&output));
     assert!(text(&output).contains("faults are needed"), "{}", text(&output));
