@@ -14,7 +14,7 @@ use crate::disk::DiskRunner;
 use crate::error::Error;
 use crate::map::Failure;
 
-/// How late callbacks come when a simulation wants them late.
+/// How late writes and callbacks come when a simulation wants them late.
 const LATE: Duration = Duration::from_millis(30);
 
 /// Called when an append is on disk, or will not be told to be.
@@ -114,6 +114,9 @@ impl Writer {
     async fn write(&mut self, batch: Vec<Job>) -> Result<(), Error> {
         let bytes = batch.iter().map(Job::bytes).sum();
         let added = (bytes > 0).then_some(bytes);
+        if buggify("storage/writer/late_write") {
+            self.runner.pause(LATE).await;
+        }
         while let Err(failure) = self.transact(added, &batch) {
             if planted(Bug::SyncErrorIgnored) && matches!(failure, Failure::Fatal(_)) {
                 break;
