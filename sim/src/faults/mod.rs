@@ -116,6 +116,7 @@ fn work(fault: &Fault) -> Box<dyn Work> {
         }
         Fault::Rot { node, victim, bits } => Box::new(disk::Rot::new(node, victim, bits)),
         Fault::Lies { node, lost, misdirected } => Box::new(disk::Lies::new(node, lost, misdirected)),
+        Fault::LogStalls { whom, loss } => Box::new(disk::LogStalls::new(whom, loss)),
         Fault::Depose { loss } => Box::new(process::Depose::new(loss)),
         Fault::LostDisk { node, behind, loss } => Box::new(disk::Lost::new(node, behind, loss)),
     }

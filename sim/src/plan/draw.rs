@@ -120,6 +120,7 @@ pub(super) fn fault(kind: Kind, rng: &mut Rng, nodes: usize, damageable: &[usize
                 misdirected: rng.below(8) as u32 + u32::from(lost == 0),
             }
         }
+        Kind::LogStalls => Fault::LogStalls { whom: whom(rng, nodes), loss: power_loss(rng) },
         Kind::Depose => Fault::Depose { loss: loss(rng) },
         Kind::LostDisk => {
             Fault::LostDisk { node: *rng.pick(damageable), behind: ms(rng, 50, 3000), loss: loss(rng) }

@@ -123,6 +123,8 @@ pub(crate) enum Fault {
     /// The leader does not see the others, but its clients; the others forget what they granted it, and are refused where
     /// they look for it.
     Depose { loss: Loss },
+    /// The log's device stalls, the state's does not; then the power fails.
+    LogStalls { whom: Whom, loss: Loss },
 }
 
 /// The sorts of faults, for switching them on and off and for counting.
@@ -172,11 +174,13 @@ pub enum Kind {
     LostDisk,
     /// A leader is cut off from the others while these restart.
     Depose,
+    /// A log's device stalls before the power fails.
+    LogStalls,
 }
 
 impl Kind {
     /// All of them. New ones go to the end, or old seeds would mean something else.
-    pub(crate) const ALL: [Kind; 22] = [
+    pub(crate) const ALL: [Kind; 23] = [
         Kind::Loss,
         Kind::Slow,
         Kind::Spread,
@@ -199,6 +203,7 @@ impl Kind {
         Kind::Lies,
         Kind::LostDisk,
         Kind::Depose,
+        Kind::LogStalls,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -225,6 +230,7 @@ impl Kind {
             Kind::Lies => "lies",
             Kind::LostDisk => "lost-disk",
             Kind::Depose => "depose",
+            Kind::LogStalls => "log-stalls",
         }
     }
 
@@ -259,6 +265,7 @@ impl Fault {
             Fault::Lies { .. } => Kind::Lies,
             Fault::LostDisk { .. } => Kind::LostDisk,
             Fault::Depose { .. } => Kind::Depose,
+            Fault::LogStalls { .. } => Kind::LogStalls,
         }
     }
 

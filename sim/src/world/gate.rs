@@ -12,6 +12,8 @@ pub(crate) struct Gate {
     aborted: Arc<AtomicBool>,
     /// It does not get to run.
     paused: Arc<AtomicBool>,
+    /// The device of its log does nothing.
+    log_stalled: Arc<AtomicBool>,
 }
 
 impl Gate {
@@ -38,6 +40,14 @@ impl Gate {
 
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stall_log(&self, stalled: bool) {
+        self.log_stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_log_stalled(&self) -> bool {
+        self.log_stalled.load(Ordering::Relaxed)
     }
 
     /// Whether nothing may leave the process any more.

@@ -156,6 +156,11 @@ impl NodeHost {
     }
 
     /// A process that is paused keeps its connections and does nothing.
+    /// The device of its log does nothing; a restart finds it well.
+    pub(crate) fn stall_log(&self, stalled: bool) {
+        self.gate.borrow().stall_log(stalled);
+    }
+
     pub(crate) fn pause(&self, paused: bool) {
         self.gate.borrow().pause(paused);
     }

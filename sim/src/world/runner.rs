@@ -19,6 +19,9 @@ use crate::seed::Rng;
 /// What a disk has left that is not full, whatever is written to it.
 const FREE_BYTES: u64 = 1 << 40;
 
+/// The disk actor that writes the log.
+const LOG_ACTOR: &str = "quorate-log";
+
 /// How long a disk takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DiskSpeed {
@@ -39,6 +42,7 @@ impl DiskRunner for SlowRunner {
     fn run(&self, name: &str, actor: BoxFuture<'static, ()>) -> Running {
         let slow = Slow {
             actor,
+            is_log: name == LOG_ACTOR,
             waiting: None,
             speed: Arc::clone(&self.speed),
             gate: self.gate.clone(),
@@ -59,6 +63,7 @@ impl DiskRunner for SlowRunner {
 /// An actor that gets to its work only some time after it was woken, so that more of it gathers.
 struct Slow {
     actor: BoxFuture<'static, ()>,
+    is_log: bool,
     waiting: Option<Pin<Box<Sleep>>>,
     speed: Arc<Mutex<DiskSpeed>>,
     gate: Gate,
@@ -80,7 +85,7 @@ impl Future for Slow {
                 }
                 Some(waiting) => {
                     ready!(waiting.as_mut().poll(context));
-                    if this.gate.is_paused() {
+                    if this.gate.is_paused() || (this.is_log && this.gate.is_log_stalled()) {
                         this.waiting = Some(Box::pin(tokio::time::sleep(super::TICK)));
                         continue;
                     }
