@@ -19,7 +19,7 @@ pub(crate) struct Bodies {
     cache: Mutex<Cache>,
 }
 
-/// Records that were read from disk, the last used at the end.
+/// Records that were read from disk, the last used at the end. They were applied, so nothing else ever has their index.
 #[derive(Default)]
 struct Cache {
     records: VecDeque<(u64, Bytes)>,
@@ -44,11 +44,6 @@ impl Bodies {
             let what = format!("record {} of the log has no {place:?}", place.index);
             Error::corrupt(format!("the state of shard {}", self.log.id()), what)
         })
-    }
-
-    /// Forgets what was read: the log begins anew.
-    pub fn clear(&self) {
-        *self.cache.lock() = Cache::default();
     }
 
     fn cached(&self, index: u64) -> Result<Bytes, Error> {

@@ -148,11 +148,12 @@ impl Flusher {
             for (index, key) in in_log::oldest(map, txn, upto, BRING_IN_BYTES)? {
                 let stored =
                     map.rows.get(txn, &key)?.map(|row| row::read(core.shard, &key, row)).transpose()?;
-                let Some(Stored::InLog(place)) =
-                    stored.filter(|s| matches!(s, Stored::InLog(p) if p.index == index))
-                else {
-                    let what = format!("it notes that {} is in record {index}", key.escape_ascii());
-                    return Err(Error::corrupt(map.path().display().to_string(), what).into());
+                let place = match stored {
+                    Some(Stored::InLog(place)) if place.index == index => place,
+                    _ => {
+                        let what = format!("it notes that {} is in record {index}", key.escape_ascii());
+                        return Err(Error::corrupt(map.path().display().to_string(), what).into());
+                    }
                 };
                 put_row(map, txn, &key, &Value::Inline(core.body(place)?))?;
                 in_log::forget(map, txn, &key, index)?;
@@ -197,7 +198,6 @@ impl Flusher {
             },
             || self.core.levels.write(),
         )?;
-        self.core.bodies.clear();
         *levels =
             Levels { applied: stands_for.clone(), flushed: stands_for.last, disk_rows, ..Levels::default() };
         Ok(())
