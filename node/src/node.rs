@@ -168,7 +168,7 @@ impl Node {
             let members = formation.adopt_all(&me, &started.client_addr).await?;
             shard.replica.initialize(members).await?;
         }
-        let watch = admission_watch(&config, &started, &log, shard.state());
+        let watch = admission_watch(&config, &started, &shard);
         tasks.push(watch);
         let servers = std::mem::take(&mut *started.servers.lock());
         Ok(Self {
@@ -329,10 +329,9 @@ async fn start_shard(
     Ok((shard, tasks))
 }
 
-fn admission_watch(config: &Config, started: &Started, log: &Log, state: &State) -> JoinHandle<()> {
-    let (log, state, stop) = (log.clone(), state.clone(), started.stop.clone());
-    let watch =
-        started.api.admission().clone().watch(config.admission(), move || [log.space(), state.space()]);
+fn admission_watch(config: &Config, started: &Started, shard: &Shard) -> JoinHandle<()> {
+    let (log, stop) = (shard.replica.log().clone(), started.stop.clone());
+    let watch = started.api.admission().clone().watch(config.admission(), move || log.disk_free_bytes());
     tokio::spawn(async move {
         tokio::select! {
             biased;

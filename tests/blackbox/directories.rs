@@ -177,9 +177,19 @@ fn a_list_of_first_members_that_cannot_be_is_refused() {
 /// `MDB_MAP_FULL` and its like: the publish is refused, the node lives, and goes on when there is room again.
 #[test]
 fn a_full_map_refuses_publishes_and_never_kills_the_node() {
+    fill_and_drain(&orders::file(20_000));
+}
+
+/// Bodies that take two pages of the state when the log can keep them no longer.
+#[test]
+fn a_full_map_has_room_for_what_was_admitted_to_the_log() {
+    fill_and_drain(&format!("{}\n", "b".repeat(4_100)).repeat(5_000));
+}
+
+fn fill_and_drain(lines: &str) {
     let mut cluster = Cluster::start(1, &["--map-bytes-max", "24MiB", "--log-bytes-max", "2MiB"]);
     cluster.quorate(&["queue", "create", "q"]).ok();
-    let input = cluster.file("many.jsonl", orders::file(20_000));
+    let input = cluster.file("many.jsonl", lines);
     let mut stored = 0;
     until("a publish that is refused for want of room", s(120), || {
         let publish = cluster.quorate(&["publish", "q", "--file", &input, "-o", "json", "--timeout", "20s"]);

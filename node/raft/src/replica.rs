@@ -231,7 +231,7 @@ impl Replica {
             purged: index(&metrics.purged),
             digest_index,
             digest: Bytes::copy_from_slice(&digest),
-            disk_free: self.0.log.space().disk_free_bytes,
+            disk_free: self.0.log.disk_free_bytes(),
         })
     }
 

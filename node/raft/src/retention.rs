@@ -41,8 +41,8 @@ async fn keep_within_bounds(replica: &Replica, bytes_max: u64) -> Result<(), cra
     let Some(mut upto) = leaving(if to_the_tip { 0 } else { bytes_max / 2 })?.map(|id| id.index) else {
         return Ok(());
     };
-    let space = log.space();
-    let short_of_room = to_the_tip || space.used_bytes > space.limit_bytes / 2;
+    let quota = log.quota();
+    let short_of_room = to_the_tip || quota.used_bytes > quota.limit_bytes / 2;
     let mostly_useless = bytes > bytes_max + 2 * state.bytes_in_log();
     if short_of_room {
         state.bring_in(upto).await.map_err(stopped)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use quorate_storage::Quota;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Failure;
@@ -27,7 +28,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Admission {
     bytes: Arc<Semaphore>,
     permits_max: u32,
-    full: Arc<AtomicBool>,
+    disk_full: Arc<AtomicBool>,
 }
 
 impl Admission {
@@ -38,7 +39,7 @@ impl Admission {
         Self {
             bytes: Arc::new(Semaphore::new(permits_max as usize)),
             permits_max,
-            full: Arc::new(AtomicBool::new(false)),
+            disk_full: Arc::new(AtomicBool::new(false)),
         }
     }
 
@@ -50,32 +51,30 @@ impl Admission {
         self.bytes.clone().acquire_many_owned(permits).await.ok()
     }
 
-    /// An error while the disk is too full to publish.
-    pub fn check_space(&self) -> Result<(), Failure> {
-        if self.full.load(Ordering::Relaxed) {
+    /// An error while the disk or one of the quotas is too full to publish. What was let in and has no answer yet counts,
+    /// with a quarter for the pages around it.
+    pub fn check_space(&self, quotas: impl IntoIterator<Item = Quota>) -> Result<(), Failure> {
+        let permits = self.permits_max as usize - self.bytes.available_permits();
+        let unanswered = (permits * PERMIT_BYTES) as u64;
+        if !quotas.into_iter().all(|quota| quota.admits(unanswered + unanswered / 4)) {
+            return Err(Failure::no_space("the data of the leader has reached --map-bytes-max".into()));
+        }
+        if self.disk_full.load(Ordering::Relaxed) {
             return Err(Failure::no_space("the disk of the leader has reached its reserve".into()));
         }
         Ok(())
     }
 
-    /// Watches the disk until it is dropped. `spaces` tells of each environment how much of its map is used, and
-    /// what is free on its disk.
-    pub async fn watch<const N: usize>(
-        self,
-        limits: Limits,
-        spaces: impl Fn() -> [quorate_storage::Space; N],
-    ) {
+    /// Watches the disk, whose free bytes `disk_free` tells, until it is dropped.
+    pub async fn watch(self, limits: Limits, disk_free: impl Fn() -> u64) {
         let mut interval = tokio::time::interval(LOOK_INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            let spaces = spaces();
-            let full = spaces.iter().any(|space| {
-                let map_nearly_full = space.used_bytes > space.limit_bytes / 10 * 9;
-                map_nearly_full || space.disk_free_bytes < limits.disk_reserve_bytes
-            });
-            if self.full.swap(full, Ordering::Relaxed) != full {
-                tracing::warn!(full, ?spaces, "room for publishing has changed");
+            let free_bytes = disk_free();
+            let full = free_bytes < limits.disk_reserve_bytes;
+            if self.disk_full.swap(full, Ordering::Relaxed) != full {
+                tracing::warn!(full, free_bytes, "room for publishing has changed");
             }
         }
     }

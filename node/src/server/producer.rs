@@ -155,7 +155,8 @@ impl Session {
             return Err(Failure::invalid("`close` goes without messages, after the last receipt"));
         }
         if takes_room(&batch, self.opened.last_seq) {
-            self.api.0.admission.check_space()?;
+            let replica = &self.shard.replica;
+            self.api.0.admission.check_space([replica.log().quota(), replica.state().quota()])?;
         }
         batch.messages.iter().try_for_each(convert::check_message)?;
         let (lengths, messages) = Publish::pack(&batch.messages);

@@ -16,7 +16,7 @@
 //! * [`state`]: apply never waits for the disk, and the state on disk is never ahead of the log on disk.
 //! * [`data_dir`] and [`identity`]: a directory that lost what it had promised is told apart from a new one.
 //! * [`disk`]: the one place where blocking work meets the runtime; a simulation replaces it.
-//! * [`space`]: how full it is, so that a publish is refused before the disk refuses it.
+//! * [`space`]: how full the quotas are, so that a publish is refused before the disk refuses it.
 //!
 //! An error from a write or a sync is never tried again: the store is poisoned, nobody is answered, the process ends.
 //! Only a full map and a full disk are waited for, because they lose nothing.
@@ -39,7 +39,7 @@ mod tests;
 
 pub use data_dir::DataDir;
 pub use error::Error;
-pub use space::Space;
+pub use space::Quota;
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use crate::data_dir::DATA_FILE;
 use crate::disk::DiskRunner;
 use crate::error::Error;
 use crate::identity::{Identity, sync_dir};
-use crate::space::Space;
+use crate::space::Quota;
 use crate::{owner, preflight};
 
 /// A table of uninterpreted keys and values.
@@ -232,13 +232,14 @@ impl Map {
         Ok(())
     }
 
-    /// How full it is.
-    pub fn space(&self) -> Space {
-        Space {
-            used_bytes: self.used.load(Ordering::Relaxed),
-            limit_bytes: self.limit_max,
-            disk_free_bytes: self.runner.free_bytes(&self.path),
-        }
+    /// How full it is, and will be when the `owed_bytes` are in it.
+    pub fn quota(&self, owed_bytes: u64) -> Quota {
+        Quota { used_bytes: self.used.load(Ordering::Relaxed), owed_bytes, limit_bytes: self.limit_max }
+    }
+
+    /// Bytes that its file system still gives to this user; 0 if it does not answer, so that nothing is admitted.
+    pub fn disk_free_bytes(&self) -> u64 {
+        self.runner.free_bytes(&self.path)
     }
 
     /// Where it is.

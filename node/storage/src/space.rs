@@ -1,12 +1,19 @@
-//! How full the disk and the quotas are.
+//! How full the quotas are.
 
-/// The room that a store has. A server refuses publishes well before either runs out.
+/// The room that an environment has. A server refuses publishes well before it runs out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub struct Quota {
     /// Bytes of live pages.
     pub used_bytes: u64,
+    /// About how many more will be used by what was taken already and is still in memory, or in the log.
+    pub owed_bytes: u64,
     /// Where `used_bytes` must stop: the store then waits for room instead of writing.
     pub limit_bytes: u64,
-    /// Bytes that the file system still gives to this user; 0 if it does not answer, so that nothing is admitted.
-    pub disk_free_bytes: u64,
+}
+
+impl Quota {
+    /// Whether `more_bytes` fit and leave a tenth for what has to go on all the same: settling, and the flush that frees.
+    pub fn admits(&self, more_bytes: u64) -> bool {
+        self.used_bytes + self.owed_bytes + more_bytes <= self.limit_bytes / 10 * 9
+    }
 }

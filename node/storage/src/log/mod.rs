@@ -31,7 +31,6 @@ use crate::data_dir::DataDir;
 use crate::disk::{DiskRunner, Running};
 use crate::error::Error;
 use crate::map::Map;
-use crate::space::Space;
 use shard::Shard;
 use writer::Job;
 
@@ -206,11 +205,6 @@ impl Log {
             }
         };
         Ok(ShardLog::new(Arc::clone(&self.core), self.jobs.clone(), shard))
-    }
-
-    /// How full the log's environment and its disk are.
-    pub fn space(&self) -> Space {
-        self.core.map.space()
     }
 
     /// Writes what was asked for before, then stops. Calls after it fail with [`Error::Closed`]. The files can be opened

@@ -12,7 +12,7 @@ use super::record::{Link, encoded_bytes};
 use super::writer::{Done, Job};
 use super::{Core, LogId, Record, ShardId, Vote, read};
 use crate::error::Error;
-use crate::space::Space;
+use crate::space::Quota;
 
 /// A shard's log, shared by its callers and the writer.
 pub(crate) struct Shard {
@@ -90,9 +90,14 @@ impl ShardLog {
         self.shard.memory.read().vote
     }
 
-    /// How full the log's environment and its disk are; the same for all shards of a node.
-    pub fn space(&self) -> Space {
-        self.core.map.space()
+    /// How full the log's environment is, for all shards of the node together.
+    pub fn quota(&self) -> Quota {
+        self.core.map.quota(*self.core.queued.borrow())
+    }
+
+    /// Bytes that the disk still has for this user; 0 if it does not answer.
+    pub fn disk_free_bytes(&self) -> u64 {
+        self.core.map.disk_free_bytes()
     }
 
     /// Encoded bytes of the records that are kept.

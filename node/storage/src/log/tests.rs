@@ -258,7 +258,7 @@ fn a_full_map_grows() {
             }
         }
         shard.wait_durable(999).await.unwrap();
-        assert!(log.space().used_bytes > 10_000_000);
+        assert!(shard.quota().used_bytes > 10_000_000);
         assert_eq!(shard.read(0, ALL, ALL).unwrap().len(), 1000);
         assert_eq!(count.load(Ordering::SeqCst), 0);
         drop(shard);

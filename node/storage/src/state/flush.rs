@@ -126,16 +126,20 @@ impl Flusher {
         levels.flushed = stands_for.last;
         levels.needed = needed;
         levels.disk_rows = disk_rows;
+        self.core.note_owed(&levels);
         Ok(())
     }
 
-    /// Takes some bodies out of the log; whether there are more.
+    /// Takes some bodies out of the log; whether there are more. Without room it gives up, since it is the flush behind it
+    /// that may free some.
     async fn bring_in(&self, upto: u64) -> Result<bool, Error> {
-        loop {
-            match self.transact_bring_in(upto) {
-                Ok(more) => return Ok(more),
-                Err(failure) => self.recover(failure).await?,
+        match self.transact_bring_in(upto) {
+            Ok(more) => Ok(more),
+            Err(Failure::Full | Failure::DiskFull) => {
+                tracing::warn!(path = %self.core.map.path().display(), "no room for bodies out of the log");
+                Ok(false)
             }
+            Err(failure) => self.recover(failure).await.map(|()| false),
         }
     }
 
@@ -143,9 +147,11 @@ impl Flusher {
         let core = &*self.core;
         let mut needed = Needed::default();
         let before = core.levels.read_recursive().needed.bytes;
+        // A transaction needs its pages besides those that it frees, so in a small map it is a small one.
+        let bytes_max = BRING_IN_BYTES.min(core.map.quota(0).limit_bytes / 32);
         let mut fill = |map: &Map, txn: &mut heed::RwTxn| {
             needed.bytes = before;
-            for (index, key) in in_log::oldest(map, txn, upto, BRING_IN_BYTES)? {
+            for (index, key) in in_log::oldest(map, txn, upto, bytes_max)? {
                 let stored =
                     map.rows.get(txn, &key)?.map(|row| row::read(core.shard, &key, row)).transpose()?;
                 let place = match stored {
@@ -164,7 +170,9 @@ impl Flusher {
         };
         core.map.write(None, &mut fill, || ())?;
         // Readers that still see where the bodies were are gone when this is had, and only then the log may lose them.
-        core.levels.write().needed = needed;
+        let mut levels = core.levels.write();
+        levels.needed = needed;
+        core.note_owed(&levels);
         Ok(needed.from.is_some_and(|from| from <= upto))
     }
 
@@ -200,6 +208,7 @@ impl Flusher {
         )?;
         *levels =
             Levels { applied: stands_for.clone(), flushed: stands_for.last, disk_rows, ..Levels::default() };
+        self.core.note_owed(&levels);
         Ok(())
     }
 

@@ -46,7 +46,7 @@ use crate::disk::{DiskRunner, Running};
 use crate::error::Error;
 use crate::log::{LogId, MapSize, ShardId, ShardLog};
 use crate::map::Map;
-use crate::space::Space;
+use crate::space::Quota;
 use bodies::Bodies;
 use flush::Job;
 use in_log::{Entry, Needed, Place};
@@ -107,6 +107,8 @@ pub(crate) struct Core {
     bodies: Bodies,
     /// Records that snapshots need, and how many of them do.
     held: Mutex<BTreeMap<u64, usize>>,
+    /// Bytes that the environment would take besides, if all was flushed and brought in.
+    owed: AtomicU64,
     /// Counts what may end a wait for room in the overlays.
     flushes: watch::Sender<u64>,
     spools: AtomicU64,
@@ -128,6 +130,14 @@ impl Core {
         error
     }
 
+    /// Keeps what is owed in step with the levels.
+    pub(crate) fn note_owed(&self, levels: &Levels) {
+        let frozen = levels.frozen.as_ref().map(|(overlay, _)| overlay.as_ref());
+        let overlays: u64 =
+            frozen.into_iter().chain([&levels.active]).map(|o| o.cost() + in_map(o.in_log())).sum();
+        self.owed.store(overlays + in_map(levels.needed.bytes), Ordering::Relaxed);
+    }
+
     /// A value that is in the log.
     pub(crate) fn body(&self, place: Place) -> Result<Bytes, Error> {
         self.bodies.get(place).map_err(|error| self.met(error))
@@ -138,6 +148,11 @@ impl Core {
             self.flushes.send_modify(|n| *n += 1);
         }
     }
+}
+
+/// What bodies of so many bytes take when they are brought in: pages that are half full, at worst.
+fn in_map(body_bytes: u64) -> u64 {
+    2 * body_bytes
 }
 
 /// The state of one shard. Cheap to clone.
@@ -190,6 +205,7 @@ impl State {
             stopped: OnceLock::new(),
             bodies: Bodies::new(log.clone()),
             held: Mutex::default(),
+            owed: AtomicU64::new(in_map(needed.bytes)),
             flushes: watch::Sender::new(0),
             spools: AtomicU64::new(0),
         });
@@ -236,8 +252,8 @@ impl State {
         self.core.levels.read_recursive().needed.bytes
     }
 
-    /// Takes bodies out of records up to `upto` into their rows, so that those records may go. What a snapshot holds stays
-    /// needed until it is sent.
+    /// Takes bodies out of records up to `upto` into their rows, so that those records may go; as many as there is room for.
+    /// What a snapshot holds stays needed until it is sent.
     ///
     /// # Errors
     /// As [`flush`](State::flush), and [`Error::Corrupt`].
@@ -309,9 +325,10 @@ impl State {
         self.core.shard
     }
 
-    /// How full the shard's environment and its disk are.
-    pub fn space(&self) -> Space {
-        self.core.map.space()
+    /// How full the shard's environment is. It owes what is in memory and every body that it has in the log, since the log
+    /// may have to forget it.
+    pub fn quota(&self) -> Quota {
+        self.core.map.quota(self.core.owed.load(Ordering::Relaxed))
     }
 
     /// Flushes, then stops. The files can be opened again when the last clone is gone.

@@ -18,12 +18,18 @@ const ROW_COST: u64 = 128;
 pub(crate) struct Overlay {
     rows: BTreeMap<Bytes, Option<Value>>,
     cost: u64,
+    in_log: u64,
 }
 
 impl Overlay {
     /// About how much memory it takes, in bytes.
     pub fn cost(&self) -> u64 {
         self.cost
+    }
+
+    /// Length of the bodies that its rows have in the log.
+    pub fn in_log(&self) -> u64 {
+        self.in_log
     }
 
     /// What it says about `key`: nothing, removed, or a value.
@@ -34,12 +40,11 @@ impl Overlay {
     /// Notes a change; the value is made independent of its entry if it is short.
     pub fn set(&mut self, key: &[u8], value: Option<Value>) {
         let value = value.map(independent);
-        self.cost += cost(value.as_ref());
+        self.add(key.len(), value.as_ref());
         if let Some(slot) = self.rows.get_mut(key) {
-            self.cost -= cost(slot.as_ref());
-            *slot = value;
+            let old = std::mem::replace(slot, value);
+            self.subtract(key.len(), old.as_ref());
         } else {
-            self.cost += ROW_COST + key.len() as u64;
             self.rows.insert(Bytes::copy_from_slice(key), value);
         }
     }
@@ -47,7 +52,7 @@ impl Overlay {
     /// Says nothing about `key` any more.
     pub fn forget(&mut self, key: &[u8]) {
         if let Some(old) = self.rows.remove(key) {
-            self.cost -= ROW_COST + key.len() as u64 + cost(old.as_ref());
+            self.subtract(key.len(), old.as_ref());
         }
     }
 
@@ -58,10 +63,10 @@ impl Overlay {
             return;
         }
         for (key, value) in newer.rows {
-            self.cost += ROW_COST + key.len() as u64 + cost(value.as_ref());
-            let key_bytes = key.len() as u64;
+            let key_bytes = key.len();
+            self.add(key_bytes, value.as_ref());
             if let Some(old) = self.rows.insert(key, value) {
-                self.cost -= ROW_COST + key_bytes + cost(old.as_ref());
+                self.subtract(key_bytes, old.as_ref());
             }
         }
     }
@@ -76,14 +81,32 @@ impl Overlay {
         self.rows.iter()
     }
 
+    fn add(&mut self, key_bytes: usize, value: Option<&Value>) {
+        let (cost, in_log) = figures(key_bytes, value);
+        self.cost += cost;
+        self.in_log += in_log;
+    }
+
+    fn subtract(&mut self, key_bytes: usize, value: Option<&Value>) {
+        let (cost, in_log) = figures(key_bytes, value);
+        self.cost -= cost;
+        self.in_log -= in_log;
+    }
+
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 }
 
-fn cost(value: Option<&Value>) -> u64 {
-    value.map_or(0, Value::cost)
+/// What a row takes in memory, and how much it has in the log, in bytes.
+fn figures(key_bytes: usize, value: Option<&Value>) -> (u64, u64) {
+    let (inline, in_log) = match value {
+        None => (0, 0),
+        Some(Value::Inline(bytes)) => (bytes.len() as u64, 0),
+        Some(Value::InLog(place)) => (0, u64::from(place.len)),
+    };
+    (ROW_COST + key_bytes as u64 + inline, in_log)
 }
 
 fn independent(value: Value) -> Value {

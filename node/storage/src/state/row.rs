@@ -21,16 +21,6 @@ pub(crate) enum Value {
     InLog(Place),
 }
 
-impl Value {
-    /// What it takes in memory beside its key, in bytes.
-    pub fn cost(&self) -> u64 {
-        match self {
-            Value::Inline(bytes) => bytes.len() as u64,
-            Value::InLog(_) => 0,
-        }
-    }
-}
-
 /// What a row on disk says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stored<'a> {

@@ -58,6 +58,7 @@ impl<'a> StateWriter<'a> {
         if let Some(membership) = membership {
             now.applied.membership = Bytes::copy_from_slice(&membership);
         }
+        state.core.note_owed(now);
         let over = now.active.cost() > state.core.options.flush_bytes || buggify("storage/writer/flush_now");
         let full = over && !now.flush_asked;
         now.flush_asked |= full;
