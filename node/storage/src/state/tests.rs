@@ -380,3 +380,46 @@ fn a_body_is_written_once_and_leaves_the_log_only_when_it_is_brought_in() {
         assert!(error.to_string().contains("needs the records"), "{error}");
     });
 }
+
+#[test]
+fn bodies_that_find_no_room_stay_in_the_log_and_hold_up_no_flush() {
+    runtime().block_on(async {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = member(tmp.path());
+        let log = open_log(&dir, true);
+        let shard = log.shard(0).unwrap();
+        let map = MapSize { initial_bytes: 1 << 21, max_bytes: 1 << 21 };
+        let options = StateOptions { map, ..StateOptions::default() };
+        let state = State::open(&dir, &shard, options, &runner(true)).unwrap();
+        let body = |index: u64| vec![Table::Body as u8, index as u8];
+        let ends = |index: u64| {
+            shard.append(vec![record(1, index, 50_000)], Box::new(|r| r.unwrap())).unwrap();
+            let entry = shard.read(index, index + 1, u64::MAX).unwrap().remove(0);
+            (state.write_entry(index, &entry.payload), entry.payload)
+        };
+        for index in 0..160 {
+            let (mut writer, payload) = ends(index);
+            writer.put(&body(index), payload).unwrap();
+            writer.commit(id(1, index), None).unwrap();
+        }
+        let (owed, quota) = (state.quota().owed_bytes, state.quota());
+        assert!(owed > 16_000_000 && !quota.admits(0), "{quota:?}");
+        state.flush().await.unwrap();
+        tokio::time::timeout(Duration::from_secs(20), state.bring_in(159)).await.unwrap().unwrap();
+        assert!(
+            state.needed_from() > 10 && state.bytes_in_log() > 1_000_000,
+            "some found room, some did not"
+        );
+        let (mut writer, _) = ends(160);
+        (0..150).for_each(|index| writer.delete(&body(index)).unwrap());
+        writer.commit(id(1, 160), None).unwrap();
+        state.flush().await.unwrap();
+        // LMDB gives freed pages away in the second transaction after.
+        ends(161).0.commit(id(1, 161), None).unwrap();
+        state.flush().await.unwrap();
+        state.bring_in(159).await.unwrap();
+        assert_eq!((state.needed_from(), state.bytes_in_log()), (162, 0));
+        assert!(state.quota().admits(0), "{:?}", state.quota());
+        assert_eq!(state.read().get(&body(155)).unwrap().unwrap().len(), 50_000);
+    });
+}
