@@ -9,7 +9,6 @@ use crate::data_dir::{Contents, DataDir};
 use crate::disk::DiskRunner;
 use crate::identity::Identity;
 use crate::log::{Log, LogOptions};
-use crate::state::{State, StateOptions};
 use crate::testing::{Quick, gone, identity, member, open_log, record, runner, runtime};
 
 fn used(path: &Path) -> Identity {
