@@ -41,7 +41,7 @@ impl Batch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
     /// What to do. A command without a known verb is refused.
-    #[prost(oneof = "Verb", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "Verb", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub verb: Option<Verb>,
 }
 
@@ -78,6 +78,9 @@ pub enum Verb {
     /// Lets time pass: expires leases, readies retries, forgets idle sessions.
     #[prost(message, tag = "10")]
     Tick(Tick),
+    /// Gives out the id of a new member.
+    #[prost(message, tag = "11")]
+    GiveNodeId(GiveNodeId),
 }
 
 /// See [`Verb::CreateQueue`].
@@ -310,3 +313,11 @@ pub enum Outcome {
 /// See [`Verb::Tick`].
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Tick {}
+
+/// See [`Verb::GiveNodeId`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct GiveNodeId {
+    /// The highest id among the members: the first ones got theirs before there was a log.
+    #[prost(uint64, tag = "1")]
+    pub above: u64,
+}

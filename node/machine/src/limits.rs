@@ -78,6 +78,9 @@ pub const TICK_DEADLINES_MAX: usize = 1024;
 /// Most rows of deleted queues that one tick removes.
 pub const TICK_GARBAGE_ROWS_MAX: usize = 1024;
 
+/// Highest id of a node.
+pub const NODE_IDS_MAX: u64 = u32::MAX as u64;
+
 /// Most rows that one peek looks at before it says where to go on.
 pub const PEEK_ROWS_MAX: usize = 10_000;
 /// Most encoded bytes of messages that one peek returns, but for a single message that is longer.

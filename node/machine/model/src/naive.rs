@@ -123,6 +123,7 @@ pub struct Naive {
     last_queue: u64,
     last_consumer: u64,
     last_producer: u64,
+    last_node: u64,
 }
 
 pub(crate) fn invalid(field: &'static str) -> Refusal {
@@ -210,6 +211,7 @@ impl Naive {
             Verb::Detach(command) => self.detach(command.consumer, command.generation),
             Verb::Settle(command) => self.settle(command),
             Verb::Tick(_) => self.tick(),
+            Verb::GiveNodeId(command) => self.give_node_id(command.above),
         }
     }
 
@@ -252,6 +254,15 @@ impl Naive {
         }
         self.unswept = true;
         Ok(Reply::Done)
+    }
+
+    fn give_node_id(&mut self, above: u64) -> Outcome {
+        let limit = 4_294_967_295;
+        if above >= limit || self.last_node >= limit {
+            return Err(Refusal::LimitReached { what: "ids of nodes", limit });
+        }
+        self.last_node = self.last_node.max(above) + 1;
+        Ok(Reply::NodeIdGiven(self.last_node))
     }
 
     pub(crate) fn next_producer(&mut self) -> u64 {

@@ -19,6 +19,8 @@ pub(crate) struct Ids {
     pub last_producer: u64,
     #[prost(uint64, tag = "3")]
     pub last_consumer: u64,
+    #[prost(uint64, tag = "4")]
+    pub last_node: u64,
 }
 
 /// See [`super::Table::Namespace`].

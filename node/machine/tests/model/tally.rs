@@ -5,7 +5,7 @@ use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
 
 /// What a search has to come across.
-pub const CASES: [&str; 20] = [
+pub const CASES: [&str; 22] = [
     "queue created again",
     "queue exists with other settings",
     "new messages",
@@ -26,6 +26,8 @@ pub const CASES: [&str; 20] = [
     "revoked",
     "ended",
     "invalid",
+    "node id",
+    "no node id left",
 ];
 
 /// Counts what came up in an entry.
@@ -46,6 +48,8 @@ pub fn count(applied: &Applied, tally: &mut crate::Tally) {
             Some(Refusal::NeverLeased) => "never leased",
             Some(_) => "invalid",
         },
+        Ok(Reply::NodeIdGiven(_)) => "node id",
+        Err(Refusal::LimitReached { what: "ids of nodes", .. }) => "no node id left",
         Ok(_) => "other",
         Err(Refusal::QueueExists(_)) => "queue exists with other settings",
         Err(Refusal::ProducerFenced { .. }) => "fenced producer",
