@@ -8,8 +8,9 @@ use tonic::transport::Channel;
 use crate::client::Client;
 use crate::connect::MESSAGE_BYTES_MAX;
 use crate::error::Error;
+use crate::leader::Failed;
 
-/// Questions about the cluster; any node may answer them.
+/// The cluster and its members. Any node answers questions; the leader changes members.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
@@ -41,6 +42,22 @@ impl Cluster {
             Ok(grpc(channel).status(v1::StatusRequest {}).await?.into_inner().replicas)
         };
         self.client.router.call_any(deadline, ask).await
+    }
+
+    /// Removes the member of this name for good: its data is of no use any more, and its id never used again. A node of the
+    /// same name with an empty data directory may join later.
+    ///
+    /// # Errors
+    /// Reasons `UNKNOWN_MEMBER`, `QUORUM_AT_RISK` if too few of the others answer to go on without it; [`Error::NoLeader`];
+    /// [`Error::Unknown`], with the reason `UNKNOWN_MEMBER` if it is gone and an attempt of this call may have removed it.
+    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        let deadline = Instant::now() + self.client.timeout;
+        let request = v1::RemoveMemberRequest { name: name.to_owned() };
+        let ask = |channel| {
+            let request = request.clone();
+            async move { Ok(grpc(channel).remove_member(request).await?.into_inner()) }
+        };
+        self.client.router.call(deadline, ask).await.map(drop).map_err(Failed::of_change)
     }
 }
 

@@ -255,6 +255,10 @@ reasons! {
     NoSpace = "NO_SPACE",
     /// The server has more work than it can take.
     Overloaded = "OVERLOADED",
+    /// No such member.
+    UnknownMember = "UNKNOWN_MEMBER",
+    /// The cluster would stand still without the member.
+    QuorumAtRisk = "QUORUM_AT_RISK",
     /// The node is about to stop.
     ShuttingDown = "SHUTTING_DOWN",
 }

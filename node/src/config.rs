@@ -20,6 +20,10 @@ pub struct Config {
     /// The first members of the cluster with their peer addresses, in the order of their ids; empty for a node
     /// that is a member already.
     pub bootstrap: Vec<(String, String)>,
+    /// Peer addresses of members: a new node asks them to be taken in.
+    pub join: Vec<String>,
+    /// A data directory that is damaged or lost its log is set aside, and the node joins as a new member.
+    pub rejoin: bool,
     /// Times and sizes of replication.
     pub raft: quorate_raft::Settings,
     /// Bounds of the proposer.
@@ -31,6 +35,9 @@ pub struct Config {
     /// Size that the map of the log, and of each state, may grow to, in bytes. It is reserved, not used.
     pub map_bytes_max: u64,
 }
+
+/// Longest name of a node, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
 
 /// A setting that cannot be used.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -52,6 +59,8 @@ impl Config {
             peer_addr: "127.0.0.1:7401".into(),
             http_addr: "127.0.0.1:7402".into(),
             bootstrap: Vec::new(),
+            join: Vec::new(),
+            rejoin: false,
             raft: quorate_raft::Settings::default(),
             proposal: proposal::Limits::default(),
             unanswered_bytes_max: 256 * 1024 * 1024,
@@ -63,8 +72,8 @@ impl Config {
     /// Checks what can be checked without touching anything.
     pub fn check(&self) -> Result<(), Invalid> {
         let invalid = |key, problem: &str| Err(Invalid { key, problem: problem.into() });
-        if self.name.is_empty() || self.name.len() > 128 {
-            return invalid("name", "must have 1 to 128 characters");
+        if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX {
+            return invalid("name", &format!("must have 1 to {NAME_BYTES_MAX} bytes"));
         }
         let addresses = [
             ("client-addr", &self.client_addr),
@@ -84,18 +93,45 @@ impl Config {
         if !self.bootstrap.is_empty() && !self.bootstrap.iter().any(|(name, _)| *name == self.name) {
             return invalid("bootstrap", &format!("does not name this node, {:?}", self.name));
         }
+        for addr in &self.join {
+            if split_addr(addr).is_none_or(|(_, port)| port == 0) {
+                return invalid("join", &format!("{addr:?} is not host:port"));
+            }
+        }
+        let joins = !self.join.is_empty() || self.rejoin;
+        if joins && self.advertised_peer_addr(1).is_none() {
+            let problem =
+                "the other nodes cannot reach a wildcard: name the host that they reach, or give --bootstrap";
+            return invalid("peer-addr", problem);
+        }
+        if self.rejoin && self.seeds().is_empty() {
+            return invalid("rejoin", "needs --bootstrap or --join, to know whom to ask");
+        }
         Ok(())
+    }
+
+    /// Peer addresses of the others: whom a new node asks to be taken in.
+    pub fn seeds(&self) -> Vec<String> {
+        let listed = self.bootstrap.iter().filter(|(name, _)| *name != self.name).map(|(_, addr)| addr);
+        self.join.iter().chain(listed).cloned().collect()
+    }
+
+    /// Where the others reach the peer API: as the bootstrap list has it, or where it listens. `None` if that is a wildcard.
+    pub fn advertised_peer_addr(&self, bound_port: u16) -> Option<String> {
+        if let Some((_, addr)) = self.bootstrap.iter().find(|(name, _)| *name == self.name) {
+            return Some(addr.clone());
+        }
+        let (host, _) = split_addr(&self.peer_addr).filter(|(host, _)| !is_wildcard(host))?;
+        Some(format!("{host}:{bound_port}"))
     }
 
     /// The client address that others are told: a wildcard is replaced by the host that peers use.
     pub fn advertised_client_addr(&self, bound_port: u16) -> String {
         let host = split_addr(&self.client_addr).map_or("127.0.0.1", |(host, _)| host);
         let own = self.bootstrap.iter().find(|(name, _)| *name == self.name);
-        let peer_host = own.and_then(|(_, addr)| split_addr(addr)).map(|(host, _)| host);
-        let host = match host {
-            "0.0.0.0" | "[::]" => peer_host.unwrap_or("127.0.0.1"),
-            host => host,
-        };
+        let own = own.map_or(&self.peer_addr, |(_, addr)| addr);
+        let peer_host = split_addr(own).map(|(host, _)| host).filter(|host| !is_wildcard(host));
+        let host = if is_wildcard(host) { peer_host.unwrap_or("127.0.0.1") } else { host };
         format!("{host}:{bound_port}")
     }
 
@@ -105,6 +141,10 @@ impl Config {
             disk_reserve_bytes: self.disk_reserve_bytes,
         }
     }
+}
+
+fn is_wildcard(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "[::]")
 }
 
 /// Splits `host:port`.

@@ -19,6 +19,7 @@ pub mod config;
 pub mod delivery;
 mod http;
 mod listen;
+mod members;
 pub mod node;
 pub mod proposal;
 pub mod random;

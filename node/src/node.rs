@@ -7,14 +7,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_proto::peer::v1::AdoptRequest;
 use quorate_raft::peers::Me;
-use quorate_raft::service::{LocalNode, PeerApi};
+use quorate_raft::service::{Join, LocalNode, PeerApi};
 use quorate_raft::transport::{Listener, Transport};
-use quorate_raft::{Formation, FormationError, Founding, Replica};
+use quorate_raft::{Formation, FormationError, Founding, Joiner, Refused, Replica};
 use quorate_storage::OnFatal;
 use quorate_storage::data_dir::{Contents, DataDir};
 use quorate_storage::disk::DiskRunner;
 use quorate_storage::identity::Identity;
-use quorate_storage::log::{Log, LogOptions, MapSize};
+use quorate_storage::log::{Log, LogOptions, MapSize, ShardLog};
 use quorate_storage::state::{State, StateOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Invalid};
 use crate::delivery::{self, Hub};
+use crate::members::{self, Members};
 use crate::proposal::{LeaderTime, Proposer};
 use crate::random::Random;
 use crate::server::Api;
@@ -82,9 +83,21 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// There is neither data nor a list of first members.
-    #[error("the data directory is new: name the first members with --bootstrap")]
+    /// There is neither data nor anybody to ask.
+    #[error(
+        "the data directory is new: name the first members with --bootstrap, or members to join with --join"
+    )]
     NoCluster,
+    /// The data cannot be used, and was set aside as asked.
+    #[error(
+        "{problem} The data was set aside in {aside}: start the node again, and it joins as a new member"
+    )]
+    SetAside {
+        /// What is wrong with it.
+        problem: String,
+        /// Where it is now.
+        aside: String,
+    },
     /// The data directory belongs to a node of another name.
     #[error("the data directory belongs to the node {found:?}, not {name:?}")]
     OtherName {
@@ -96,6 +109,9 @@ pub enum StartError {
     /// The cluster did not form.
     #[error(transparent)]
     Formation(#[from] FormationError),
+    /// The cluster does not take this node in.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// Replication cannot go on.
     #[error(transparent)]
     Raft(#[from] quorate_raft::Error),
@@ -124,6 +140,7 @@ struct Started {
     stop: CancellationToken,
     servers: Mutex<Vec<JoinHandle<()>>>,
     client_addr: String,
+    peer_port: u16,
     api: Api,
     peer_api: PeerApi,
     draining: CancellationToken,
@@ -142,17 +159,21 @@ impl Node {
     /// of its `bootstrap` list.
     pub async fn start(config: Config, parts: Components) -> Result<Self, StartError> {
         config.check()?;
-        let dir = DataDir::open(&config.data_dir)?;
+        let dir = match DataDir::open(&config.data_dir) {
+            Err(problem) if config.rejoin && problem.is_loss() => return Err(set_aside(&config, &problem)),
+            opened => opened?,
+        };
         let incarnation = dir.identity().map_or_else(|| parts.random.id(), |identity| identity.incarnation);
         let (adopt, mut adoptions) = mpsc::channel(1);
-        let started = listen_and_serve(&config, &parts, incarnation, adopt).await?;
+        let (join, members, inbox) = members::channel();
+        let started = listen_and_serve(&config, &parts, incarnation, (adopt, join)).await?;
         let formation = Formation {
             name: config.name.clone(),
             incarnation,
             bootstrap: config.bootstrap.clone(),
             transport: parts.transport.clone(),
         };
-        let identity = identify(&config, &parts, &dir, &formation, &mut adoptions).await?;
+        let identity = identify(&config, &parts, &dir, &started, &formation, &mut adoptions).await?;
         let me = Me {
             cluster_id: identity.cluster_id,
             node_id: identity.node_id,
@@ -160,8 +181,14 @@ impl Node {
             name: identity.name,
         };
         started.peer_api.set_identity(me.clone());
-        let log = Log::open(&dir, log_options(&config, &parts), &parts.disk)?;
-        let (shard, mut tasks) = start_shard(&config, &parts, &dir, &log, &me, &started).await?;
+        let (log, shard, mut tasks) = match start_shard(&config, &parts, &dir, &me, &started, members).await {
+            Ok(running) => running,
+            Err(StartError::Storage(problem)) if config.rejoin && problem.is_loss() => {
+                drop(dir);
+                return Err(set_aside(&config, &problem));
+            }
+            Err(e) => return Err(e),
+        };
         let is_founder =
             config.bootstrap.first().is_some_and(|(name, _)| *name == config.name) && me.node_id == 1;
         if is_founder && !shard.replica.is_initialized().await? {
@@ -170,6 +197,14 @@ impl Node {
         }
         let watch = admission_watch(&config, &started, &shard);
         tasks.push(watch);
+        let changing = members::Parts {
+            me,
+            replica: shard.replica.clone(),
+            proposer: shard.proposer.clone(),
+            transport: parts.transport.clone(),
+            stop: started.stop.clone(),
+        };
+        tasks.push(members::start(changing, inbox));
         let servers = std::mem::take(&mut *started.servers.lock());
         Ok(Self {
             client_addr: started.client_addr.clone(),
@@ -224,25 +259,26 @@ async fn listen_and_serve(
     config: &Config,
     parts: &Components,
     incarnation: [u8; 16],
-    adopt: mpsc::Sender<AdoptRequest>,
+    (adopt, join): (mpsc::Sender<AdoptRequest>, mpsc::Sender<Join>),
 ) -> Result<Started, StartError> {
     let clients = bind(parts, &config.client_addr, "clients").await?;
     let peers = bind(parts, &config.peer_addr, "peers").await?;
     let health = bind(parts, &config.http_addr, "health").await?;
+    let peer_port = peers.local_addr().map_err(|e| listen_error(&config.peer_addr, "peers", e))?.port();
     let port = clients.local_addr().map_err(|e| listen_error(&config.client_addr, "clients", e))?.port();
     let client_addr = config.advertised_client_addr(port);
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
     let admission = Admission::new(&config.admission());
     let api = Api::new(parts.transport.clone(), admission, draining.clone());
     let node = LocalNode { name: config.name.clone(), incarnation, client_addr: client_addr.clone() };
-    let peer_api = PeerApi::new(node, adopt);
+    let peer_api = PeerApi::new(node, adopt, join);
     let router = api.router().await.map_err(|e| StartError::Service(e.to_string()))?;
     let servers = Mutex::new(vec![
         listen::serve(router, clients, stop.clone()),
         listen::serve(quorate_raft::service::router(peer_api.clone()), peers, stop.clone()),
         http::serve(api.clone(), health, stop.clone()),
     ]);
-    Ok(Started { stop, servers, client_addr, api, peer_api, draining })
+    Ok(Started { stop, servers, client_addr, peer_port, api, peer_api, draining })
 }
 
 async fn bind(parts: &Components, addr: &str, what: &'static str) -> Result<Box<dyn Listener>, StartError> {
@@ -258,6 +294,7 @@ async fn identify(
     config: &Config,
     parts: &Components,
     dir: &DataDir,
+    started: &Started,
     formation: &Formation,
     adoptions: &mut mpsc::Receiver<AdoptRequest>,
 ) -> Result<Identity, StartError> {
@@ -267,13 +304,21 @@ async fn identify(
             false => Err(StartError::OtherName { found: identity.name, name: config.name.clone() }),
         };
     }
-    if config.bootstrap.is_empty() {
+    if config.bootstrap.is_empty() && config.join.is_empty() {
         return Err(StartError::NoCluster);
     }
-    tracing::info!("waiting for the other nodes of --bootstrap");
-    let (cluster_id, node_id) = match formation.decide(adoptions).await? {
+    // Whoever had data founds nothing: it would be a cluster that forgot.
+    let founding = match config.bootstrap.is_empty() || dir.has_set_aside() {
+        true => Founding::Late,
+        false => {
+            tracing::info!("waiting for the other nodes of --bootstrap");
+            formation.decide(adoptions).await?
+        }
+    };
+    let (cluster_id, node_id) = match founding {
         Founding::Found => (parts.random.id(), 1),
         Founding::Adopted { cluster_id, node_id } => (cluster_id, node_id),
+        Founding::Late => join(config, parts, started, formation.incarnation).await?,
     };
     let identity = Identity {
         format_version: quorate_storage::identity::FORMAT,
@@ -287,16 +332,51 @@ async fn identify(
     Ok(identity)
 }
 
+/// Asks the cluster to take this node in.
+async fn join(
+    config: &Config,
+    parts: &Components,
+    started: &Started,
+    incarnation: [u8; 16],
+) -> Result<([u8; 16], u64), StartError> {
+    tracing::info!("asking to be taken in as a new member");
+    let peer_addr = config.advertised_peer_addr(started.peer_port).unwrap_or_default();
+    let joiner = Joiner {
+        name: config.name.clone(),
+        incarnation,
+        peer_addr,
+        client_addr: started.client_addr.clone(),
+        transport: parts.transport.clone(),
+    };
+    Ok(joiner.join(&config.seeds()).await?)
+}
+
+/// Puts data that cannot be used out of the way, for a node that is to come back as a new member.
+fn set_aside(config: &Config, problem: &quorate_storage::Error) -> StartError {
+    match DataDir::set_aside(&config.data_dir) {
+        Ok(aside) => {
+            StartError::SetAside { problem: problem.to_string(), aside: aside.display().to_string() }
+        }
+        Err(e) => StartError::Storage(e),
+    }
+}
+
 async fn start_shard(
     config: &Config,
     parts: &Components,
     dir: &DataDir,
-    log: &Log,
     me: &Me,
     started: &Started,
-) -> Result<(Shard, Vec<JoinHandle<()>>), StartError> {
-    let shard_log = log.shard(SHARD)?;
-    let state = State::open(dir, &shard_log, state_options(config, parts), &parts.disk)?;
+    members: Members,
+) -> Result<(Log, Shard, Vec<JoinHandle<()>>), StartError> {
+    let log = Log::open(dir, log_options(config, parts), &parts.disk)?;
+    let (shard_log, state) = match open_state(config, parts, dir, &log) {
+        Ok(opened) => opened,
+        Err(e) => {
+            log.close().await; // nobody may have the directory when its data is set aside
+            return Err(e.into());
+        }
+    };
     let (applied_tx, applied) = mpsc::unbounded_channel();
     let replica = Replica::start(quorate_raft::Parts {
         me: me.clone(),
@@ -323,10 +403,21 @@ async fn start_shard(
     let mut tasks = delivery::start(shell);
     tasks.push(packer);
     let leadership = replica.leadership();
-    let shard = Shard { replica: replica.clone(), proposer, time, hub, leadership };
+    let shard = Shard { replica: replica.clone(), proposer, time, hub, members, leadership };
     started.peer_api.add_replica(SHARD, replica);
     started.api.serve_shard(me.clone(), shard.clone());
-    Ok((shard, tasks))
+    Ok((log, shard, tasks))
+}
+
+fn open_state(
+    config: &Config,
+    parts: &Components,
+    dir: &DataDir,
+    log: &Log,
+) -> Result<(ShardLog, State), quorate_storage::Error> {
+    let shard_log = log.shard(SHARD)?;
+    let state = State::open(dir, &shard_log, state_options(config, parts), &parts.disk)?;
+    Ok((shard_log, state))
 }
 
 fn admission_watch(config: &Config, started: &Started, shard: &Shard) -> JoinHandle<()> {

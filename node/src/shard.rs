@@ -11,6 +11,7 @@ use quorate_storage::state::{State, StateReader};
 use tokio::sync::watch;
 
 use crate::delivery::Hub;
+use crate::members::Members;
 use crate::proposal::{LeaderTime, Pending, Proposer};
 use crate::server::error::Failure;
 
@@ -28,6 +29,8 @@ pub struct Shard {
     pub time: Arc<LeaderTime>,
     /// Where deliveries come out.
     pub hub: Arc<Hub>,
+    /// Where changes of its members are asked for.
+    pub members: Members,
     /// Who leads it.
     pub leadership: watch::Receiver<Leadership>,
 }

@@ -1,7 +1,7 @@
 //! Black-box tests: real `quorate` processes, real files, real signals, as a user would see them.
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
-//! what must be refused; `sessions` is a program with the client crate; `commands` pins the command line;
+//! what must be refused; `members` come and go; `sessions` is a program with the client crate; `commands` pins the command line;
 //! `architecture` holds the house rules; `readme` runs the README as written.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
@@ -13,6 +13,7 @@ mod commands;
 mod directories;
 mod failover;
 mod harness;
+mod members;
 mod order;
 mod quorum;
 mod readme;

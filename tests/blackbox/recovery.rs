@@ -48,9 +48,10 @@ fn a_follower_that_was_away_past_the_purge_comes_back_by_snapshot() {
     assert!(received.stdout == expected, "what was stored before and during the absence, in order");
 }
 
-/// P1: a node without its log and vote does not answer under its old id; the others go on, undisturbed.
+/// P8: a node that lost its disk comes back as a new member: under another id, since what the old one had promised is gone.
+/// The others go on, undisturbed.
 #[test]
-fn a_node_whose_directory_was_emptied_does_not_come_back_under_its_old_id() {
+fn a_node_whose_directory_was_emptied_comes_back_as_a_new_member() {
     let mut cluster = Cluster::start(3, &[]);
     cluster.quorate(&["queue", "create", "q"]).ok();
     cluster.quorate(&["publish", "q", "before"]).ok();
@@ -61,16 +62,23 @@ fn a_node_whose_directory_was_emptied_does_not_come_back_under_its_old_id() {
     let leader = cluster.leader();
     let term = cluster.replica(leader).term;
 
+    cluster.restart(lost);
     let name = cluster.nodes()[lost].name.clone();
-    let refused = cluster.node(lost).start_in_vain();
-    refused.fails(1, &["the log and the vote of id", "are gone", &name, "join as a new member"]);
-    let left = fs::read_dir(&dir).expect("the directory is there").count();
-    assert!(left <= 1, "it gave itself no identity: {left} files besides its lock");
-
-    cluster.quorate(&["publish", "q", "after"]).ok();
-    assert_eq!(cluster.stat("q", "length"), 2);
+    until("a vote for the new member, and none for the old", s(30), || {
+        let status = cluster.status();
+        let of_name: Vec<_> = status.iter().filter(|replica| replica.name == name).collect();
+        matches!(of_name[..], [new] if new.id == 4 && new.role == "follower").then_some(())
+    });
     assert_eq!(cluster.leader(), leader, "nobody was deposed");
-    assert_eq!(cluster.replica(leader).term, term, "it did not vote, and made nobody campaign");
+    assert_eq!(cluster.replica(leader).term, term, "it made nobody campaign");
+    cluster.quorate(&["publish", "q", "after"]).ok();
+    cluster.converge();
+
+    // It has everything: with one of the others gone it is the majority.
+    let other = (0..3).find(|index| ![leader, lost].contains(index)).expect("three nodes");
+    cluster.kill(other);
+    let received = cluster.quorate(&["receive", "q", "--count", "2", "--body"]).ok();
+    assert_eq!(received.stdout, "before\nafter\n");
 }
 
 /// The same with a directory that kept its identity and lost its log: amnesia, found without asking anybody.
@@ -86,6 +94,23 @@ fn a_node_that_lost_its_log_says_so_and_stays_out() {
     refused.fails(1, &["lost its log", "must not vote", "new member"]);
     assert!(!dir.join("log").exists(), "it made no new log over the old identity");
     cluster.quorate(&["publish", "q", "after"]).ok();
+
+    // If it may, it sets aside what is left and comes back as a new member.
+    let flags = [cluster.nodes()[lost].flags(), &["--rejoin".to_owned()]].concat();
+    cluster.node(lost).set_flags(flags);
+    cluster
+        .node(lost)
+        .start_in_vain()
+        .fails(1, &["lost its log", "set aside in", "aside-1", "start the node again"]);
+    cluster.restart(lost);
+    let name = cluster.nodes()[lost].name.clone();
+    until("a new id", s(30), || {
+        let status = cluster.status();
+        let ids: Vec<u64> = status.iter().filter(|r| r.name == name).map(|r| r.id).collect();
+        (ids == [4]).then_some(())
+    });
+    cluster.converge();
+    assert!(dir.join("aside-1/identity.a").exists(), "the evidence is kept");
 }
 
 /// P11: a leader that meets damage in its log while it replicates ends and says so; nobody gets damaged bytes, and the

@@ -5,8 +5,8 @@
 //! its own identity first, then tells the others theirs until each has it on disk. Only then does the log
 //! begin. A founder that dies half way starts over from its own identity with the same numbers.
 //!
-//! A node whose directory is empty while the others know its name has lost its data: it is told so and does
-//! not come back under its old id.
+//! A node that finds a cluster joins it (`joining.rs`), also if the others know its name: it has lost its data, and does not
+//! come back under its old id.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ pub struct Formation {
 pub enum Founding {
     /// All are new and this node is the first: it founds the cluster under this id.
     Found,
+    /// There is a cluster already: this node may join it as a new member.
+    Late,
     /// The founder told this node who it is.
     Adopted {
         /// The cluster.
@@ -58,20 +60,6 @@ pub enum FormationError {
     BadList {
         /// This node.
         name: String,
-    },
-    /// The directory was emptied.
-    #[error(
-        "{name} is a member of cluster {cluster} (id {id}), but this data directory is empty: the log and the \
-         vote of id {id} are gone, so this node must not answer under that id. Put its data directory back, \
-         or remove {name} from the cluster and let it join as a new member with a new id"
-    )]
-    Emptied {
-        /// This node.
-        name: String,
-        /// The cluster, in hexadecimal.
-        cluster: String,
-        /// The id that the cluster knows the name under.
-        id: u64,
     },
     /// There is a cluster, and this node is no part of it.
     #[error(
@@ -127,6 +115,9 @@ impl Formation {
                 {
                     let (cluster_id, node_id) = (answer.cluster_id.clone(), member.id);
                     return adopted(&wire::AdoptRequest { cluster_id, node_id, ..Default::default() });
+                }
+                if !answer.members.is_empty() {
+                    return Ok(Founding::Late);
                 }
                 self.check(at, answer, first)?;
             }
@@ -192,19 +183,15 @@ impl Formation {
         }
     }
 
-    /// What an answer means for a node without data.
+    /// What the answer of a node of a cluster that has no members yet means for a node without data.
     fn check(&self, at: &str, answer: &wire::HelloResponse, first: bool) -> Result<(), FormationError> {
         if answer.cluster_id.is_empty() {
             return Ok(());
         }
         let cluster = hex(&answer.cluster_id);
-        let (name, at) = (self.name.clone(), at.to_owned());
-        match answer.members.iter().find(|m| m.name == self.name) {
-            Some(me) if me.incarnation.as_ref() == self.incarnation => Ok(()), // the adoption is on its way
-            Some(me) => Err(FormationError::Emptied { name, cluster, id: me.id }),
-            None if !answer.members.is_empty() => Err(FormationError::AlreadyFormed { name, at, cluster }),
-            None if first => Err(FormationError::FounderLost { at, cluster }),
-            None => Ok(()), // still forming
+        match first {
+            true => Err(FormationError::FounderLost { at: at.to_owned(), cluster }),
+            false => Ok(()), // still forming
         }
     }
 

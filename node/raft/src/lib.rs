@@ -7,7 +7,9 @@
 
 mod failover;
 mod formation;
+mod joining;
 mod log_store;
+mod membership;
 mod network;
 pub mod peers;
 mod replica;
@@ -21,8 +23,10 @@ pub mod transport;
 pub mod types;
 
 pub use formation::{Formation, FormationError, Founding, hex};
+pub use joining::{Joiner, Refused};
 pub use log_store::LogStore;
-pub use replica::{Leadership, NotDone, Parts, Replica};
+pub use membership::{Member, Membership, NotChanged};
+pub use replica::{Ending, Leadership, NotDone, Parts, Replica};
 pub use settings::Settings;
 pub use state_machine::{Received, SnapshotData, StateMachine};
 

@@ -52,6 +52,7 @@ impl Me {
 
     fn hello(&self) -> wire::HelloRequest {
         wire::HelloRequest {
+            membership_index: 0,
             name: self.name.clone(),
             cluster_id: Bytes::copy_from_slice(&self.cluster_id),
             node_id: self.node_id,
@@ -79,6 +80,37 @@ pub fn client(transport: &Arc<dyn Transport>, addr: &str) -> PeerClient<Channel>
     PeerClient::new(channel)
         .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX)
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its data directory.
+    pub incarnation: Bytes,
+    /// It is a member of the same cluster, and knows that the asking node is none any more.
+    pub removed: bool,
+}
+
+/// Asks a node who it is. `membership_index` says which membership this node applied last; 0 does not ask whether it is
+/// still a member.
+///
+/// # Errors
+/// Why there was no answer.
+pub async fn ask(
+    transport: &Arc<dyn Transport>,
+    me: &Me,
+    addr: &str,
+    membership_index: u64,
+) -> Result<Account, String> {
+    let request = wire::HelloRequest { membership_index, ..me.hello() };
+    let mut client = client(transport, addr);
+    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await;
+    let answer = answer.map_err(|_| "no answer within 1 s".to_owned())?;
+    let answer = answer.map_err(|status| status.message().to_owned())?.into_inner();
+    let removed = answer.removed && answer.cluster_id == me.cluster_id[..];
+    Ok(Account { name: answer.name, incarnation: answer.incarnation, removed })
 }
 
 /// Why a peer is not spoken to.

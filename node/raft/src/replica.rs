@@ -56,6 +56,22 @@ pub enum NotDone {
     Unknown,
 }
 
+/// Why a replica has stopped, or has to.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum Ending {
+    /// It met damage or a failed disk.
+    #[error("{0}")]
+    Failed(String),
+    /// The node is no member any more.
+    #[error("{name} (id {id}) was removed from the cluster")]
+    Removed {
+        /// Its name.
+        name: String,
+        /// The id that it had, which nobody gets again.
+        id: u64,
+    },
+}
+
 /// What a replica is built from.
 pub struct Parts {
     /// This node.
@@ -86,8 +102,8 @@ struct Inner {
     log: ShardLog,
     state: State,
     leadership: watch::Receiver<Leadership>,
-    /// Why openraft has stopped by itself.
-    failed: watch::Receiver<Option<String>>,
+    /// Why this replica must not go on.
+    ending: watch::Sender<Option<Ending>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -113,11 +129,11 @@ impl Replica {
         );
         let raft = raft.await.map_err(|e| Error::Stopped(e.to_string()))?;
         let (told, leadership) = watch::channel(Leadership::default());
-        let (fail, failed) = watch::channel(None);
-        let watcher = tokio::spawn(watch_leadership(raft.clone(), me.node_id, told, fail));
+        let ending = watch::Sender::new(None);
+        let watcher = tokio::spawn(watch_leadership(raft.clone(), me.node_id, told, ending.clone()));
         let tasks = Mutex::new(vec![watcher]);
         let replica =
-            Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, failed, tasks }));
+            Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, ending, tasks }));
         let retention = tokio::spawn(retention::run(replica.clone()));
         let failover = tokio::spawn(failover::run(replica.clone(), transport));
         replica.0.tasks.lock().extend([retention, failover]);
@@ -189,14 +205,22 @@ impl Replica {
         self.0.leadership.clone()
     }
 
-    /// Returns why the replica stopped, if it ever does by itself: it met damage or a failed disk, and the process
-    /// must end rather than stay without it.
-    pub async fn failed(&self) -> String {
-        let mut failed = self.0.failed.clone();
-        match failed.wait_for(Option::is_some).await {
-            Ok(why) => why.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await, // shut down on purpose
+    /// Returns why the process must end rather than stay without the replica, if it ever must.
+    pub async fn ended(&self) -> Ending {
+        let mut ending = self.0.ending.subscribe();
+        loop {
+            if let Some(why) = ending.borrow_and_update().clone() {
+                return why;
+            }
+            // The sender lives as long as this replica.
+            let _ = ending.changed().await;
         }
+    }
+
+    /// A majority has decided that this node is no member any more.
+    pub fn end_as_removed(&self) {
+        let Me { name, node_id, .. } = &self.0.me;
+        self.0.ending.send_replace(Some(Ending::Removed { name: name.clone(), id: *node_id }));
     }
 
     /// The members, as this replica knows them.
@@ -319,7 +343,7 @@ async fn watch_leadership(
     raft: Raft,
     me: u64,
     told: watch::Sender<Leadership>,
-    fail: watch::Sender<Option<String>>,
+    ending: watch::Sender<Option<Ending>>,
 ) {
     let mut metrics = raft.server_metrics();
     loop {
@@ -332,7 +356,7 @@ async fn watch_leadership(
         if metrics.changed().await.is_err() {
             told.send_replace(Leadership::default());
             if let Err(why) = &raft.metrics().borrow_watched().running_state {
-                fail.send_replace(Some(why.to_string()));
+                ending.send_replace(Some(Ending::Failed(why.to_string())));
             }
             return;
         }

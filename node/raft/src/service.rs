@@ -16,14 +16,16 @@ use quorate_proto::peer::v1::append_response::Result as Answer;
 use quorate_proto::peer::v1::peer_server::{Peer, PeerServer};
 use quorate_proto::peer::v1::snapshot_request::Part;
 use quorate_simpoint::{Bug, buggify, planted};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::peers::{CONNECTION_WINDOW_BYTES, Me, PEER_MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
 use crate::replica::Replica;
-use crate::types::{Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use crate::types::{
+    Peer as NewNode, Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire,
+};
 use crate::{Raft, snapshot};
 
 /// What the peer API answers from. It serves from the moment the node starts: a node without an identity says
@@ -47,14 +49,48 @@ struct Shared {
     me: RwLock<Option<Me>>,
     replicas: RwLock<BTreeMap<u32, Replica>>,
     adoptions: mpsc::Sender<wire::AdoptRequest>,
+    joins: mpsc::Sender<Join>,
+}
+
+/// A new node that asks for membership. Dropping `answer` tells it to ask again.
+#[derive(Debug)]
+pub struct Join {
+    /// Who asks.
+    pub new: NewNode,
+    /// What becomes of it.
+    pub answer: oneshot::Sender<Result<Joined, NotJoined>>,
+}
+
+/// What a node that asks for membership is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joined {
+    /// It is a member under this id.
+    Member(u64),
+    /// Another node leads, which serves its peers there, if one is known.
+    Elsewhere(Option<String>),
+}
+
+/// Why a node is not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotJoined {
+    /// Not as it is.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now.
+    #[error("{0}")]
+    Later(String),
 }
 
 impl PeerApi {
     /// An API for a node that has a name and a data directory, and perhaps no cluster yet. Adoptions by the
-    /// node that forms the cluster arrive at `adoptions`.
-    pub fn new(node: LocalNode, adoptions: mpsc::Sender<wire::AdoptRequest>) -> Self {
+    /// node that forms the cluster arrive at `adoptions`, and new nodes that ask for membership at `joins`.
+    pub fn new(
+        node: LocalNode,
+        adoptions: mpsc::Sender<wire::AdoptRequest>,
+        joins: mpsc::Sender<Join>,
+    ) -> Self {
         let (me, replicas) = Default::default();
-        Self(Arc::new(Shared { node, me, replicas, adoptions }))
+        Self(Arc::new(Shared { node, me, replicas, adoptions, joins }))
     }
 
     /// From now on the node is a member.
@@ -104,6 +140,16 @@ impl PeerApi {
         }
     }
 
+    /// Whether the asking node, which was a member, is none any more. Both memberships were committed, so the later counts.
+    fn has_removed(&self, asking: &wire::HelloRequest) -> bool {
+        let me = self.0.me.read();
+        let of_this_cluster = me.as_ref().is_some_and(|me| me.cluster_id == asking.cluster_id.as_ref());
+        let replicas = self.0.replicas.read();
+        let Some(replica) = replicas.get(&0).filter(|_| of_this_cluster) else { return false };
+        let (index, members) = replica.applied_membership();
+        asking.membership_index > 0 && index > asking.membership_index && !members.contains(&asking.node_id)
+    }
+
     fn raft(&self, route: Option<wire::Route>) -> Result<Raft, Status> {
         Ok(self.replica(route)?.raft().clone())
     }
@@ -127,7 +173,11 @@ pub fn router(api: PeerApi) -> Router {
 
 #[tonic::async_trait]
 impl Peer for PeerApi {
-    async fn hello(&self, _: Request<wire::HelloRequest>) -> Result<Response<wire::HelloResponse>, Status> {
+    async fn hello(
+        &self,
+        request: Request<wire::HelloRequest>,
+    ) -> Result<Response<wire::HelloResponse>, Status> {
+        let request = request.into_inner();
         let me = self.0.me.read().clone();
         let replicas = self.0.replicas.read();
         let tails =
@@ -140,6 +190,7 @@ impl Peer for PeerApi {
             tails: tails.collect(),
             members: replicas.get(&0).map(Replica::members).unwrap_or_default(),
             client_addr: self.0.node.client_addr.clone(),
+            removed: self.has_removed(&request),
         }))
     }
 
@@ -159,6 +210,30 @@ impl Peer for PeerApi {
         // Answered before the identity is on disk: the former asks again until a hello shows the identity.
         self.0.adoptions.try_send(request).map_err(|_| Status::unavailable("an adoption is under way"))?;
         Ok(Response::new(wire::AdoptResponse {}))
+    }
+
+    async fn join(
+        &self,
+        request: Request<wire::JoinRequest>,
+    ) -> Result<Response<wire::JoinResponse>, Status> {
+        let me = self.0.me.read().clone();
+        let me = me.ok_or_else(|| Status::unavailable("this node is no member yet, either"))?;
+        let new = new_node(request.into_inner())?;
+        let (answer, answered) = oneshot::channel();
+        let join = Join { new, answer };
+        self.0.joins.try_send(join).map_err(|_| Status::unavailable("other members are being changed"))?;
+        let answer = answered.await.map_err(|_| Status::unavailable("this node is stopping"))?;
+        let mut response = wire::JoinResponse::default();
+        match answer {
+            Ok(Joined::Member(id)) => {
+                response.cluster_id = Bytes::copy_from_slice(&me.cluster_id);
+                response.node_id = id;
+            }
+            Ok(Joined::Elsewhere(leader)) => response.leader_addr = leader.unwrap_or_default(),
+            Err(NotJoined::Refused(why)) => return Err(Status::failed_precondition(why)),
+            Err(NotJoined::Later(why)) => return Err(Status::unavailable(why)),
+        }
+        Ok(Response::new(response))
     }
 
     async fn vote(
@@ -266,6 +341,16 @@ impl Peer for PeerApi {
         let replicas = replicas.iter().map(Replica::status).collect::<Result<_, _>>();
         Ok(Response::new(wire::PeerStatusResponse { replicas: replicas.map_err(fatal)? }))
     }
+}
+
+fn new_node(request: wire::JoinRequest) -> Result<NewNode, Status> {
+    let incarnation = request.incarnation.as_ref().try_into();
+    Ok(NewNode {
+        name: request.name,
+        peer_addr: request.peer_addr,
+        client_addr: request.client_addr,
+        incarnation: incarnation.map_err(|_| Status::failed_precondition("an incarnation has 16 bytes"))?,
+    })
 }
 
 fn vote_request(request: wire::VoteRequest) -> Result<VoteRequest<Types>, Status> {

@@ -116,6 +116,14 @@ bugs! {
     /// No tick is proposed after the third term.
     TickerStops = "ticker-stops", "P8";
 
+    // The members.
+    /// The id of a new member is one above the highest that there is, though a removed member may have had it.
+    NodeIdUsedAgain = "node-id-used-again", "P8";
+    /// A new leader does not finish a change of the voters that it finds half done.
+    ChangeLeftHalfDone = "change-left-half-done", "P8";
+    /// Whoever had the name of a new member stays a voter beside it.
+    FormerKeepsItsVote = "former-keeps-its-vote", "P8";
+
     // The client.
     /// A producer forgets what has no receipt when it loses its stream, and gives its numbers to what follows.
     ClientForgetsUnanswered = "client-forgets-unanswered", "P9";

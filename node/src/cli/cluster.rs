@@ -1,4 +1,4 @@
-//! `quorate cluster status`.
+//! `quorate cluster status` and `remove`.
 
 use std::time::Duration;
 
@@ -24,10 +24,29 @@ pub(super) enum Verb {
         #[command(flatten)]
         options: Options,
     },
+    /// Removes a member for good. A new one joins by itself: `quorate serve --join`.
+    Remove {
+        /// Its name.
+        name: String,
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
-    let Verb::Status { watch, options } = verb;
+    match verb {
+        Verb::Status { watch, options } => status(watch, &options).await,
+        Verb::Remove { name, options } => {
+            options.client()?.cluster().remove(&name).await?;
+            match options.output {
+                Format::Json => print_json(&json!({ "removed": name })),
+                Format::Table => print_line(&format!("{name} is no member any more")),
+            }
+        }
+    }
+}
+
+async fn status(watch: bool, options: &Options) -> Result<(), Failure> {
     let cluster = options.client()?.cluster();
     if !watch {
         return print(&cluster.status().await?, options.output);

@@ -7,6 +7,7 @@ use super::Failure;
 use super::settings::{self, Settings};
 use super::stop::Stop;
 use crate::{Components, Node, StartError};
+use quorate_raft::Ending;
 
 /// Flags of `serve`. Each but `--config` and `--print-config` is also a key of the file and a `QUORATE_…`
 /// variable.
@@ -30,6 +31,12 @@ pub struct Args {
     /// First members: n1=host:7401,n2=host:7401,n3=host:7401. Only new nodes form a cluster; afterwards the list is not looked at
     #[arg(long, value_name = "NAME=ADDR,…")]
     bootstrap: Option<String>,
+    /// Members to be taken in by: host:7401,… A new node joins them; afterwards the list is not looked at
+    #[arg(long, value_name = "ADDR,…")]
+    join: Option<String>,
+    /// Sets a data directory aside that is damaged or lost its log, and joins as a new member
+    #[arg(long)]
+    rejoin: bool,
     /// The log is purged when it holds more than this, and more than what messages in queues need [default: 512MiB]
     #[arg(long, value_name = "SIZE")]
     log_bytes_max: Option<String>,
@@ -59,6 +66,8 @@ impl Args {
             ("peer-addr", &self.peer_addr),
             ("http-addr", &self.http_addr),
             ("bootstrap", &self.bootstrap),
+            ("join", &self.join),
+            ("rejoin", &self.rejoin.then(|| "true".to_owned())),
             ("log-bytes-max", &self.log_bytes_max),
             ("map-bytes-max", &self.map_bytes_max),
             ("heartbeat", &self.heartbeat),
@@ -88,7 +97,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let ended = tokio::select! {
         biased;
         () = stop.asked() => Ok(()),
-        why = node.shard().replica.failed() => Err(failed(&name, &why)),
+        why = node.shard().replica.ended() => Err(failed(&name, &why)),
     };
     tracing::info!("stopping");
     if ended.is_ok() {
@@ -103,7 +112,12 @@ fn wrong(e: settings::Error) -> Failure {
 }
 
 /// A node that cannot go on.
-fn failed(name: &str, why: &str) -> Failure {
+fn failed(name: &str, why: &Ending) -> Failure {
+    if let Ending::Removed { .. } = why {
+        let action =
+            "if it is to be a member again, give it an empty data directory and start it with --join";
+        return Failure::new(why.to_string(), action);
+    }
     let action = "look at the disk; if its data is damaged, remove the member and let it join as a new one. The other \
                   nodes have what was acknowledged";
     Failure::new(format!("{name} has stopped: {why}"), action)

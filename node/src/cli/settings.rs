@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::config::{Config, Invalid};
 
 /// Every setting, in the order that `--print-config` shows them.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 12] = [
     "name",
     "data-dir",
     "client-addr",
     "peer-addr",
     "http-addr",
     "bootstrap",
+    "join",
+    "rejoin",
     "log-bytes-max",
     "map-bytes-max",
     "heartbeat",
@@ -103,6 +105,16 @@ impl Settings {
             config.http_addr = addr.into();
         }
         config.bootstrap = bootstrap(text("bootstrap").unwrap_or_default())?;
+        let join = text("join").unwrap_or_default().split(',').map(str::trim);
+        config.join = join.filter(|addr| !addr.is_empty()).map(str::to_owned).collect();
+        config.rejoin = match text("rejoin").unwrap_or("false") {
+            "true" => true,
+            "false" => false,
+            other => {
+                let problem = format!("{other:?} is neither true nor false");
+                return Err(Invalid { key: "rejoin", problem }.into());
+            }
+        };
         if let Some(value) = text("log-bytes-max") {
             config.raft.log_bytes_max = size("log-bytes-max", value)?;
         }
@@ -148,6 +160,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {
         match value {
             toml::Value::String(text) => Ok((key, text)),
             toml::Value::Integer(number) => Ok((key, number.to_string())),
+            toml::Value::Boolean(on) => Ok((key, on.to_string())),
             other => Err(failed(format!("{key} must be a text or a number, not {}", other.type_str()))),
         }
     });

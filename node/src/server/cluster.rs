@@ -5,11 +5,12 @@ use std::time::Duration;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_server::Cluster;
-use quorate_raft::peers;
+use quorate_raft::{NotChanged, peers};
 use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::error::Failure;
+use crate::members::RemoveError;
 
 /// A member that does not answer within this is listed as unreachable.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -19,12 +20,13 @@ impl Cluster for Api {
     async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
         let me = self.me()?;
         let shard = self.shard_of("default")?;
-        let members = shard.replica.members().into_iter();
-        let members = members.map(|m| v1::Member {
-            id: m.id,
-            name: m.name,
-            client_addr: m.client_addr,
-            peer_addr: m.peer_addr,
+        let membership = shard.replica.membership();
+        let members = membership.members.iter().map(|member| v1::Member {
+            id: member.id,
+            name: member.peer.name.clone(),
+            client_addr: member.peer.client_addr.clone(),
+            peer_addr: member.peer.peer_addr.clone(),
+            voter: membership.is_voter(member.id),
         });
         Ok(Response::new(v1::MembersResponse {
             cluster_id: quorate_raft::hex(&me.cluster_id),
@@ -38,6 +40,20 @@ impl Cluster for Api {
         let asked = members.iter().map(|member| self.account_of(member));
         let replicas = futures::future::join_all(asked).await.into_iter().flatten().collect();
         Ok(Response::new(v1::StatusResponse { replicas }))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let shard = self.shard_of("default")?;
+        match shard.members.remove(request.into_inner().name).await {
+            Ok(()) => Ok(Response::new(v1::RemoveMemberResponse {})),
+            Err(RemoveError::NotChanged(NotChanged::NotLeader { leader })) => {
+                Err(shard.not_leader(leader).into())
+            }
+            Err(e) => Err(Failure::not_removed(&e).into()),
+        }
     }
 }
 

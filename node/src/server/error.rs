@@ -4,8 +4,11 @@ use std::collections::HashMap;
 
 use quorate_machine::reply::Refusal;
 use quorate_proto::{ERROR_DOMAIN, v1};
+use quorate_raft::NotChanged;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::members::RemoveError;
 
 /// A request that was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +102,25 @@ impl Failure {
     pub fn session_ended() -> Self {
         let message = "the session ended: its queue was deleted, or it was detached elsewhere";
         Self::new(Code::Aborted, "UNKNOWN_CONSUMER", message, "attach with a new session", false)
+    }
+
+    /// The members are not changed as asked.
+    pub fn not_removed(e: &RemoveError) -> Self {
+        let new = |code, reason, action, retry| Self::new(code, reason, e.to_string(), action, retry);
+        match e {
+            RemoveError::UnknownMember(_) => {
+                new(Code::NotFound, "UNKNOWN_MEMBER", "look at `quorate cluster status`", false)
+            }
+            RemoveError::Last(_) | RemoveError::QuorumAtRisk { .. } => {
+                let action = "bring the other members back, or let new ones join, then remove it";
+                new(Code::FailedPrecondition, "QUORUM_AT_RISK", action, false)
+            }
+            RemoveError::Overloaded | RemoveError::NotChanged(NotChanged::Busy(_)) => {
+                new(Code::Unavailable, "OVERLOADED", "wait until the change under way is done", true)
+            }
+            RemoveError::NotChanged(NotChanged::NotLeader { .. }) => Self::no_quorum(),
+            RemoveError::NotChanged(NotChanged::Unknown) => Self::unknown(),
+        }
     }
 
     /// The request cannot be understood.

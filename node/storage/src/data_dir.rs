@@ -72,6 +72,11 @@ impl DataDir {
         self.identity().map_or(Contents::New, Contents::Member)
     }
 
+    /// Whether data was set aside in it: whoever it belongs to next was a member before.
+    pub fn has_set_aside(&self) -> bool {
+        names(&self.0.path).is_ok_and(|names| names.iter().any(|name| name.starts_with(ASIDE)))
+    }
+
     /// Who the directory belongs to, if it belongs to anybody.
     pub fn identity(&self) -> Option<Identity> {
         self.0.identity.lock().as_ref().map(|(_, identity)| identity.clone())

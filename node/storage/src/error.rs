@@ -125,6 +125,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what the data directory promised to remember is gone or damaged, and not merely out of reach.
+    pub fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Error::Amnesia { .. }
+                | Error::IdentityMissing { .. }
+                | Error::Foreign { .. }
+                | Error::Corrupt { .. }
+        )
+    }
+
     pub(crate) fn io(what: &str, path: &Path, error: &std::io::Error) -> Error {
         Error::Disk { what: format!("{what} {}", path.display()), reason: error.to_string() }
     }

@@ -24,6 +24,8 @@ pub struct Cluster {
 pub struct Replica {
     /// The node.
     pub name: String,
+    /// The id that the cluster gave it.
+    pub id: u64,
     /// `leader`, `follower`, `learner`, `candidate` or `unreachable`.
     pub role: String,
     /// Its term.
@@ -61,6 +63,20 @@ impl Cluster {
             node.set_flags(bootstrap.into_iter().chain(flags.iter().map(|&f| f.to_owned())).collect());
         }
         Self { nodes, dir, _turn: turn }
+    }
+
+    /// Another node, not started, that is to join; its place.
+    pub fn add(&mut self, name: &str) -> usize {
+        let mut node = Node::new(name, self.dir.path());
+        let seeds: Vec<String> = self.nodes.iter().map(|n| n.peer_addr.clone()).collect();
+        node.set_flags(vec!["--join".into(), seeds.join(",")]);
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// Forgets a node that is no member any more; its process must have ended.
+    pub fn forget(&mut self, index: usize) -> Node {
+        self.nodes.remove(index)
     }
 
     /// A directory that ends with the cluster.
@@ -125,6 +141,7 @@ impl Cluster {
         let number = |line: &Value, key: &str| line[key].as_u64().unwrap_or_default();
         let replica = |line: &Value| Replica {
             name: text(line, "name"),
+            id: number(line, "id"),
             role: text(line, "role"),
             term: number(line, "term"),
             last: number(line, "last"),

@@ -1,5 +1,7 @@
 //! A server of one queue: sessions, sequence numbers and leases as the protocol has them, without replication.
 
+mod admin;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +11,10 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use quorate_client::Client;
 use quorate_proto::v1;
-use quorate_proto::v1::cluster_server::{Cluster, ClusterServer};
+use quorate_proto::v1::cluster_server::ClusterServer;
 use quorate_proto::v1::consumer_server::{Consumer, ConsumerServer};
 use quorate_proto::v1::producer_server::{Producer, ProducerServer};
-use quorate_proto::v1::queues_server::{Queues, QueuesServer};
+use quorate_proto::v1::queues_server::QueuesServer;
 use quorate_proto::v1::{publish_request, publish_response, receive_request, receive_response};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
@@ -421,73 +423,5 @@ impl Consumer for Fake {
         }
         tokio::spawn(consuming(self.clone(), requests, answers));
         Ok(Response::new(ReceiverStream::new(stream)))
-    }
-}
-
-#[tonic::async_trait]
-impl Cluster for Fake {
-    async fn members(&self, _: Request<v1::MembersRequest>) -> Result<Response<v1::MembersResponse>, Status> {
-        if self.state.lock().silent {
-            std::future::pending::<()>().await;
-        }
-        let member = v1::Member { id: 1, client_addr: self.address.clone(), ..Default::default() };
-        Ok(Response::new(v1::MembersResponse { members: vec![member], leader_id: 1, ..Default::default() }))
-    }
-
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
-        let replica = v1::ReplicaStatus { name: "n1".into(), id: 1, ..Default::default() };
-        Ok(Response::new(v1::StatusResponse { replicas: vec![replica] }))
-    }
-}
-
-impl Fake {
-    fn change_queue(&self) -> Result<(), Status> {
-        self.gate()?;
-        self.state.lock().queue_answers.pop_front().map_or(Ok(()), |reason| Err(status(reason, &[])))
-    }
-}
-
-#[tonic::async_trait]
-impl Queues for Fake {
-    async fn create(
-        &self,
-        _: Request<v1::CreateQueueRequest>,
-    ) -> Result<Response<v1::CreateQueueResponse>, Status> {
-        self.change_queue()?;
-        Ok(Response::new(v1::CreateQueueResponse { queue: None, created: true }))
-    }
-
-    async fn delete(
-        &self,
-        _: Request<v1::DeleteQueueRequest>,
-    ) -> Result<Response<v1::DeleteQueueResponse>, Status> {
-        self.change_queue()?;
-        Ok(Response::new(v1::DeleteQueueResponse {}))
-    }
-
-    async fn list(
-        &self,
-        _: Request<v1::ListQueuesRequest>,
-    ) -> Result<Response<v1::ListQueuesResponse>, Status> {
-        self.gate()?;
-        Ok(Response::new(v1::ListQueuesResponse::default()))
-    }
-
-    async fn show(
-        &self,
-        _: Request<v1::ShowQueueRequest>,
-    ) -> Result<Response<v1::ShowQueueResponse>, Status> {
-        self.gate()?;
-        Ok(Response::new(v1::ShowQueueResponse::default()))
-    }
-
-    async fn peek(&self, _: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
-        self.gate()?;
-        Ok(Response::new(v1::PeekResponse::default()))
-    }
-
-    async fn stat(&self, _: Request<v1::StatRequest>) -> Result<Response<v1::StatResponse>, Status> {
-        self.gate()?;
-        Ok(Response::new(v1::StatResponse::default()))
     }
 }

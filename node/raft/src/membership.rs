@@ -1,0 +1,164 @@
+//! The members of a shard, and changing them one step at a time, without openraft's generics.
+//!
+//! Each change says on which membership it is based, and is refused if that is no longer the one in force: so a change never
+//! undoes another. Voters change by joint consensus (Ongaro's thesis, 4.3): the change counts when a majority of the old
+//! and one of the new voters have it. A leader that dies in between leaves the joint membership behind, for the next to
+//! finish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use openraft::errors::{ClientWriteError, RaftError};
+use openraft::type_config::async_runtime::watch::WatchReceiver;
+use openraft::{ChangeMembers, Precondition};
+
+use crate::replica::Replica;
+use crate::types::{LogId, Peer, Types};
+
+/// Deadline of a change; the outcome of one that takes longer is seen in the membership.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Given out by the cluster, once.
+    pub id: u64,
+    /// Who and where it is.
+    pub peer: Peer,
+}
+
+/// Who takes part, as a replica knows it.
+#[derive(Debug, Clone, Default)]
+pub struct Membership {
+    /// Voters and learners, in the order of their ids.
+    pub members: Vec<Member>,
+    /// One set of voters, or two while they change: the last is what they change to.
+    pub voters: Vec<BTreeSet<u64>>,
+    /// Whether a majority has it.
+    pub committed: bool,
+    /// Of the entry that set it.
+    log_id: Option<LogId>,
+}
+
+impl Membership {
+    /// Who votes, or will when the change under way is done.
+    pub fn target(&self) -> BTreeSet<u64> {
+        self.voters.last().cloned().unwrap_or_default()
+    }
+
+    /// Whether voters are being changed.
+    pub fn is_joint(&self) -> bool {
+        self.voters.len() > 1
+    }
+
+    /// Whether the member votes.
+    pub fn is_voter(&self, id: u64) -> bool {
+        self.voters.iter().any(|set| set.contains(&id))
+    }
+
+    /// Members that only follow.
+    pub fn learners(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| !self.is_voter(member.id))
+    }
+
+    /// A change of the members that share a name is under way while there are two of them.
+    pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Member> {
+        self.members.iter().filter(move |member| member.peer.name == name)
+    }
+}
+
+/// Why a membership was not changed, or not for certain.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum NotChanged {
+    /// Another node leads.
+    #[error("another node leads")]
+    NotLeader {
+        /// Its id, if known.
+        leader: Option<u64>,
+    },
+    /// Nothing was changed: another change is under way, or the membership is not the expected one any more.
+    #[error("the members are being changed: {0}")]
+    Busy(String),
+    /// It was not done in time, or leadership was lost meanwhile: the membership will tell.
+    #[error("whether the members were changed is not known yet")]
+    Unknown,
+}
+
+impl Replica {
+    /// The membership in force.
+    pub fn membership(&self) -> Membership {
+        let metrics = self.raft().server_metrics().borrow_watched().clone();
+        let stored = &metrics.membership_config;
+        let membership = stored.membership();
+        Membership {
+            members: membership.nodes().map(|(id, peer)| Member { id: *id, peer: peer.clone() }).collect(),
+            voters: membership.get_joint_config().clone(),
+            committed: metrics.committed_membership_config.log_id() == stored.log_id(),
+            log_id: *stored.log_id(),
+        }
+    }
+
+    /// Takes a member in that gets the log and has no vote.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn add_learner(&self, new: Member, based_on: &Membership) -> Result<(), NotChanged> {
+        self.change(ChangeMembers::AddNodes(BTreeMap::from([(new.id, new.peer)])), based_on).await
+    }
+
+    /// Lets go of members that have no vote.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn drop_learners(&self, ids: BTreeSet<u64>, based_on: &Membership) -> Result<(), NotChanged> {
+        self.change(ChangeMembers::RemoveNodes(ids), based_on).await
+    }
+
+    /// Makes these the voters; who voted before and is not among them is no member any more. Finishes a change that was
+    /// left half done if these are what it changes to.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn change_voters(&self, ids: BTreeSet<u64>, based_on: &Membership) -> Result<(), NotChanged> {
+        self.change(ChangeMembers::ReplaceAllVoters(ids), based_on).await
+    }
+
+    async fn change(
+        &self,
+        change: ChangeMembers<u64, Peer>,
+        based_on: &Membership,
+    ) -> Result<(), NotChanged> {
+        let unchanged =
+            Precondition::<Types>::LastMembershipLogId { last_membership_log_id: based_on.log_id };
+        let changing = self.raft().change_membership_if(change, false, [unchanged]);
+        match tokio::time::timeout(CHANGE_TIMEOUT, changing).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
+                Err(NotChanged::NotLeader { leader: to.leader_id })
+            }
+            Ok(Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)))) => Err(NotChanged::Unknown),
+            Ok(Err(RaftError::APIError(e))) => Err(NotChanged::Busy(e.to_string())),
+            Ok(Err(RaftError::Fatal(_))) | Err(_) => Err(NotChanged::Unknown),
+        }
+    }
+
+    /// How far the log of another member is known to match, if this node leads and it has answered.
+    pub fn matched(&self, id: u64) -> Option<u64> {
+        let metrics = self.raft().data_metrics().borrow_watched().clone();
+        metrics.replication?.get(&id)?.as_ref().map(|id| id.index)
+    }
+
+    /// Index of the last entry of this node's log.
+    pub fn last_index(&self) -> u64 {
+        self.log().last().map_or(0, |id| id.index)
+    }
+
+    /// Index of the entry that set the last membership that this node applied, and whether a node is in it. Both are facts:
+    /// what was applied was committed.
+    pub fn applied_membership(&self) -> (u64, BTreeSet<u64>) {
+        let applied = self.state().applied().membership;
+        let Ok(members) = crate::types::members_from_bytes(&applied) else { return Default::default() };
+        let ids = members.membership().nodes().map(|(id, _)| *id).collect();
+        (members.log_id().as_ref().map_or(0, |id| id.index), ids)
+    }
+}

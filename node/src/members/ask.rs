@@ -1,0 +1,43 @@
+//! A member that was removed gets no word from the leader any more, so it asks: now and then, one member after the other.
+
+use std::time::Duration;
+
+use quorate_raft::peers;
+use tokio::time::Instant;
+
+use super::Task;
+
+/// How often.
+const ASK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Whom was asked when.
+#[derive(Default)]
+pub(super) struct Ask {
+    last: Option<Instant>,
+    turn: usize,
+}
+
+impl Task {
+    /// Asks the next member, if it is time, and ends this node if it is told that it is none.
+    pub(super) async fn ask(&mut self) {
+        if self.ask.last.is_some_and(|last| last.elapsed() < ASK_INTERVAL) {
+            return;
+        }
+        self.ask.last = Some(Instant::now());
+        let (me, replica) = (&self.parts.me, &self.parts.replica);
+        let (membership_index, _) = replica.applied_membership();
+        let members = replica.membership().members;
+        let others: Vec<_> = members.iter().filter(|member| member.id != me.node_id).collect();
+        if others.is_empty() || membership_index == 0 {
+            return;
+        }
+        self.ask.turn += 1;
+        let asked = others[self.ask.turn % others.len()];
+        let answer = peers::ask(&self.parts.transport, me, &asked.peer.peer_addr, membership_index).await;
+        if answer.is_ok_and(|account| account.removed) {
+            let (by, name, id) = (&asked.peer.name, &me.name, me.node_id);
+            tracing::error!("{by} says that {name} (id {id}) is no member any more");
+            replica.end_as_removed();
+        }
+    }
+}
