@@ -9,7 +9,7 @@ use quorate_proto::peer::v1::AdoptRequest;
 use quorate_raft::peers::Me;
 use quorate_raft::service::{Join, LocalNode, PeerApi};
 use quorate_raft::transport::{Listener, Transport};
-use quorate_raft::{Formation, FormationError, Founding, Joiner, Refused, Replica};
+use quorate_raft::{Formation, FormationError, Founding, Joiner, Refused, Replica, TakenIn};
 use quorate_storage::OnFatal;
 use quorate_storage::data_dir::{Contents, DataDir};
 use quorate_storage::disk::DiskRunner;
@@ -179,6 +179,7 @@ impl Node {
             node_id: identity.node_id,
             incarnation: identity.incarnation,
             name: identity.name,
+            joined_at: identity.joined_at,
         };
         started.peer_api.set_identity(me.clone());
         let (log, shard, mut tasks) = match start_shard(&config, &parts, &dir, &me, &started, members).await {
@@ -315,9 +316,9 @@ async fn identify(
             formation.decide(adoptions).await?
         }
     };
-    let (cluster_id, node_id) = match founding {
-        Founding::Found => (parts.random.id(), 1),
-        Founding::Adopted { cluster_id, node_id } => (cluster_id, node_id),
+    let TakenIn { cluster_id, node_id, joined_at } = match founding {
+        Founding::Found => TakenIn { cluster_id: parts.random.id(), node_id: 1, joined_at: 0 },
+        Founding::Adopted { cluster_id, node_id } => TakenIn { cluster_id, node_id, joined_at: 0 },
         Founding::Late => join(config, parts, started, formation.incarnation).await?,
     };
     let identity = Identity {
@@ -326,6 +327,7 @@ async fn identify(
         node_id,
         name: config.name.clone(),
         incarnation: formation.incarnation,
+        joined_at,
         voted: false,
     };
     dir.create(identity.clone())?;
@@ -338,7 +340,7 @@ async fn join(
     parts: &Components,
     started: &Started,
     incarnation: [u8; 16],
-) -> Result<([u8; 16], u64), StartError> {
+) -> Result<TakenIn, StartError> {
     tracing::info!("asking to be taken in as a new member");
     let peer_addr = config.advertised_peer_addr(started.peer_port).unwrap_or_default();
     let joiner = Joiner {

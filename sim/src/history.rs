@@ -138,6 +138,11 @@ pub enum Call {
     },
     /// Lists the members.
     Members,
+    /// Removes a member.
+    RemoveMember {
+        /// Its name.
+        name: String,
+    },
     /// Asks every replica for its state.
     Status,
 }

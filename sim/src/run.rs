@@ -177,6 +177,8 @@ impl Run {
         self.until(SETTLE_MAX, "convergence", "all nodes have applied the same", |run| {
             run.is_whole() && run.is_settled()
         })?;
+        let whole = "whoever runs is a member with a vote, and no change of members is under way";
+        self.until(SETTLE_MAX, "members", whole, |run| run.is_whole() && run.has_members())?;
         self.late.append(&mut self.faults.violations(&self.world));
         self.judge_the_clients();
         self.checker.borrow_mut().finish(&self.world);
@@ -244,6 +246,18 @@ impl Run {
         let shards = self.world.nodes.iter().filter_map(|node| node.shard());
         let applied: BTreeSet<_> = shards.map(|shard| shard.state().applied().last).collect();
         applied.len() == 1
+    }
+
+    /// What every running node knows of the members is in force, and names each running node once, as a voter.
+    fn has_members(&self) -> bool {
+        let running: Vec<_> = self.world.nodes.iter().filter(|node| node.is_running()).collect();
+        running.iter().filter_map(|node| node.shard()).all(|shard| {
+            let membership = shard.replica.membership();
+            membership.committed
+                && !membership.is_joint()
+                && membership.learners().next().is_none()
+                && running.iter().all(|node| membership.named(&node.name()).count() == 1)
+        })
     }
 
     fn phases(&self) -> String {

@@ -65,7 +65,7 @@ fn carry_out<S: Store>(tx: &mut Tx<'_, S>, verb: Verb) -> Result<Outcome, StoreE
         Verb::Detach(command) => ops::detach(tx, command),
         Verb::Settle(command) => ops::settle(tx, &command),
         Verb::Tick(_) => ops::tick(tx),
-        Verb::GiveNodeId(command) => ops::give_node_id(tx, command),
+        Verb::GiveNodeIds(command) => ops::give_node_ids(tx, command),
     };
     match done {
         Ok(reply) => Ok(Ok(reply)),

@@ -78,9 +78,9 @@ pub enum Verb {
     /// Lets time pass: expires leases, readies retries, forgets idle sessions.
     #[prost(message, tag = "10")]
     Tick(Tick),
-    /// Gives out the id of a new member.
+    /// Gives out ids for new members.
     #[prost(message, tag = "11")]
-    GiveNodeId(GiveNodeId),
+    GiveNodeIds(GiveNodeIds),
 }
 
 /// See [`Verb::CreateQueue`].
@@ -314,10 +314,13 @@ pub enum Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
 pub struct Tick {}
 
-/// See [`Verb::GiveNodeId`].
+/// See [`Verb::GiveNodeIds`].
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct GiveNodeId {
+pub struct GiveNodeIds {
     /// The highest id among the members: the first ones got theirs before there was a log.
     #[prost(uint64, tag = "1")]
     pub above: u64,
+    /// How many; with 0 only `above` is noted.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
 }

@@ -31,8 +31,8 @@ pub enum Reply {
     Attached(Attached),
     /// To [`crate::command::Settle`]: what was not settled, and why. Empty if all was.
     Settled(Vec<NotSettled>),
-    /// To [`crate::command::GiveNodeId`].
-    NodeIdGiven(u64),
+    /// To [`crate::command::GiveNodeIds`]: the last that was given out, those before it included.
+    NodeIdsGiven(u64),
     /// To every other command.
     Done,
 }

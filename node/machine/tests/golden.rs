@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use common::{Got, attach, holder, publish, range};
 use quorate_machine::command::{
-    Batch, Command, CreateQueue, Credit, Detach, GiveNodeId, OpenProducer, Order, Outcome, Publish, Settings,
-    Settle, Tick, Verb,
+    Batch, Command, CreateQueue, Credit, Detach, GiveNodeIds, OpenProducer, Order, Outcome, Publish,
+    Settings, Settle, Tick, Verb,
 };
 use quorate_machine::{FORMAT_VERSION, MemoryStore, apply, read};
 
@@ -67,7 +67,7 @@ fn entries() -> Vec<Bytes> {
         (1_003, vec![Verb::Credit(Credit { consumer: 1, generation: 1, credit: 1 }), settle]),
         (1_004, vec![Verb::Publish(Publish { acked_seq: 2, ..publish("strict", (1, 1), 6, &["f", "g"]) })]),
         (1_005, vec![Verb::Detach(Detach { consumer: 3, generation: 1 }), Verb::Tick(Tick {})]),
-        (1_006, vec![Verb::DeleteQueue(delete), Verb::GiveNodeId(GiveNodeId { above: 3 })]),
+        (1_006, vec![Verb::DeleteQueue(delete), Verb::GiveNodeIds(GiveNodeIds { above: 3, count: 1 })]),
     ];
     let encode = |(time_ms, verbs): (u64, Vec<Verb>)| {
         Batch::new(time_ms, verbs.into_iter().map(Command::from).collect()).encode()

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::{Got, World, attach, holder, publish, range};
 use proptest::prelude::*;
 use quorate_machine::command::{
-    Batch, CloseProducer, Command, CreateQueue, Credit, DeleteQueue, Detach, GiveNodeId, OpenProducer, Order,
-    Outcome, Publish, Settings, Settle, Tick, Verb,
+    Batch, CloseProducer, Command, CreateQueue, Credit, DeleteQueue, Detach, GiveNodeIds, OpenProducer,
+    Order, Outcome, Publish, Settings, Settle, Tick, Verb,
 };
 use quorate_machine::reply::Refusal;
 use quorate_machine::store::{Read, Store, StoreError};
@@ -60,7 +60,7 @@ fn valid() -> Vec<Verb> {
         Verb::CloseProducer(CloseProducer { producer: 1, epoch: 1 }),
         Verb::DeleteQueue(DeleteQueue { namespace: "default".into(), name: "strict".into() }),
         Verb::Tick(Tick {}),
-        Verb::GiveNodeId(GiveNodeId { above: 3 }),
+        Verb::GiveNodeIds(GiveNodeIds { above: 3, count: 1 }),
     ]
 }
 

@@ -36,6 +36,17 @@ pub struct Joiner {
     pub transport: Arc<dyn Transport>,
 }
 
+/// What a new member is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenIn {
+    /// The cluster.
+    pub cluster_id: [u8; 16],
+    /// The new member's id.
+    pub node_id: u64,
+    /// Index of a membership that it is in.
+    pub joined_at: u64,
+}
+
 /// The cluster does not take this node in, and asking again would not help.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the cluster does not take {name} in: {why}")]
@@ -47,12 +58,12 @@ pub struct Refused {
 }
 
 impl Joiner {
-    /// Asks `seeds`, and whom they name as the leader, until this node is a member. Returns the cluster and the id. Asks
-    /// without end: a node that waits for a majority to be there is not in error.
+    /// Asks `seeds`, and whom they name as the leader, until this node is a member. Asks without end: a node that waits for a
+    /// majority to be there is not in error.
     ///
     /// # Errors
     /// [`Refused`].
-    pub async fn join(&self, seeds: &[String]) -> Result<([u8; 16], u64), Refused> {
+    pub async fn join(&self, seeds: &[String]) -> Result<TakenIn, Refused> {
         let mut told = None;
         loop {
             let mut to_ask: VecDeque<String> = seeds.iter().cloned().collect();
@@ -62,7 +73,9 @@ impl Joiner {
                     Ok(answer) if answer.node_id != 0 => {
                         let cluster_id = answer.cluster_id.as_ref().try_into();
                         let bad = |_| self.refused("it named a cluster id that is not 16 bytes".into());
-                        return Ok((cluster_id.map_err(bad)?, answer.node_id));
+                        let cluster_id = cluster_id.map_err(bad)?;
+                        let wire::JoinResponse { node_id, joined_at, .. } = answer;
+                        return Ok(TakenIn { cluster_id, node_id, joined_at });
                     }
                     Ok(answer) if !answer.leader_addr.is_empty() && hints > 0 => {
                         hints -= 1;

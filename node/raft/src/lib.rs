@@ -23,7 +23,7 @@ pub mod transport;
 pub mod types;
 
 pub use formation::{Formation, FormationError, Founding, hex};
-pub use joining::{Joiner, Refused};
+pub use joining::{Joiner, Refused, TakenIn};
 pub use log_store::LogStore;
 pub use membership::{Member, Membership, NotChanged};
 pub use replica::{Ending, Leadership, NotDone, Parts, Replica};

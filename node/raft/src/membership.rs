@@ -41,9 +41,19 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// Index of the entry that set it.
+    pub fn index(&self) -> u64 {
+        self.log_id.as_ref().map_or(0, |id| id.index)
+    }
+
     /// Who votes, or will when the change under way is done.
     pub fn target(&self) -> BTreeSet<u64> {
         self.voters.last().cloned().unwrap_or_default()
+    }
+
+    /// The highest id among the members.
+    pub fn highest_id(&self) -> u64 {
+        self.members.iter().map(|member| member.id).max().unwrap_or(0)
     }
 
     /// Whether voters are being changed.
@@ -98,11 +108,11 @@ impl Replica {
         }
     }
 
-    /// Takes a member in that gets the log and has no vote.
+    /// Takes a member in that gets the log and has no vote. Returns the index of the membership that it is in.
     ///
     /// # Errors
     /// See [`NotChanged`].
-    pub async fn add_learner(&self, new: Member, based_on: &Membership) -> Result<(), NotChanged> {
+    pub async fn add_learner(&self, new: Member, based_on: &Membership) -> Result<u64, NotChanged> {
         self.change(ChangeMembers::AddNodes(BTreeMap::from([(new.id, new.peer)])), based_on).await
     }
 
@@ -111,7 +121,7 @@ impl Replica {
     /// # Errors
     /// See [`NotChanged`].
     pub async fn drop_learners(&self, ids: BTreeSet<u64>, based_on: &Membership) -> Result<(), NotChanged> {
-        self.change(ChangeMembers::RemoveNodes(ids), based_on).await
+        self.change(ChangeMembers::RemoveNodes(ids), based_on).await.map(drop)
     }
 
     /// Makes these the voters; who voted before and is not among them is no member any more. Finishes a change that was
@@ -120,19 +130,19 @@ impl Replica {
     /// # Errors
     /// See [`NotChanged`].
     pub async fn change_voters(&self, ids: BTreeSet<u64>, based_on: &Membership) -> Result<(), NotChanged> {
-        self.change(ChangeMembers::ReplaceAllVoters(ids), based_on).await
+        self.change(ChangeMembers::ReplaceAllVoters(ids), based_on).await.map(drop)
     }
 
     async fn change(
         &self,
         change: ChangeMembers<u64, Peer>,
         based_on: &Membership,
-    ) -> Result<(), NotChanged> {
+    ) -> Result<u64, NotChanged> {
         let unchanged =
             Precondition::<Types>::LastMembershipLogId { last_membership_log_id: based_on.log_id };
         let changing = self.raft().change_membership_if(change, false, [unchanged]);
         match tokio::time::timeout(CHANGE_TIMEOUT, changing).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(written)) => Ok(written.log_id.index),
             Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(to)))) => {
                 Err(NotChanged::NotLeader { leader: to.leader_id })
             }
@@ -153,8 +163,8 @@ impl Replica {
         self.log().last().map_or(0, |id| id.index)
     }
 
-    /// Index of the entry that set the last membership that this node applied, and whether a node is in it. Both are facts:
-    /// what was applied was committed.
+    /// Index of the entry that set the last membership that this node applied, and who is in it. Both are facts: what was
+    /// applied was committed.
     pub fn applied_membership(&self) -> (u64, BTreeSet<u64>) {
         let applied = self.state().applied().membership;
         let Ok(members) = crate::types::members_from_bytes(&applied) else { return Default::default() };

@@ -36,6 +36,8 @@ pub struct Me {
     pub incarnation: [u8; 16],
     /// Its name.
     pub name: String,
+    /// Index of a membership that it was in.
+    pub joined_at: u64,
 }
 
 impl Me {
@@ -52,7 +54,7 @@ impl Me {
 
     fn hello(&self) -> wire::HelloRequest {
         wire::HelloRequest {
-            membership_index: 0,
+            joined_at: self.joined_at,
             name: self.name.clone(),
             cluster_id: Bytes::copy_from_slice(&self.cluster_id),
             node_id: self.node_id,
@@ -93,20 +95,13 @@ pub struct Account {
     pub removed: bool,
 }
 
-/// Asks a node who it is. `membership_index` says which membership this node applied last; 0 does not ask whether it is
-/// still a member.
+/// Asks a node who it is.
 ///
 /// # Errors
 /// Why there was no answer.
-pub async fn ask(
-    transport: &Arc<dyn Transport>,
-    me: &Me,
-    addr: &str,
-    membership_index: u64,
-) -> Result<Account, String> {
-    let request = wire::HelloRequest { membership_index, ..me.hello() };
+pub async fn ask(transport: &Arc<dyn Transport>, me: &Me, addr: &str) -> Result<Account, String> {
     let mut client = client(transport, addr);
-    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(request)).await;
+    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello())).await;
     let answer = answer.map_err(|_| "no answer within 1 s".to_owned())?;
     let answer = answer.map_err(|status| status.message().to_owned())?.into_inner();
     let removed = answer.removed && answer.cluster_id == me.cluster_id[..];

@@ -64,8 +64,13 @@ pub struct Join {
 /// What a node that asks for membership is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Joined {
-    /// It is a member under this id.
-    Member(u64),
+    /// It is a member.
+    Member {
+        /// Its id.
+        id: u64,
+        /// Index of a membership that it is in.
+        joined_at: u64,
+    },
     /// Another node leads, which serves its peers there, if one is known.
     Elsewhere(Option<String>),
 }
@@ -140,14 +145,14 @@ impl PeerApi {
         }
     }
 
-    /// Whether the asking node, which was a member, is none any more. Both memberships were committed, so the later counts.
+    /// Whether the asking node, which was a member, is none any more. An id that has left never comes back.
     fn has_removed(&self, asking: &wire::HelloRequest) -> bool {
         let me = self.0.me.read();
         let of_this_cluster = me.as_ref().is_some_and(|me| me.cluster_id == asking.cluster_id.as_ref());
         let replicas = self.0.replicas.read();
         let Some(replica) = replicas.get(&0).filter(|_| of_this_cluster) else { return false };
         let (index, members) = replica.applied_membership();
-        asking.membership_index > 0 && index > asking.membership_index && !members.contains(&asking.node_id)
+        index >= asking.joined_at && !members.is_empty() && !members.contains(&asking.node_id)
     }
 
     fn raft(&self, route: Option<wire::Route>) -> Result<Raft, Status> {
@@ -225,9 +230,10 @@ impl Peer for PeerApi {
         let answer = answered.await.map_err(|_| Status::unavailable("this node is stopping"))?;
         let mut response = wire::JoinResponse::default();
         match answer {
-            Ok(Joined::Member(id)) => {
+            Ok(Joined::Member { id, joined_at }) => {
                 response.cluster_id = Bytes::copy_from_slice(&me.cluster_id);
                 response.node_id = id;
+                response.joined_at = joined_at;
             }
             Ok(Joined::Elsewhere(leader)) => response.leader_addr = leader.unwrap_or_default(),
             Err(NotJoined::Refused(why)) => return Err(Status::failed_precondition(why)),

@@ -43,6 +43,7 @@ impl StoreBuilder<Types, LogStore, Witnessed, Guard> for OnDisk {
             node_id: 1,
             name: "n1".into(),
             incarnation: [2; 16],
+            joined_at: 0,
             voted: false,
         };
         data.create(identity).expect("an identity");

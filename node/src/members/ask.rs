@@ -25,15 +25,14 @@ impl Task {
         }
         self.ask.last = Some(Instant::now());
         let (me, replica) = (&self.parts.me, &self.parts.replica);
-        let (membership_index, _) = replica.applied_membership();
         let members = replica.membership().members;
         let others: Vec<_> = members.iter().filter(|member| member.id != me.node_id).collect();
-        if others.is_empty() || membership_index == 0 {
+        if others.is_empty() {
             return;
         }
         self.ask.turn += 1;
         let asked = others[self.ask.turn % others.len()];
-        let answer = peers::ask(&self.parts.transport, me, &asked.peer.peer_addr, membership_index).await;
+        let answer = peers::ask(&self.parts.transport, me, &asked.peer.peer_addr).await;
         if answer.is_ok_and(|account| account.removed) {
             let (by, name, id) = (&asked.peer.name, &me.name, me.node_id);
             tracing::error!("{by} says that {name} (id {id}) is no member any more");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quorate_machine::command::{GiveNodeId, Verb};
+use quorate_machine::command::{GiveNodeIds, Verb};
 use quorate_machine::reply::Reply;
 use quorate_raft::service::{Joined, NotJoined};
 use quorate_raft::types::Peer;
@@ -20,7 +20,7 @@ impl Task {
         }
         check(&new)?;
         match self.take_in(new).await {
-            Ok(taken_in) => taken_in.map(Joined::Member),
+            Ok(taken_in) => taken_in,
             Err(NotChanged::NotLeader { leader }) => Ok(self.elsewhere(leader)),
             Err(e) => Err(NotJoined::Later(e.to_string())),
         }
@@ -32,11 +32,11 @@ impl Task {
         Joined::Elsewhere(leader.map(|member| member.peer.peer_addr))
     }
 
-    async fn take_in(&self, new: Peer) -> Result<Result<u64, NotJoined>, NotChanged> {
+    async fn take_in(&self, new: Peer) -> Result<Result<Joined, NotJoined>, NotChanged> {
         let mut membership = self.settled().await?;
         let known = membership.members.iter().find(|member| member.peer.incarnation == new.incarnation);
         if let Some(known) = known {
-            return Ok(Ok(known.id)); // its answer was lost
+            return Ok(Ok(Joined::Member { id: known.id, joined_at: membership.index() })); // its answer was lost
         }
         for Member { id, peer } in membership.named(&new.name).cloned().collect::<Vec<_>>() {
             if self.is_there(&peer).await {
@@ -56,20 +56,20 @@ impl Task {
         }
         let id = self.next_id(&membership).await?;
         tracing::info!("{} at {} is a new member with id {id}", new.name, new.peer_addr);
-        self.parts.replica.add_learner(Member { id, peer: new }, &membership).await?;
-        Ok(Ok(id))
+        let joined_at = self.parts.replica.add_learner(Member { id, peer: new }, &membership).await?;
+        Ok(Ok(Joined::Member { id, joined_at }))
     }
 
     /// Whether the node runs now, with its data.
     pub(super) async fn is_there(&self, peer: &Peer) -> bool {
-        let answer = peers::ask(&self.parts.transport, &self.parts.me, &peer.peer_addr, 0).await;
+        let answer = peers::ask(&self.parts.transport, &self.parts.me, &peer.peer_addr).await;
         answer.is_ok_and(|account| account.incarnation == peer.incarnation[..])
     }
 
     /// The new node must answer at the address that all members will know it by.
     async fn look_at(&self, new: &Peer) -> Result<(), String> {
         let (name, addr) = (&new.name, &new.peer_addr);
-        let answer = peers::ask(&self.parts.transport, &self.parts.me, addr, 0).await;
+        let answer = peers::ask(&self.parts.transport, &self.parts.me, addr).await;
         let account = answer
             .map_err(|problem| format!("{name} does not answer at {addr}: {problem}; check --peer-addr"))?;
         if account.incarnation == new.incarnation[..] && account.name == *name {
@@ -79,12 +79,16 @@ impl Task {
     }
 
     async fn next_id(&self, membership: &Membership) -> Result<u64, NotChanged> {
-        let above = membership.members.iter().map(|member| member.id).max().unwrap_or(0);
         if planted(Bug::NodeIdUsedAgain) {
-            return Ok(above + 1);
+            return Ok(membership.highest_id() + 1);
         }
-        match self.parts.proposer.propose(Verb::GiveNodeId(GiveNodeId { above })).await {
-            Ok(Ok(Reply::NodeIdGiven(id))) => Ok(id),
+        self.give_ids(membership.highest_id(), 1).await
+    }
+
+    /// Gives out so many ids and returns the last that was ever given out.
+    pub(super) async fn give_ids(&self, above: u64, count: u64) -> Result<u64, NotChanged> {
+        match self.parts.proposer.propose(Verb::GiveNodeIds(GiveNodeIds { above, count })).await {
+            Ok(Ok(Reply::NodeIdsGiven(id))) => Ok(id),
             Ok(Ok(_)) => Err(NotChanged::Busy("the answer was for another question".into())),
             Ok(Err(refusal)) => Err(NotChanged::Busy(refusal.to_string())),
             Err(e) => Err(not_changed(e)),

@@ -76,6 +76,8 @@ impl Task {
             self.parts.replica.hand_over(HAND_OVER_TIMEOUT).await;
             return Err(NotChanged::NotLeader { leader: self.leader() }.into());
         }
+        // The first members have their ids from nobody: nobody else may get one that leaves.
+        self.give_ids(membership.highest_id(), 0).await?;
         let membership = self.without(learners, membership).await?;
         self.parts.replica.change_voters(rest, &membership).await?;
         tracing::info!("{name} ({voters:?}) is no member any more");

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!  0 magic "QIDN" | 4 format u16 | 6 flags u8 (bit 0: voted) | 7 zero | 8 sequence u64 | 16 cluster id | 32 node id u64
-//! 40 incarnation 16 bytes | 56 name length u16 | 58 name | xxh3-64 of all before
+//! 40 incarnation 16 bytes | 56 joined at u64 | 64 name length u16 | 66 name | xxh3-64 of all before
 //! ```
 
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ pub const FORMAT: u16 = 1;
 /// Longest name of a node, in bytes.
 pub const NAME_BYTES_MAX: usize = 1024;
 const MAGIC: &[u8; 4] = b"QIDN";
-const FIXED: usize = 58;
+const FIXED: usize = 66;
 const COPIES: [&str; 2] = ["identity.a", "identity.b"];
 
 /// Who a data directory belongs to. Cluster and node id never change; a new incarnation is a new directory.
@@ -36,6 +36,8 @@ pub struct Identity {
     pub name: String,
     /// Drawn at random when the directory was made.
     pub incarnation: [u8; 16],
+    /// Index of a membership that the node was in: if it is in none of a later index, it was removed.
+    pub joined_at: u64,
     /// Whether the node may have voted or acknowledged anything: set, for ever, once its log exists.
     pub voted: bool,
 }
@@ -50,6 +52,7 @@ impl Identity {
         out.extend_from_slice(&self.cluster_id);
         out.extend_from_slice(&self.node_id.to_le_bytes());
         out.extend_from_slice(&self.incarnation);
+        out.extend_from_slice(&self.joined_at.to_le_bytes());
         out.extend_from_slice(&(self.name.len() as u16).to_le_bytes());
         out.extend_from_slice(self.name.as_bytes());
         let sum = xxh3_64(&out);
@@ -69,7 +72,7 @@ impl Identity {
         if format_version > FORMAT {
             return Err(format_version);
         }
-        if body.len() < FIXED || body.len() - FIXED != usize::from(u16::from_le_bytes([body[56], body[57]])) {
+        if body.len() < FIXED || body.len() - FIXED != usize::from(u16::from_le_bytes([body[64], body[65]])) {
             return Ok(None);
         }
         let u64_at = |i: usize| body[i..i + 8].iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
@@ -81,6 +84,7 @@ impl Identity {
             node_id: u64_at(32),
             name,
             incarnation: id_at(40),
+            joined_at: u64_at(56),
             voted: body[6] & 1 == 1,
         };
         Ok(Some((u64_at(8), identity)))

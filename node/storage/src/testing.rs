@@ -21,6 +21,7 @@ pub(crate) fn identity(node_id: u64) -> Identity {
         node_id,
         name: "node-1".into(),
         incarnation: *b"one incarnation.",
+        joined_at: 0,
         voted: false,
     }
 }

@@ -141,7 +141,7 @@ impl Facts {
                 self.attaches.entry(command.queue.clone()).or_default().push(done());
             }
             Verb::Settle(command) => self.settle(index, command, outcome),
-            Verb::Credit(_) | Verb::Detach(_) | Verb::Tick(_) => {}
+            Verb::Credit(_) | Verb::Detach(_) | Verb::Tick(_) | Verb::GiveNodeIds(_) => {}
         }
     }
 

@@ -3,12 +3,13 @@
 //! Two layers that do not trust each other. With the log: nodes must have applied one log to one state (`log`), which is the
 //! state that the model says it is (`replay`), and every answer must be the model's at the entry that carried it out
 //! (`witness`). Without it: the history alone must be possible (`blackbox`). Beside them the nodes are watched while they
-//! run (`state`) and compared row by row in the end (`convergence`).
+//! run (`state`, `members`) and compared row by row in the end (`convergence`).
 
 mod blackbox;
 mod convergence;
 mod facts;
 mod log;
+mod members;
 mod past;
 mod replay;
 mod report;
@@ -59,6 +60,7 @@ pub(crate) struct Checker {
     log: log::CommittedLog,
     replay: replay::Replay,
     watch: state::Watch,
+    ids: members::Ids,
     report: report::Report,
     witnessed: witness::Checked,
     rows: u64,
@@ -72,6 +74,7 @@ impl Checker {
             log: log::CommittedLog::default(),
             replay: replay::Replay::default(),
             watch: state::Watch::default(),
+            ids: members::Ids::default(),
             report: report::Report::default(),
             witnessed: witness::Checked::default(),
             rows: 0,
@@ -87,6 +90,7 @@ impl Checker {
     pub(crate) fn tick(&mut self, world: &World) {
         self.replay.advance(&self.log, &mut self.report);
         self.watch.tick(world, &mut self.report);
+        self.ids.tick(world, &mut self.report);
     }
 
     /// A new life of a node begins.

@@ -198,6 +198,7 @@ pub(super) fn queue_of(call: &Call) -> Option<&str> {
         | Call::CloseProducer { .. }
         | Call::ListQueues
         | Call::Members
+        | Call::RemoveMember { .. }
         | Call::Status => None,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::disk::Image;
 use crate::history::History;
 use crate::violation::{Sort, Violation};
 use crate::world::{Phase, World};
@@ -23,6 +24,11 @@ const TYPED: [&str; 9] = [
     "must not answer under that id",
 ];
 
+/// What a node says whose data is of no use to anybody: the cluster has decided so.
+const REMOVED: &str = "was removed from the cluster";
+/// What a node says that has put its data out of the way: it can be started again.
+const SET_ASIDE: &str = "was set aside in";
+
 /// Whether a node that ended said in so many words that its disk is not what it was.
 pub(super) fn is_typed(reason: &str) -> bool {
     TYPED.iter().any(|part| reason.contains(part))
@@ -37,6 +43,8 @@ pub(crate) struct Ledger {
     damaged: BTreeSet<usize>,
     /// Nodes whose process may end itself in this life although nothing was taken from them.
     excused: BTreeSet<usize>,
+    /// Nodes that somebody has asked to be removed.
+    removable: BTreeSet<usize>,
     seen: Vec<Phase>,
     violations: Vec<Violation>,
 }
@@ -48,6 +56,7 @@ impl Ledger {
             idle: vec![None; nodes],
             damaged: BTreeSet::new(),
             excused: BTreeSet::new(),
+            removable: BTreeSet::new(),
             seen: vec![Phase::Running; nodes],
             violations: Vec::new(),
         }
@@ -88,6 +97,20 @@ impl Ledger {
         self.excused.insert(node);
     }
 
+    /// From now on the cluster may let go of the node, also much later: a leader may take its time.
+    pub(crate) fn may_be_removed(&mut self, node: usize) {
+        self.removable.insert(node);
+    }
+
+    /// A node that was removed gets an empty disk, as whoever runs it would see to.
+    fn empty_if_removed(&self, world: &World, node: usize, history: &History) {
+        let host = &world.nodes[node];
+        if matches!(host.phase(), Phase::Ended(reason) if reason.contains(REMOVED)) {
+            history.note(format!("{} gets an empty disk", host.name()));
+            host.with_image(|image| *image = Image::default());
+        }
+    }
+
     pub(super) fn violations(&self) -> &[Violation] {
         &self.violations
     }
@@ -98,6 +121,7 @@ impl Ledger {
         for node in 0..self.down.len() {
             self.down[node] = 0;
             if !self.is_out(node) {
+                self.empty_if_removed(world, node, history);
                 self.start(world, node);
             }
         }
@@ -105,7 +129,8 @@ impl Ledger {
 
     /// It was damaged and has said so. One that ended for another reason, such as a full disk, is started again.
     fn is_out(&self, node: usize) -> bool {
-        self.is_damaged(node) && matches!(&self.seen[node], Phase::Ended(reason) if is_typed(reason))
+        let says_so = |reason: &str| is_typed(reason) && !reason.contains(SET_ASIDE);
+        self.is_damaged(node) && matches!(&self.seen[node], Phase::Ended(reason) if says_so(reason))
     }
 
     /// Notes who came and went, and starts who is down on nobody's account.
@@ -116,6 +141,7 @@ impl Ledger {
             if world.nodes[node].is_up() || self.down[node] > 0 || self.is_out(node) {
                 self.idle[node] = None;
             } else if now >= *self.idle[node].get_or_insert(now) + RESTART_AFTER {
+                self.empty_if_removed(world, node, history);
                 self.start(world, node);
             }
         }
@@ -135,6 +161,7 @@ impl Ledger {
             });
             if let Phase::Ended(reason) = &phase
                 && !self.is_damaged(id)
+                && !(self.removable.contains(&id) && reason.contains(REMOVED))
                 && !self.excused.contains(&id)
             {
                 self.violations.push(Violation {

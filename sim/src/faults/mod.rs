@@ -4,7 +4,7 @@
 //! is started again a little later, as whoever runs a node would. Nodes that were damaged are counted: they are the only
 //! ones that may stay away.
 //!
-//! Not among the faults: changes of the members, since the product has none yet; damage to LMDB's own pages, which would
+//! Not among the faults: damage to LMDB's own pages, which would
 //! end the simulator's process (see [`crate::disk::pages`]); and purges on demand, for which small logs stand in.
 
 mod clock;
@@ -117,6 +117,7 @@ fn work(fault: &Fault) -> Box<dyn Work> {
         Fault::Rot { node, victim, bits } => Box::new(disk::Rot::new(node, victim, bits)),
         Fault::Lies { node, lost, misdirected } => Box::new(disk::Lies::new(node, lost, misdirected)),
         Fault::LogStalls { whom, loss } => Box::new(disk::LogStalls::new(whom, loss)),
+        Fault::Remove { whom, dead } => Box::new(process::Remove::new(whom, dead)),
         Fault::Depose { loss } => Box::new(process::Depose::new(loss)),
         Fault::LostDisk { node, behind, loss } => Box::new(disk::Lost::new(node, behind, loss)),
     }

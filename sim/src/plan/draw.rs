@@ -121,6 +121,7 @@ pub(super) fn fault(kind: Kind, rng: &mut Rng, nodes: usize, damageable: &[usize
             }
         }
         Kind::LogStalls => Fault::LogStalls { whom: whom(rng, nodes), loss: power_loss(rng) },
+        Kind::Remove => Fault::Remove { whom: whom(rng, nodes), dead: rng.percent(50).then(|| loss(rng)) },
         Kind::Depose => Fault::Depose { loss: loss(rng) },
         Kind::LostDisk => {
             Fault::LostDisk { node: *rng.pick(damageable), behind: ms(rng, 50, 3000), loss: loss(rng) }

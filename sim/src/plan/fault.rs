@@ -125,6 +125,8 @@ pub(crate) enum Fault {
     Depose { loss: Loss },
     /// The log's device stalls, the state's does not; then the power fails.
     LogStalls { whom: Whom, loss: Loss },
+    /// A member is removed, dead or alive. It comes back as a new one.
+    Remove { whom: Whom, dead: Option<Loss> },
 }
 
 /// The sorts of faults, for switching them on and off and for counting.
@@ -176,11 +178,13 @@ pub enum Kind {
     Depose,
     /// A log's device stalls before the power fails.
     LogStalls,
+    /// A member is removed and comes back as a new one.
+    Remove,
 }
 
 impl Kind {
     /// All of them. New ones go to the end, or old seeds would mean something else.
-    pub(crate) const ALL: [Kind; 23] = [
+    pub(crate) const ALL: [Kind; 24] = [
         Kind::Loss,
         Kind::Slow,
         Kind::Spread,
@@ -204,6 +208,7 @@ impl Kind {
         Kind::LostDisk,
         Kind::Depose,
         Kind::LogStalls,
+        Kind::Remove,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -231,6 +236,7 @@ impl Kind {
             Kind::LostDisk => "lost-disk",
             Kind::Depose => "depose",
             Kind::LogStalls => "log-stalls",
+            Kind::Remove => "remove",
         }
     }
 
@@ -266,6 +272,7 @@ impl Fault {
             Fault::LostDisk { .. } => Kind::LostDisk,
             Fault::Depose { .. } => Kind::Depose,
             Fault::LogStalls { .. } => Kind::LogStalls,
+            Fault::Remove { .. } => Kind::Remove,
         }
     }
 

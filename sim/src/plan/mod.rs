@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) latency: Latency,
     pub(crate) disk: DiskSpeed,
     pub(crate) map_bytes_max: u64,
+    /// Whether nodes set aside what they cannot use and come back as new members.
+    pub(crate) rejoin: bool,
     /// By how much each node's clock is off from the start, in milliseconds.
     pub(crate) clocks_off_ms: Vec<i64>,
     /// The kinds of faults that are on.
@@ -58,7 +60,7 @@ impl Plan {
         let nodes = nodes(&mut Rng::new(seed, "plan/nodes"));
         let mut rng = Rng::new(seed, "plan/clocks");
         let clocks_off_ms = (0..nodes).map(|_| off_ms(&mut rng)).collect();
-        let kinds = kinds(&mut Rng::new(seed, "plan/kinds"), nodes);
+        let kinds = together(seed, nodes, kinds(&mut Rng::new(seed, "plan/kinds")));
         let damageable = damageable(&mut Rng::new(seed, "plan/damageable"), nodes);
         let mut plan = Plan {
             seed,
@@ -68,6 +70,7 @@ impl Plan {
             latency: latency(&mut Rng::new(seed, "plan/latency")),
             disk: disk(&mut Rng::new(seed, "plan/disk")),
             map_bytes_max: map_bytes_max(&mut Rng::new(seed, "plan/map")),
+            rejoin: nodes > 1 && Rng::new(seed, "plan/rejoin").percent(50),
             clocks_off_ms,
             kinds,
             damageable,
@@ -88,8 +91,9 @@ impl Plan {
             latency: latency(&mut Rng::new(seed, "plan/latency")),
             disk: disk(&mut Rng::new(seed, "plan/disk")),
             map_bytes_max: 1 << 30,
+            rejoin: nodes > 1 && Rng::new(seed, "plan/rejoin").percent(50),
             clocks_off_ms: vec![0; nodes],
-            kinds: kinds.iter().copied().filter(|kind| nodes > 2 || !kind.damages()).collect(),
+            kinds: together(seed, nodes, kinds.iter().copied().collect()),
             damageable: damageable(&mut Rng::new(seed, "plan/damageable"), nodes),
             faults: Vec::new(),
         };
@@ -144,6 +148,7 @@ impl Plan {
             disk: self.disk,
             raft: self.raft.clone(),
             map_bytes_max: self.map_bytes_max,
+            rejoin: self.rejoin,
         }
     }
 }
@@ -234,11 +239,22 @@ fn map_bytes_max(rng: &mut Rng) -> u64 {
 }
 
 /// A random part of the kinds, in some seeds none.
-fn kinds(rng: &mut Rng, nodes: usize) -> BTreeSet<Kind> {
+fn kinds(rng: &mut Rng) -> BTreeSet<Kind> {
     let percent = *rng.pick(&[0, 10, 20, 35, 35, 50, 50, 70, 100]);
     // The draw is made for each kind, so that what is possible for one does not change the others.
-    let on = Kind::ALL.into_iter().filter(|_| rng.percent(percent));
-    on.filter(|kind| nodes > 2 || !kind.damages()).collect()
+    Kind::ALL.into_iter().filter(|_| rng.percent(percent)).collect()
+}
+
+/// Of these kinds those that go together. A minority may be damaged, and while members are removed, that is nobody.
+fn together(seed: u64, nodes: usize, mut kinds: BTreeSet<Kind>) -> BTreeSet<Kind> {
+    let removes = kinds.contains(&Kind::Remove) && nodes > 2;
+    let damages = kinds.iter().any(|kind| kind.damages());
+    let removes = removes && (!damages || Rng::new(seed, "plan/remove-or-damage").percent(50));
+    kinds.retain(|kind| match kind {
+        Kind::Remove => removes,
+        kind => !kind.damages() || nodes > 2 && !removes,
+    });
+    kinds
 }
 
 fn damageable(rng: &mut Rng, nodes: usize) -> Vec<usize> {

@@ -89,6 +89,7 @@ fn verb(call: &Call) -> &'static str {
         Call::ShowQueue { .. } => "show_queue",
         Call::Members => "members",
         Call::Status => "status",
+        Call::RemoveMember { .. } => "remove_member",
     }
 }
 

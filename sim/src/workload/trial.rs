@@ -81,6 +81,7 @@ fn options(seed: u64, plan: &WorkloadPlan, dir: &Path) -> WorldOptions {
         disk: DiskSpeed { latency: (ms(1), ms(4)) },
         raft: quorate_raft::Settings::default(),
         map_bytes_max: 1 << 30,
+        rejoin: false,
     }
 }
 

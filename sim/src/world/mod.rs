@@ -43,6 +43,8 @@ pub(crate) struct WorldOptions {
     pub(crate) disk: DiskSpeed,
     pub(crate) raft: quorate_raft::Settings,
     pub(crate) map_bytes_max: u64,
+    /// Whether nodes set aside what they cannot use and come back as new members.
+    pub(crate) rejoin: bool,
 }
 
 /// Nodes, clients, and what is between them.

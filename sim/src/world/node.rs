@@ -43,7 +43,7 @@ pub(crate) enum Phase {
 }
 
 /// What a running node can be told to do at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// If it leads, to let another lead.
     HandOver,
@@ -51,6 +51,8 @@ pub(crate) enum Order {
     Flush,
     /// To take a snapshot, which nobody fetches.
     Snapshot,
+    /// If it leads, to remove the member of this name.
+    Remove(String),
 }
 
 /// A node's host: its clock and disk, and the process that runs on it or does not.
@@ -270,7 +272,7 @@ impl NodeHost {
         let ended = tokio::select! {
             biased;
             () = stop.notified() => Ok(()),
-            why = node.shard().replica.failed() => Err(why),
+            why = node.shard().replica.ended() => Err(why.to_string()),
             () = obey(node.shard().clone(), orders) => Ok(()),
         };
         *self.shard.borrow_mut() = None;
@@ -291,6 +293,7 @@ impl NodeHost {
             raft: self.options.raft.clone(),
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             map_bytes_max: self.options.map_bytes_max,
+            rejoin: self.options.rejoin,
             ..Config::new(self.name(), self.root())
         };
         let (gate, fatal) = (self.gate.borrow().clone(), Arc::clone(&self.fatal));
@@ -323,6 +326,8 @@ async fn obey(shard: Shard, mut orders: mpsc::UnboundedReceiver<Order>) {
             // A store that has stopped says so by itself.
             Order::Flush => drop(shard.state().flush().await),
             Order::Snapshot => drop(shard.state().snapshot().await),
+            // What came of it shows in the membership.
+            Order::Remove(name) => drop(shard.members.remove(name).await),
         }
     }
 }

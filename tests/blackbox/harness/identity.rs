@@ -26,9 +26,9 @@ pub fn claim_newer_format(data_dir: &Path, format: u16) {
     }
 }
 
-/// XXH3-64 without a seed, of 33 to 64 bytes: an identity whose name has up to 6.
+/// XXH3-64 without a seed, of 65 to 96 bytes: an identity whose name has up to 30.
 fn xxh3_64(input: &[u8]) -> u64 {
-    const SECRET: [u64; 8] = [
+    const SECRET: [u64; 12] = [
         0xbe4b_a423_396c_feb8,
         0x1cad_21f7_2c81_017c,
         0xdb97_9083_e96d_d4de,
@@ -37,9 +37,13 @@ fn xxh3_64(input: &[u8]) -> u64 {
         0x2172_ffcc_7dd0_5a82,
         0x8e24_43f7_7446_08b8,
         0x4c26_3a81_e690_35e0,
+        0xcb00_c391_bb52_283c,
+        0x71a3_2e53_8b65_d088,
+        0x384e_f90d_a297_4864,
+        0xa8d8_acde_a946_ef19,
     ];
     let length = input.len();
-    assert!((33..=64).contains(&length), "{length} bytes");
+    assert!((65..=96).contains(&length), "{length} bytes");
     let word = |at: usize| u64::from_le_bytes(input[at..at + 8].try_into().expect("8 bytes"));
     let mix = |at: usize, secret: usize| {
         let product = u128::from(word(at) ^ SECRET[secret]) * u128::from(word(at + 8) ^ SECRET[secret + 1]);
@@ -47,7 +51,8 @@ fn xxh3_64(input: &[u8]) -> u64 {
         let half = |from: usize| u64::from_le_bytes(bytes[from..from + 8].try_into().expect("8 bytes"));
         half(0) ^ half(8)
     };
-    let parts = [mix(16, 4), mix(length - 32, 6), mix(0, 0), mix(length - 16, 2)];
+    let parts =
+        [mix(32, 8), mix(length - 48, 10), mix(16, 4), mix(length - 32, 6), mix(0, 0), mix(length - 16, 2)];
     let seed = (length as u64).wrapping_mul(0x9e37_79b1_85eb_ca87);
     let mut hash = parts.into_iter().fold(seed, u64::wrapping_add);
     hash ^= hash >> 37;

@@ -211,7 +211,7 @@ impl Naive {
             Verb::Detach(command) => self.detach(command.consumer, command.generation),
             Verb::Settle(command) => self.settle(command),
             Verb::Tick(_) => self.tick(),
-            Verb::GiveNodeId(command) => self.give_node_id(command.above),
+            Verb::GiveNodeIds(command) => self.give_node_ids(command.above, command.count),
         }
     }
 
@@ -256,13 +256,14 @@ impl Naive {
         Ok(Reply::Done)
     }
 
-    fn give_node_id(&mut self, above: u64) -> Outcome {
+    fn give_node_ids(&mut self, above: u64, count: u64) -> Outcome {
         let limit = 4_294_967_295;
-        if above >= limit || self.last_node >= limit {
+        let last = u128::from(self.last_node.max(above)) + u128::from(count);
+        if last > limit.into() {
             return Err(Refusal::LimitReached { what: "ids of nodes", limit });
         }
-        self.last_node = self.last_node.max(above) + 1;
-        Ok(Reply::NodeIdGiven(self.last_node))
+        self.last_node = last as u64;
+        Ok(Reply::NodeIdsGiven(self.last_node))
     }
 
     pub(crate) fn next_producer(&mut self) -> u64 {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message as _;
 use quorate_machine::command::{
-    Attach, CloseProducer, CreateQueue, Credit, DeleteQueue, Detach, GiveNodeId, OpenProducer, Order,
+    Attach, CloseProducer, CreateQueue, Credit, DeleteQueue, Detach, GiveNodeIds, OpenProducer, Order,
     Publish, Settings, Settle, SettleRange, Tick, Verb,
 };
 use quorate_machine::message::Message;
@@ -26,7 +26,7 @@ pub enum Op {
     Detach { consumer: usize, stale: bool },
     Settle { consumer: usize, picks: Vec<Pick> },
     Tick,
-    GiveNodeId { above: u64 },
+    GiveNodeIds { above: u64, count: u64 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,8 @@ pub fn op() -> impl Strategy<Value = Op> {
         50 => (0usize..6, prop::collection::vec(pick(), 1..5))
             .prop_map(|(consumer, picks)| Op::Settle { consumer, picks }),
         6 => Just(Op::Tick),
-        2 => prop_oneof![2 => 0u64..20, 1 => (1u64 << 32) - 3..1 << 32].prop_map(|above| Op::GiveNodeId { above }),
+        2 => prop_oneof![2 => 0u64..20, 1 => (1u64 << 32) - 3..1 << 32]
+            .prop_map(|above| Op::GiveNodeIds { above, count: above % 3 }),
     ]
 }
 
@@ -193,7 +194,9 @@ impl Op {
                 Verb::Settle(Settle { consumer, ranges })
             }
             Op::Tick => Verb::Tick(Tick {}),
-            Op::GiveNodeId { above } => Verb::GiveNodeId(GiveNodeId { above: *above }),
+            Op::GiveNodeIds { above, count } => {
+                Verb::GiveNodeIds(GiveNodeIds { above: *above, count: *count })
+            }
         }
     }
 

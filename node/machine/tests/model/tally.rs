@@ -48,7 +48,7 @@ pub fn count(applied: &Applied, tally: &mut crate::Tally) {
             Some(Refusal::NeverLeased) => "never leased",
             Some(_) => "invalid",
         },
-        Ok(Reply::NodeIdGiven(_)) => "node id",
+        Ok(Reply::NodeIdsGiven(_)) => "node id",
         Err(Refusal::LimitReached { what: "ids of nodes", .. }) => "no node id left",
         Ok(_) => "other",
         Err(Refusal::QueueExists(_)) => "queue exists with other settings",

@@ -5,6 +5,7 @@ mod crash_all;
 mod crash_at_start;
 mod depose;
 mod pause;
+mod remove;
 mod rolling;
 
 pub(super) use crash::Crash;
@@ -12,6 +13,7 @@ pub(super) use crash_all::CrashAll;
 pub(super) use crash_at_start::CrashAtStart;
 pub(super) use depose::Depose;
 pub(super) use pause::Pause;
+pub(super) use remove::Remove;
 pub(super) use rolling::Rolling;
 
 use super::Site;

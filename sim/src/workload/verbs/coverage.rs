@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const USED: &[(&str, &[&str])] = &[
     ("rpc Members", &["members"]),
     ("rpc Status", &["status"]),
+    ("rpc RemoveMember", &["remove_member"]),
     ("rpc Receive", &["attach", "credit", "detach", "ack", "retry", "release", "extend"]),
     ("rpc Publish", &["open_producer", "publish", "close_producer"]),
     ("rpc Create", &["create_queue"]),
@@ -24,7 +25,8 @@ const USED: &[(&str, &[&str])] = &[
     ("Verb::Credit", &["credit"]),
     ("Verb::Detach", &["detach"]),
     ("Verb::Settle", &["ack", "retry", "release", "extend"]),
-    ("Verb::Tick", &[]), // time is nobody's to ask for: the leader proposes it
+    ("Verb::Tick", &[]),        // time is nobody's to ask for: the leader proposes it
+    ("Verb::GiveNodeIds", &[]), // the leader proposes it for a new member: see `faults/process/remove.rs`
     ("Outcome::Unspecified", &[]),
     ("Outcome::Ack", &["ack"]),
     ("Outcome::Retry", &["retry"]),

@@ -16,6 +16,7 @@ pub(crate) mod open_producer;
 pub(crate) mod peek;
 pub(crate) mod publish;
 pub(crate) mod release;
+pub(crate) mod remove_member;
 pub(crate) mod retry;
 pub(crate) mod show_queue;
 pub(crate) mod stat;
