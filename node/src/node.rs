@@ -202,6 +202,7 @@ impl Node {
             me,
             replica: shard.replica.clone(),
             proposer: shard.proposer.clone(),
+            seeds: config.seeds(),
             transport: parts.transport.clone(),
             stop: started.stop.clone(),
         };

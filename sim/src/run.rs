@@ -255,8 +255,10 @@ impl Run {
             let membership = shard.replica.membership();
             membership.committed
                 && !membership.is_joint()
-                && membership.learners().next().is_none()
-                && running.iter().all(|node| membership.named(&node.name()).count() == 1)
+                && running.iter().all(|node| {
+                    let of_name: Vec<_> = membership.named(&node.name()).map(|member| member.id).collect();
+                    matches!(of_name[..], [id] if membership.is_voter(id))
+                })
         })
     }
 

@@ -185,8 +185,8 @@ impl Formation {
 
     /// What the answer of a node of a cluster that has no members yet means for a node without data.
     fn check(&self, at: &str, answer: &wire::HelloResponse, first: bool) -> Result<(), FormationError> {
-        if answer.cluster_id.is_empty() {
-            return Ok(());
+        if answer.cluster_id.is_empty() || answer.tails.is_empty() {
+            return Ok(()); // new, or starting: what it has in its log it will say then
         }
         let cluster = hex(&answer.cluster_id);
         match first {

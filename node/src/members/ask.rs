@@ -25,17 +25,19 @@ impl Task {
         }
         self.ask.last = Some(Instant::now());
         let (me, replica) = (&self.parts.me, &self.parts.replica);
-        let members = replica.membership().members;
-        let others: Vec<_> = members.iter().filter(|member| member.id != me.node_id).collect();
+        let members = replica.membership().members.into_iter().filter(|member| member.id != me.node_id);
+        let mut others: Vec<String> = members.map(|member| member.peer.peer_addr).collect();
+        if others.is_empty() {
+            // Perhaps it was removed before it heard of any member.
+            others.clone_from(&self.parts.seeds);
+        }
         if others.is_empty() {
             return;
         }
         self.ask.turn += 1;
-        let asked = others[self.ask.turn % others.len()];
-        let answer = peers::ask(&self.parts.transport, me, &asked.peer.peer_addr).await;
-        if answer.is_ok_and(|account| account.removed) {
-            let (by, name, id) = (&asked.peer.name, &me.name, me.node_id);
-            tracing::error!("{by} says that {name} (id {id}) is no member any more");
+        let addr = &others[self.ask.turn % others.len()];
+        if peers::ask(&self.parts.transport, me, addr).await.is_ok_and(|account| account.removed) {
+            tracing::error!("{addr} says that {} (id {}) is no member any more", me.name, me.node_id);
             replica.end_as_removed();
         }
     }

@@ -57,6 +57,8 @@ pub struct Parts {
     pub replica: Replica,
     /// Gives out ids.
     pub proposer: Proposer,
+    /// Peer addresses that the node was started with.
+    pub seeds: Vec<String>,
     /// Opens connections to new members.
     pub transport: Arc<dyn Transport>,
     /// Ends the task.
