@@ -285,22 +285,19 @@ fn cluster_status_shows_every_member() {
 #[test]
 fn bench_measures_verifies_and_cleans_up() {
     let cluster = Cluster::start(1, &[]);
-    let common = [
-        "work",
-        "messages",
-        "seconds",
-        "msgs_per_second",
-        "mb_per_second",
-        "confirm_us",
-        "errors",
-        "verified",
-    ];
+    let common = ["work", "messages", "seconds", "msgs_per_second", "mb_per_second", "errors", "verified"];
     let load = ["--seconds", "1", "--warmup", "100ms", "--producers", "2", "--window", "32", "--size", "100"];
-    for (work, keys) in [("publish", &[][..]), ("pipeline", &["end_to_end_us"])] {
-        let consumers: &[&str] = if work == "pipeline" { &["--consumers", "2"] } else { &[] };
-        let report = cluster.json(&[&["bench", work], &load[..], consumers].concat());
-        assert_keys(&report, &[&common[..], keys].concat());
-        assert_keys(&report["confirm_us"], &["p50", "p99", "p999", "max"]);
+    let consumers = ["--consumers", "2"];
+    let backlog = [&consumers[..], &["--messages", "1001"]].concat();
+    for (work, flags, times) in [
+        ("publish", &[][..], &["confirm_us"][..]),
+        ("pipeline", &consumers, &["confirm_us", "end_to_end_us"]),
+        ("receive", &backlog, &[]),
+    ] {
+        let report = cluster.json(&[&["bench", work], &load[..], flags].concat());
+        assert_keys(&report, &[&common[..], times].concat());
+        times.iter().for_each(|key| assert_keys(&report[*key], &["p50", "p99", "p999", "max"]));
+        assert!(work != "receive" || report["messages"] == json!(1001), "{report}");
         assert_eq!((&report["work"], &report["errors"]), (&json!(work), &json!(0)));
         assert_eq!(report["verified"], json!(true), "{report}");
         assert!(report["messages"].as_u64() > Some(0), "{report}");

@@ -9,6 +9,9 @@ use tokio::time::Instant;
 
 use super::{Args, Clock};
 
+/// Longer than anybody waits for a bench.
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// The load and its clock.
 pub(super) struct Load {
     pub(super) queues: Vec<String>,
@@ -17,6 +20,8 @@ pub(super) struct Load {
     pub(super) size: usize,
     /// Between two messages of one producer.
     pub(super) pace: Option<Duration>,
+    /// How many messages all producers send together; `None` as many as time allows.
+    total: Option<u64>,
     warmup: Duration,
     measured: Duration,
     clock: OnceLock<Clock>,
@@ -24,6 +29,7 @@ pub(super) struct Load {
 }
 
 impl Load {
+    /// A load that ends with its time.
     pub(super) fn new(args: &Args, queues: Vec<String>) -> Self {
         let pace = args.rate.map(|rate| Duration::from_secs_f64(f64::from(args.producers) / rate as f64));
         Self {
@@ -32,11 +38,24 @@ impl Load {
             window: args.window,
             size: args.size,
             pace,
+            total: None,
             warmup: args.warmup,
             measured: Duration::from_secs(args.seconds),
             clock: OnceLock::new(),
             begun: watch::Sender::new(false),
         }
+    }
+
+    /// A load that ends when so much is done.
+    pub(super) fn of(total: u64, args: &Args, queues: Vec<String>) -> Self {
+        let (warmup, measured) = (Duration::ZERO, FOR_EVER);
+        Self { total: Some(total), warmup, measured, ..Self::new(args, queues) }
+    }
+
+    /// How many messages a producer sends at most.
+    pub(super) fn share(&self, producer: u32) -> u64 {
+        let (producer, producers) = (u64::from(producer), u64::from(self.producers));
+        self.total.map_or(u64::MAX, |total| total / producers + u64::from(producer < total % producers))
     }
 
     /// Starts the clock.

@@ -25,6 +25,14 @@ use tracker::Tracker;
 pub(super) enum Verb {
     /// Producers only.
     Publish(Args),
+    /// Consumers and acknowledgements, of a backlog that is made first.
+    Receive {
+        /// How many messages lie there when it begins.
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+        messages: u64,
+        #[command(flatten)]
+        args: Args,
+    },
     /// Producers, consumers and acknowledgements.
     Pipeline(Args),
 }
@@ -34,7 +42,7 @@ pub(super) enum Verb {
 pub(super) struct Args {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     producers: u32,
-    /// For `pipeline`.
+    /// For `receive` and `pipeline`.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     consumers: u32,
     /// Most messages that a producer has without a receipt.
@@ -48,7 +56,7 @@ pub(super) struct Args {
     /// Messages a second, all producers together [default: as fast as it goes].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// How long is measured.
+    /// How long is measured; `receive` ends with its backlog.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// How long the load runs before that.
@@ -59,11 +67,12 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
-    let (args, pipeline) = match verb {
-        Verb::Publish(args) => (args, false),
-        Verb::Pipeline(args) => (args, true),
+    let (args, work) = match verb {
+        Verb::Publish(args) => (args, Work::Publish),
+        Verb::Receive { messages, args } => (args, Work::Receive(messages)),
+        Verb::Pipeline(args) => (args, Work::Pipeline),
     };
-    if pipeline && args.consumers < args.queues {
+    if work != Work::Publish && args.consumers < args.queues {
         return Err(Failure::usage(
             format!("{} consumers cannot empty {} queues", args.consumers, args.queues),
             "give at least one consumer a queue",
@@ -76,7 +85,7 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     let outcome = tokio::select! {
         biased;
         () = stop.asked() => Err(Failure::new("interrupted", "")),
-        outcome = measure(&client, &args, &names, pipeline) => outcome,
+        outcome = measure(&client, &args, &names, work) => outcome,
     };
     let cleaned = clean(&client, &names).await;
     let report = outcome?;
@@ -85,10 +94,28 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     report.verdict()
 }
 
-async fn measure(client: &Client, args: &Args, names: &[String], pipeline: bool) -> Result<Report, Failure> {
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Publish,
+    /// So many messages.
+    Receive(u64),
+    Pipeline,
+}
+
+async fn measure(client: &Client, args: &Args, names: &[String], work: Work) -> Result<Report, Failure> {
     for name in names {
         client.queues().create(name, QueueSettings::default()).await?;
     }
+    match work {
+        Work::Receive(messages) => drain(client, args, names, messages).await,
+        _ => flow(client, args, names, work).await,
+    }
+}
+
+/// A load that lasts for a time.
+async fn flow(client: &Client, args: &Args, names: &[String], work: Work) -> Result<Report, Failure> {
+    let pipeline = work == Work::Pipeline;
     let load = Arc::new(Load::new(args, names.to_vec()));
     let tracker = Arc::new(Tracker::new(args.producers));
     let consumers =
@@ -98,13 +125,31 @@ async fn measure(client: &Client, args: &Args, names: &[String], pipeline: bool)
     let clock = load.begin();
     let published = publish::run(producers, &load, &tracker).await;
     let received = receive::finish(consumers, &tracker, clock).await;
-    let mut report = Report::new(pipeline, args.size, args.seconds, published, received);
+    let mut report = Report::new(work, args.size, args.seconds as f64, published, received);
     if pipeline {
         report.verified = tracker.verdict(report.failed_settles);
     } else {
         report.verified = stored(client, names).await? >= report.confirmed_ever
             && (report.errors > 0 || stored(client, names).await? == report.confirmed_ever);
     }
+    Ok(report)
+}
+
+/// A backlog, first made and then taken.
+async fn drain(client: &Client, args: &Args, names: &[String], messages: u64) -> Result<Report, Failure> {
+    let tracker = Arc::new(Tracker::new(args.producers));
+    let fill = Arc::new(Load::of(messages, args, names.to_vec()));
+    let producers = publish::open(client, &fill).await?;
+    fill.begin();
+    let published = publish::run(producers, &fill, &tracker).await;
+    let load = Arc::new(Load::of(messages, args, names.to_vec()));
+    let began = Instant::now();
+    let clock = load.begin();
+    let consumers = receive::start(client, &load, &tracker, args.consumers).await?;
+    let received = receive::drain(consumers, &tracker, clock).await;
+    let seconds = began.elapsed().as_secs_f64();
+    let mut report = Report::new(Work::Receive(messages), args.size, seconds, published, received);
+    report.verified = tracker.verdict(report.failed_settles);
     Ok(report)
 }
 

@@ -107,7 +107,7 @@ async fn send(
 ) -> Option<quorate_client::Error> {
     // Producers take turns rather than fire together.
     let turn = |pace: Duration| pace * i / load.producers;
-    for seq in 0.. {
+    for seq in 0..load.share(i) {
         let due = match load.pace {
             None => Instant::now(),
             Some(pace) => {

@@ -67,8 +67,17 @@ pub(super) async fn start(
 
 /// Waits until everything confirmed was received, or nothing comes any more; then ends the consumers.
 pub(super) async fn finish(running: Vec<Running>, tracker: &Tracker, clock: Clock) -> Received {
+    end_after(running, tracker, clock.to).await
+}
+
+/// The same, of a backlog that is all there.
+pub(super) async fn drain(running: Vec<Running>, tracker: &Tracker, clock: Clock) -> Received {
+    end_after(running, tracker, clock.from).await
+}
+
+async fn end_after(running: Vec<Running>, tracker: &Tracker, to: Instant) -> Received {
     let mut total = Received::new();
-    let (mut count, mut moved) = (tracker.received_count(), Instant::now().max(clock.to));
+    let (mut count, mut moved) = (tracker.received_count(), Instant::now().max(to));
     while !running.is_empty() && !tracker.is_complete() && moved.elapsed() < PATIENCE {
         tokio::time::sleep(LOOK).await;
         let now = tracker.received_count();

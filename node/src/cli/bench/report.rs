@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
+use super::Work;
 use super::publish::Published;
 use super::receive::Received;
 use crate::cli::Failure;
@@ -10,10 +11,10 @@ use crate::cli::output::{Format, print_json, print_table, table, verdict};
 
 /// See the module.
 pub(super) struct Report {
-    pipeline: bool,
+    work: Work,
     size: usize,
-    seconds: u64,
-    /// Confirmed, or in a pipeline acknowledged, in the measured time.
+    seconds: f64,
+    /// Confirmed, or where there are consumers acknowledged, in the measured time.
     messages: u64,
     pub(super) confirmed_ever: u64,
     pub(super) errors: u64,
@@ -26,17 +27,17 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(
-        pipeline: bool,
+        work: Work,
         size: usize,
-        seconds: u64,
+        seconds: f64,
         published: Published,
         received: Received,
     ) -> Self {
         Self {
-            pipeline,
+            work,
             size,
             seconds,
-            messages: if pipeline { received.acked } else { published.confirmed },
+            messages: if work == Work::Publish { published.confirmed } else { received.acked },
             confirmed_ever: published.confirmed_ever,
             errors: published.errors + received.errors,
             error: published.error.or(received.error),
@@ -72,11 +73,15 @@ impl Report {
     }
 
     fn work(&self) -> &'static str {
-        if self.pipeline { "pipeline" } else { "publish" }
+        match self.work {
+            Work::Publish => "publish",
+            Work::Receive(_) => "receive",
+            Work::Pipeline => "pipeline",
+        }
     }
 
     fn rates(&self) -> (f64, f64) {
-        let per_second = self.messages as f64 / self.seconds as f64;
+        let per_second = self.messages as f64 / self.seconds;
         (per_second, per_second * self.size as f64 / 1e6)
     }
 
@@ -85,14 +90,17 @@ impl Report {
         let mut object = json!({
             "work": self.work(),
             "messages": self.messages,
-            "seconds": self.seconds,
+            "seconds": (self.seconds * 1000.0).round() / 1000.0,
             "msgs_per_second": messages.round(),
             "mb_per_second": (megabytes * 100.0).round() / 100.0,
-            "confirm_us": percentiles(&self.confirm),
             "errors": self.errors,
             "verified": self.verified,
         });
-        if self.pipeline {
+        // A backlog is made before the clock runs, and how long it lies there says nothing.
+        if !matches!(self.work, Work::Receive(_)) {
+            object["confirm_us"] = percentiles(&self.confirm);
+        }
+        if self.work == Work::Pipeline {
             object["end_to_end_us"] = percentiles(&self.end_to_end);
         }
         object
@@ -118,9 +126,13 @@ impl Report {
             let max = format!("{:.2} ms", histogram.max() as f64 / 1000.0);
             times.add_row([name.to_owned(), at(0.5), at(0.99), at(0.999), max]);
         };
-        add("confirm", &self.confirm);
-        if self.pipeline {
-            add("end to end", &self.end_to_end);
+        match self.work {
+            Work::Receive(_) => return Ok(()),
+            Work::Publish => add("confirm", &self.confirm),
+            Work::Pipeline => {
+                add("confirm", &self.confirm);
+                add("end to end", &self.end_to_end);
+            }
         }
         print_table(&times)
     }
