@@ -239,7 +239,7 @@ impl Run {
 
     fn is_whole(&self) -> bool {
         let nodes = self.world.nodes.iter().enumerate();
-        nodes.filter(|(id, _)| !self.faults.may_stay_down(*id)).all(|(_, node)| node.is_running())
+        nodes.filter(|(id, _)| !self.faults.is_out(*id)).all(|(_, node)| node.is_running())
     }
 
     fn is_settled(&self) -> bool {

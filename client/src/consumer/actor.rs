@@ -284,6 +284,7 @@ impl Actor {
                             return Err(Error::Closed("consumer"));
                         }
                         self.todo.absorb(&mut self.taken, &mut self.opener.attach);
+                        self.todo.wake(); // whoever waits for nothing
                     }
                 }
             };

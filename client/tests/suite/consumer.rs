@@ -153,3 +153,17 @@ async fn a_detach_that_is_never_answered_is_unknown() {
     let answer = consumer.detach().await;
     assert!(matches!(answer, Err(Error::Unknown { .. })), "{answer:?}");
 }
+
+/// Nothing is left to settle: that can be said without a leader.
+#[tokio::test]
+async fn who_waits_for_no_settle_does_not_wait_for_a_leader() {
+    let fake = leased(1).await;
+    let client = fake.client(Duration::from_millis(400));
+    let mut consumer = client.raw_queue("q").consumer().attach().await.unwrap();
+    let delivery = take(&mut consumer, 1).await.remove(0);
+    fake.state.lock().refuse_all = Some("NO_QUORUM");
+    fake.state.lock().cut_settle = Some(true);
+    assert!(delivery.ack().await.is_err());
+    let settled = tokio::time::timeout(Duration::from_secs(2), consumer.settled()).await;
+    assert!(settled.unwrap().unwrap().is_empty());
+}

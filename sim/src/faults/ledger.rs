@@ -128,7 +128,7 @@ impl Ledger {
     }
 
     /// It was damaged and has said so. One that ended for another reason, such as a full disk, is started again.
-    fn is_out(&self, node: usize) -> bool {
+    pub(super) fn is_out(&self, node: usize) -> bool {
         let says_so = |reason: &str| is_typed(reason) && !reason.contains(SET_ASIDE);
         self.is_damaged(node) && matches!(&self.seen[node], Phase::Ended(reason) if says_so(reason))
     }

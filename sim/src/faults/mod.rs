@@ -236,9 +236,9 @@ impl Faults {
         self.next == self.plan.faults.len() && self.active.is_empty()
     }
 
-    /// Whether a node may be away at the end of the run: it was damaged.
-    pub(crate) fn may_stay_down(&self, node: usize) -> bool {
-        self.ledger.is_damaged(node)
+    /// Whether a node may be away at the end of the run: it was damaged and has said so.
+    pub(crate) fn is_out(&self, node: usize) -> bool {
+        self.ledger.is_out(node)
     }
 
     /// How often each kind has happened, by name.

@@ -81,7 +81,7 @@ fn phases(world: &mut World, faults: &mut Faults, plan: &Plan, history: &Rc<Hist
     faults.heal(world, history);
     let healed = |world: &World, faults: &Faults| {
         leader(world).is_some()
-            && world.nodes.iter().enumerate().all(|(id, node)| node.is_running() || faults.may_stay_down(id))
+            && world.nodes.iter().enumerate().all(|(id, node)| node.is_running() || faults.is_out(id))
     };
     until(world, LEADS_WITHIN, |world| {
         faults.step(world, history);

@@ -139,6 +139,7 @@ impl Cx {
         match timeout(self.client.timeout() * 4 + Duration::from_secs(10), work).await {
             Ok(result) => result.map_err(|error| answer(&error)),
             Err(_) => {
+                self.shared.history.note(format!("{:?}: a call that the client does not end", self.who));
                 self.shared.note_hung();
                 Err(Answer::Unknown("the client has not ended the call".into()))
             }
