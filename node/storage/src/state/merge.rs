@@ -12,6 +12,9 @@ use super::row::{self, Stored, Value};
 use crate::error::Error;
 use crate::map::View;
 
+/// Overlays over the disk: the running entry's, the active one, the one that is being flushed.
+const LEVELS_MAX: usize = 3;
+
 /// A row as the machine reads it.
 pub(crate) type Found = Option<(Bytes, Bytes)>;
 
@@ -87,7 +90,7 @@ pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) 
     if from >= to {
         return Ok(None);
     }
-    let levels = overlays.iter().map(|o| o.range(from, to).peekable()).collect();
+    let levels = levels(overlays, |overlay| overlay.from(from).take_while(|(key, _)| key[..] < *to));
     if disk.empty {
         return merge(levels, std::iter::empty(), disk, |a, b| a < b);
     }
@@ -101,7 +104,7 @@ pub(crate) fn last(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -
     if from >= to {
         return Ok(None);
     }
-    let levels = overlays.iter().map(|o| o.range(from, to).rev().peekable()).collect();
+    let levels = levels(overlays, |overlay| overlay.below(to).take_while(|(key, _)| key[..] >= *from));
     if disk.empty {
         return merge(levels, std::iter::empty(), disk, |a, b| a > b);
     }
@@ -110,9 +113,17 @@ pub(crate) fn last(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -
     merge(levels, rows, disk, |a, b| a > b)
 }
 
+/// Opens each overlay, at most [`LEVELS_MAX`] of them.
+fn levels<'a, L: Iterator>(
+    overlays: &[&'a Overlay],
+    open: impl Fn(&'a Overlay) -> L,
+) -> [Option<Peekable<L>>; LEVELS_MAX] {
+    std::array::from_fn(|level| overlays.get(level).map(|overlay| open(overlay).peekable()))
+}
+
 /// The first row that is not removed, where `before` says which of two keys comes first.
 fn merge<'a, 'd, L, D>(
-    mut levels: Vec<Peekable<L>>,
+    mut levels: [Option<Peekable<L>>; LEVELS_MAX],
     mut rows: D,
     disk: &Disk,
     before: impl Fn(&[u8], &[u8]) -> bool,
@@ -124,7 +135,7 @@ where
     let mut stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;
     loop {
         let mut best: Option<&Bytes> = None;
-        for level in &mut levels {
+        for level in levels.iter_mut().flatten() {
             if let Some((key, _)) = level.peek()
                 && best.is_none_or(|best| before(key, best))
             {
@@ -143,7 +154,7 @@ where
         };
         let key = key.clone();
         let mut decided: Option<&Option<Value>> = None;
-        for level in &mut levels {
+        for level in levels.iter_mut().flatten() {
             if let Some((_, value)) = level.next_if(|(k, _)| **k == key) {
                 decided = decided.or(Some(value));
             }

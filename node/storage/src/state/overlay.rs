@@ -1,7 +1,7 @@
 //! Rows in memory, tombstones among them.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included};
+use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use bytes::Bytes;
 
@@ -71,9 +71,14 @@ impl Overlay {
         }
     }
 
-    /// The changes with `from <= key < to`; the caller has seen to `from < to`.
-    pub fn range(&self, from: &[u8], to: &[u8]) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Value>)> {
-        self.rows.range::<[u8], _>((Included(from), Excluded(to)))
+    /// The changes from `key` on, ascending. The tree is searched once: a second bound would cost as much again.
+    pub fn from(&self, key: &[u8]) -> impl Iterator<Item = (&Bytes, &Option<Value>)> {
+        self.rows.range::<[u8], _>((Included(key), Unbounded))
+    }
+
+    /// The changes below `key`, descending.
+    pub fn below(&self, key: &[u8]) -> impl Iterator<Item = (&Bytes, &Option<Value>)> {
+        self.rows.range::<[u8], _>((Unbounded, Excluded(key))).rev()
     }
 
     /// All changes in order.
