@@ -1,14 +1,15 @@
 //! Black-box tests: real `quorate` processes, real files, real signals, as a user would see them.
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
-//! what must be refused; `members` come and go; `sessions` is a program with the client crate; `commands` pins the command line;
-//! `architecture` holds the house rules; `readme` runs the README as written.
+//! what must be refused; `members` come and go; `churn` wears the files out; `sessions` is a program with the client
+//! crate; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
 // These tests stand outside the nodes: nothing replays them, so the real clock and real threads are theirs to use.
 #![allow(clippy::disallowed_methods)]
 
 mod architecture;
+mod churn;
 mod commands;
 mod directories;
 mod failover;
