@@ -6,7 +6,7 @@ use anyhow::Result;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-/// Ends when the broker has confirmed the message. The first poll hands the message over.
+/// Ends when the broker has confirmed the message.
 pub type Confirm = BoxFuture<'static, Result<()>>;
 
 /// A cluster of three nodes and the one queue that a run uses. Nodes are counted from 0.
@@ -37,8 +37,8 @@ pub trait Broker: Send + Sync + 'static {
 
 /// Hands messages in.
 pub trait Producer: Send + 'static {
-    /// A message on its way.
-    fn send(&mut self, body: Bytes) -> Confirm;
+    /// Hands a message over, without waiting for its confirmation.
+    fn send(&mut self, body: Bytes) -> impl Future<Output = Result<Confirm>> + Send;
 
     /// The orderly end, after the last confirmation.
     fn finish(self) -> impl Future<Output = Result<()>> + Send;

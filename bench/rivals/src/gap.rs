@@ -75,7 +75,8 @@ impl<P: Producer> OneInFlight<P> {
         while !over(self) {
             let payload = Payload { producer: 0, seq: self.sent, sent: self.began.elapsed() };
             self.sent += 1;
-            match timeout(PATIENCE, self.producer.send(self.bodies.make(payload))).await {
+            let body = self.bodies.make(payload);
+            match timeout(PATIENCE, async { self.producer.send(body).await?.await }).await {
                 Ok(Ok(())) => self.confirmed.push(Instant::now()),
                 Ok(Err(error)) => {
                     self.tally.failed(&error.context("publishing"));

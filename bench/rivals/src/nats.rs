@@ -1,7 +1,7 @@
 //! NATS JetStream: a file stream of three replicas with work-queue retention, one durable pull consumer, an explicit
 //! acknowledgement a message.
 
-use std::sync::Arc;
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
@@ -12,8 +12,8 @@ use async_nats::jetstream::stream::{self, RetentionPolicy, StorageType};
 use async_nats::jetstream::{self};
 use async_nats::{ConnectOptions, ServerAddr};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::ReadyChunks;
+use futures::{FutureExt as _, StreamExt as _};
 
 use crate::broker::{Broker, Confirm, Consumer, Producer};
 
@@ -111,7 +111,7 @@ impl Broker for Nats {
     }
 
     async fn producer(&self, node: usize) -> Result<Publisher> {
-        Ok(Publisher { context: Arc::new(self.connect(node).await?), subject: self.queue.clone() })
+        Ok(Publisher { context: self.connect(node).await?, subject: self.queue.clone() })
     }
 
     async fn consumer(&self, node: usize) -> Result<Subscriber> {
@@ -146,18 +146,15 @@ impl Broker for Nats {
 
 /// See [`Producer`].
 pub struct Publisher {
-    context: Arc<Context>,
+    context: Context,
     subject: String,
 }
 
 impl Producer for Publisher {
-    fn send(&mut self, body: Bytes) -> Confirm {
-        let (context, subject) = (self.context.clone(), self.subject.clone());
-        Box::pin(async move {
-            let message = PublishMessage::build().payload(body);
-            context.send_publish(subject, message).await?.await?;
-            Ok(())
-        })
+    async fn send(&mut self, body: Bytes) -> Result<Confirm> {
+        let message = PublishMessage::build().payload(body);
+        let answer = self.context.send_publish(self.subject.clone(), message).await?;
+        Ok(answer.into_future().map(|answer| answer.map(drop).map_err(Into::into)).boxed())
     }
 
     async fn finish(self) -> Result<()> {

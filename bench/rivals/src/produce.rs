@@ -1,10 +1,9 @@
 //! The producers of a run.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use anyhow::Result;
-use futures::{FutureExt as _, future, poll};
+use futures::{FutureExt as _, future};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -61,12 +60,12 @@ async fn send<P: Producer>(
         }
         let from = due.unwrap_or(now);
         let payload = Payload { producer: id, seq, sent: from - phase.clock.start };
-        let mut confirm = producer.send(phase.bodies.make(payload));
-        // Polled once, so that it is on its way; the rest is for whoever takes the confirmations.
-        if let Poll::Ready(already) = poll!(&mut confirm) {
-            confirm = future::ready(already).boxed();
-        }
-        if sent.send(Sent { from, seq, confirm }).is_err() {
+        let (confirm, ended) = match producer.send(phase.bodies.make(payload)).await {
+            Ok(confirm) => (confirm, false),
+            // Told where the other errors are. A producer that takes no message will take no other.
+            Err(error) => (future::ready(Err(error)).boxed(), true),
+        };
+        if sent.send(Sent { from, seq, confirm }).is_err() || ended {
             return;
         }
     }

@@ -1,10 +1,10 @@
 //! Quorate, through its own client, which finds the leader by itself.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use quorate_client::wire::Role;
 use quorate_client::{Client, Delivery, QueueSettings, Raw};
 
@@ -45,7 +45,7 @@ impl Broker for Quorate {
 
     async fn producer(&self, node: usize) -> Result<Publisher> {
         let queue = self.client(node)?.raw_queue(&self.queue);
-        Ok(Publisher(Arc::new(queue.producer().window(self.window).open().await?)))
+        Ok(Publisher(queue.producer().window(self.window).open().await?))
     }
 
     async fn consumer(&self, node: usize) -> Result<Subscriber> {
@@ -71,20 +71,16 @@ impl Broker for Quorate {
 }
 
 /// See [`Producer`].
-pub struct Publisher(Arc<quorate_client::Producer<Bytes, Raw>>);
+pub struct Publisher(quorate_client::Producer<Bytes, Raw>);
 
 impl Producer for Publisher {
-    fn send(&mut self, body: Bytes) -> Confirm {
-        let producer = self.0.clone();
-        Box::pin(async move {
-            producer.send(body).await?.await?;
-            Ok(())
-        })
+    async fn send(&mut self, body: Bytes) -> Result<Confirm> {
+        let pending = self.0.send(body).await?;
+        Ok(pending.map(|receipt| receipt.map(drop).map_err(Into::into)).boxed())
     }
 
     async fn finish(self) -> Result<()> {
-        let producer = Arc::into_inner(self.0).context("a message is still on its way")?;
-        Ok(producer.close().await?)
+        Ok(self.0.close().await?)
     }
 }
 

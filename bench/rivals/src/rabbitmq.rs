@@ -1,10 +1,12 @@
 //! RabbitMQ: a quorum queue of three members, persistent messages, publisher confirms, an acknowledgement a message.
 
+use std::task::Poll;
+
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::future::try_join_all;
+use futures::future::{self, try_join_all};
 use futures::stream::ReadyChunks;
+use futures::{FutureExt as _, StreamExt as _, poll};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions, QueueDeleteOptions,
@@ -96,9 +98,9 @@ pub struct Publisher {
 }
 
 impl Producer for Publisher {
-    fn send(&mut self, body: Bytes) -> Confirm {
+    async fn send(&mut self, body: Bytes) -> Result<Confirm> {
         let (channel, queue) = (self.channel.clone(), self.queue.as_str().into());
-        Box::pin(async move {
+        let mut publishing: Confirm = Box::pin(async move {
             let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
             let options = BasicPublishOptions::default();
             let confirm = channel.basic_publish("".into(), queue, options, &body, properties).await?;
@@ -106,7 +108,13 @@ impl Producer for Publisher {
                 Confirmation::Ack(None) => Ok(()),
                 other => bail!("not confirmed: {other:?}"),
             }
-        })
+        });
+        // The first poll puts the message in the connection's queue. Waiting until it is written there would allow only
+        // one message a write.
+        match poll!(&mut publishing) {
+            Poll::Ready(outcome) => Ok(future::ready(outcome).boxed()),
+            Poll::Pending => Ok(publishing),
+        }
     }
 
     async fn finish(self) -> Result<()> {
