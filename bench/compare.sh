@@ -100,7 +100,7 @@ prepare() {
     kind=$(stat -f -c %T "$scratch")
     [[ $kind != tmpfs && $kind != ramfs ]] || say "WARNING: $scratch is in memory; syncing costs nothing there"
     free=$(df --output=avail -BG "$scratch" | tail -n 1 | tr -dc 0-9)
-    ((free >= 3 * seconds)) || say "WARNING: only $free GiB free below $scratch; full loads may fill it"
+    ((free >= 4 * seconds)) || say "WARNING: only $free GiB free below $scratch; full loads may fill it"
     mkdir -p "$bench/results"
     results=$bench/results/$(date +%Y%m%d-%H%M%S).jsonl
 }
@@ -117,7 +117,7 @@ clean() {
 record() {
     local broker=$1 row=$2 run=$3 source=$4 line
     shift 4
-    line=$(timeout -k 5 $((limit + 20)) "$@" 2>"$scratch/said" </dev/null | tail -n 1)
+    line=$(timeout --foreground -k 5 $((limit + 20)) "$@" 2>"$scratch/said" </dev/null | tail -n 1)
     jq -e . >/dev/null 2>&1 <<<"${line:-x}" || line=$(jq -cn --arg said "$(tail -n 3 "$scratch/said")" '{failed: $said}')
     jq -c --arg broker "$broker" --arg row "$row" --argjson run "$run" --arg source "$source" \
         '. + {broker: $broker, row: $row, run: $run, source: $source}' <<<"$line" >>"$results"
@@ -148,21 +148,21 @@ measure() {
 about() {
     echo
     echo "$(date +%F), $(nproc) cores, $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)," \
-        "Linux $(uname -r), $(stat -f -c %T "$scratch"). $runs runs of $seconds s each, servers and load on this machine."
+        "Linux $(uname -r), $(stat -f -c %T "$scratch"). $runs × $seconds s a row, servers and load on this machine."
     echo
     for peer in "${present[@]}"; do
         case $peer in
-        quorate) echo "* quorate: $("$quorate" --version), commit $(git -C "$bench" rev-parse --short HEAD 2>/dev/null)" ;;
-        rabbitmq) echo "* rabbitmq: $(rabbitmq_sbin | grep -o 'server-[^/]*'), quorum queue of 3" ;;
-        nats) echo "* nats: $(nats-server --version 2>&1), file stream R3; it syncs its files every 2 minutes only" ;;
+        quorate) echo "* quorate: $("$quorate" --version), sources at $(git -C "$bench" describe --always --dirty 2>/dev/null)" ;;
+        rabbitmq) echo "* rabbitmq: $(rabbitmq_sbin | grep -o 'server-[^/]*'), quorum queue of 3 members" ;;
+        nats) echo "* nats: $(nats-server --version 2>&1), file stream R3, which syncs its files every 2 minutes and not before a confirmation" ;;
         esac
     done
     echo
 }
 
 read_arguments "$@"
-# A backlog that takes a slow broker about as long as another row.
-backlog=$((20000 * seconds)) limit=$((120 + 6 * seconds))
+# A backlog that a slow broker still takes within a few rows' time, and that a fast one does not take in a moment.
+backlog=$((50000 * seconds)) limit=$((120 + 6 * seconds))
 find_peers
 prepare
 for run in $(seq "$runs"); do

@@ -16,6 +16,7 @@ spawn() {
     shift 2
     setsid "$@" >>"$dir/n$node.out" 2>&1 </dev/null &
     echo $! >"$dir/n$node.pid"
+    disown
 }
 
 # Of the three servers, in the order of their names.
@@ -120,7 +121,7 @@ rabbitmq_start() {
     wait_for 120 rabbitmq_serves || return 1
     # What was started is a shell; the server wrote its own process id.
     for i in 1 2 3; do
-        cp "$dir/server$i" "$dir/n$i.pid"
+        cp "$dir/server$i.pid" "$dir/n$i.pid"
     done
 }
 
@@ -142,7 +143,7 @@ END
         rabbitmq_environment
         export RABBITMQ_NODENAME=rb$i@localhost RABBITMQ_NODE_PORT=$((rabbitmq_port + i - 1))
         export RABBITMQ_DIST_PORT=$((rabbitmq_port + 10 + i)) RABBITMQ_CONFIG_FILE=$dir/n$i.conf
-        export RABBITMQ_MNESIA_BASE=$dir/n$i RABBITMQ_LOG_BASE=$dir/log$i RABBITMQ_PID_FILE=$dir/server$i
+        export RABBITMQ_MNESIA_BASE=$dir/n$i RABBITMQ_LOG_BASE=$dir/log$i RABBITMQ_PID_FILE=$dir/server$i.pid
         export RABBITMQ_ENABLED_PLUGINS_FILE=$dir/n$i.plugins RABBITMQ_FEATURE_FLAGS_FILE=$dir/n$i.flags
         export RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}"
         spawn rabbitmq "$i" "$(rabbitmq_sbin)/rabbitmq-server"
