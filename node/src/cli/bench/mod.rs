@@ -37,6 +37,9 @@ pub(super) enum Verb {
     Pipeline(Args),
 }
 
+/// Connections of all producers, and as many of all consumers.
+const CONNECTIONS_MAX: u32 = 64;
+
 /// The load. Makes queues of its own and deletes them at the end.
 #[derive(clap::Args, Clone)]
 pub(super) struct Args {
@@ -108,9 +111,14 @@ async fn measure(client: &Client, args: &Args, names: &[String], work: Work) -> 
         client.queues().create(name, QueueSettings::default()).await?;
     }
     match work {
-        Work::Receive(messages) => drain(client, args, names, messages).await,
+        Work::Receive(messages) => drain(args, names, messages).await,
         _ => flow(client, args, names, work).await,
     }
+}
+
+/// A connection for each producer or consumer, as programs have that know nothing of one another; many share some.
+fn clients(args: &Args) -> Result<Vec<Client>, Failure> {
+    (0..args.producers.max(args.consumers).min(CONNECTIONS_MAX)).map(|_| args.options.client()).collect()
 }
 
 /// A load that lasts for a time.
@@ -118,9 +126,12 @@ async fn flow(client: &Client, args: &Args, names: &[String], work: Work) -> Res
     let pipeline = work == Work::Pipeline;
     let load = Arc::new(Load::new(args, names.to_vec()));
     let tracker = Arc::new(Tracker::new(args.producers));
-    let consumers =
-        if pipeline { receive::start(client, &load, &tracker, args.consumers).await? } else { Vec::new() };
-    let producers = publish::open(client, &load).await?;
+    let consumers = if pipeline {
+        receive::start(&clients(args)?, &load, &tracker, args.consumers).await?
+    } else {
+        Vec::new()
+    };
+    let producers = publish::open(&clients(args)?, &load).await?;
     // Sessions are open: only now does time count.
     let clock = load.begin();
     let published = publish::run(producers, &load, &tracker).await;
@@ -136,16 +147,16 @@ async fn flow(client: &Client, args: &Args, names: &[String], work: Work) -> Res
 }
 
 /// A backlog, first made and then taken.
-async fn drain(client: &Client, args: &Args, names: &[String], messages: u64) -> Result<Report, Failure> {
+async fn drain(args: &Args, names: &[String], messages: u64) -> Result<Report, Failure> {
     let tracker = Arc::new(Tracker::new(args.producers));
     let fill = Arc::new(Load::of(messages, args, names.to_vec()));
-    let producers = publish::open(client, &fill).await?;
+    let producers = publish::open(&clients(args)?, &fill).await?;
     fill.begin();
     let published = publish::run(producers, &fill, &tracker).await;
     let load = Arc::new(Load::of(messages, args, names.to_vec()));
     let began = Instant::now();
     let clock = load.begin();
-    let consumers = receive::start(client, &load, &tracker, args.consumers).await?;
+    let consumers = receive::start(&clients(args)?, &load, &tracker, args.consumers).await?;
     let received = receive::drain(consumers, &tracker, clock).await;
     let seconds = began.elapsed().as_secs_f64();
     let mut report = Report::new(Work::Receive(messages), args.size, seconds, published, received);

@@ -48,10 +48,11 @@ impl Published {
 }
 
 /// Opens every session before the clock starts.
-pub(super) async fn open(client: &Client, load: &Load) -> Result<Vec<Producer<Bytes, Raw>>, Failure> {
+pub(super) async fn open(clients: &[Client], load: &Load) -> Result<Vec<Producer<Bytes, Raw>>, Failure> {
     let mut producers = Vec::new();
     for i in 0..load.producers {
-        let queue = client.raw_queue(load.queues[i as usize % load.queues.len()].as_str());
+        let queue = clients[i as usize % clients.len()]
+            .raw_queue(load.queues[i as usize % load.queues.len()].as_str());
         producers.push(queue.producer().window(load.window).open().await?);
     }
     Ok(producers)

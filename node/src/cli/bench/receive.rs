@@ -39,7 +39,7 @@ pub(super) struct Running {
 
 /// Attaches every consumer.
 pub(super) async fn start(
-    client: &Client,
+    clients: &[Client],
     load: &Arc<Load>,
     tracker: &Arc<Tracker>,
     count: u32,
@@ -49,7 +49,7 @@ pub(super) async fn start(
     let credit = u32::try_from((share * 2).clamp(256, 16_384)).unwrap_or(16_384);
     let mut running = Vec::new();
     for i in 0..count as usize {
-        let queue = client.raw_queue(load.queues[i % load.queues.len()].as_str());
+        let queue = clients[i % clients.len()].raw_queue(load.queues[i % load.queues.len()].as_str());
         let consumer = queue.consumer().credit(credit).attach().await?;
         let (over, ending) = watch::channel(false);
         let (load, tracker) = (load.clone(), tracker.clone());
