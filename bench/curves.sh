@@ -40,7 +40,7 @@ start() {
         pids+=($!)
     done
     for _ in $(seq 100); do
-        "$quorate" stat none --endpoint "$endpoints" --timeout 1s 2>&1 | grep -q UNKNOWN_QUEUE && return
+        "$quorate" queue list --endpoint "$endpoints" --timeout 1s >/dev/null 2>&1 && return
         sleep 0.2
     done
     echo "the cluster has no leader" >&2
