@@ -180,9 +180,9 @@ fn a_full_map_refuses_publishes_and_never_kills_the_node() {
     fill_and_drain(&orders::file(20_000));
 }
 
-/// Bodies that take two pages of the state when the log can keep them no longer.
+/// The same with bodies that take two pages of the state when the log can keep them no longer.
 #[test]
-fn a_full_map_has_room_for_what_was_admitted_to_the_log() {
+fn a_full_map_of_larger_bodies_is_emptied_again() {
     fill_and_drain(&format!("{}\n", "b".repeat(4_100)).repeat(5_000));
 }
 

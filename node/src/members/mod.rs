@@ -68,7 +68,7 @@ pub struct Parts {
 /// Starts the task.
 pub fn start(parts: Parts, inbox: Inbox) -> JoinHandle<()> {
     let stop = parts.stop.clone();
-    let task = Task { parts, round: None, ask: ask::Ask::default() };
+    let task = Task { parts, rounds: promote::Rounds::default(), ask: ask::Ask::default() };
     tokio::spawn(async move {
         tokio::select! {
             biased;
@@ -80,8 +80,7 @@ pub fn start(parts: Parts, inbox: Inbox) -> JoinHandle<()> {
 
 struct Task {
     parts: Parts,
-    /// How the new member that is to get its vote next is catching up.
-    round: Option<promote::Round>,
+    rounds: promote::Rounds,
     ask: ask::Ask,
 }
 
@@ -108,7 +107,7 @@ impl Task {
         if self.leads() {
             self.promote().await;
         } else {
-            self.round = None;
+            self.rounds.clear();
             self.ask().await;
         }
     }

@@ -79,3 +79,20 @@ impl Admission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_owed_and_what_is_unanswered_count_like_what_is_used() {
+        let admission = Admission::new(&Limits { unanswered_bytes_max: 1 << 20, disk_reserve_bytes: 0 });
+        let quota = |used_bytes, owed_bytes| Quota { used_bytes, owed_bytes, limit_bytes: 1_000_000 };
+        let admits = |quota| admission.check_space([quota]).is_ok();
+        assert!(admits(quota(500_000, 300_000)) && !admits(quota(500_000, 450_000)));
+        let room = admission.room(200_000).await;
+        assert!(!admits(quota(500_000, 300_000)) && admits(quota(500_000, 100_000)));
+        drop(room);
+        assert!(admits(quota(500_000, 300_000)));
+    }
+}
