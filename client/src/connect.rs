@@ -19,6 +19,8 @@ use crate::error::Error;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Every frame is a call to the system, at the sender and at the receiver.
+const FRAME_BYTES_MAX: u32 = 256 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest gRPC message in either direction: a batch of the largest size with room to spare.
@@ -107,6 +109,7 @@ pub(crate) fn channel(address: &Address, connector: &Arc<dyn Connector>) -> Resu
         .connect_timeout(CONNECT_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);

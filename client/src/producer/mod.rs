@@ -21,7 +21,7 @@ use crate::client::Client;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::leader::Failed;
-use crate::message::{Message, to_wire};
+use crate::message::{Encoder, Message};
 use crate::queues::millis;
 use crate::random;
 
@@ -117,6 +117,21 @@ impl<T, C> ProducerBuilder<T, C> {
         self
     }
 
+    fn check(&self) -> Result<(), Error> {
+        let bad = |text: &str| Err(Error::Config(text.to_owned()));
+        match self {
+            _ if !(1..=WINDOW_MAX).contains(&self.window) => bad("window: 1 to 262144 messages"),
+            _ if self.window_bytes == 0 => bad("window_bytes: at least 1"),
+            _ if !(1..=BATCH_MESSAGES_MAX).contains(&self.batch_messages) => {
+                bad("batch_messages: 1 to 4096 messages")
+            }
+            _ if !(1..=BATCH_BYTES_MAX).contains(&self.batch_bytes) => bad("batch_bytes: 1 to 16 MiB"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<T, C: Codec<T>> ProducerBuilder<T, C> {
     /// Opens the session.
     ///
     /// # Errors
@@ -141,6 +156,7 @@ impl<T, C> ProducerBuilder<T, C> {
         let actor = Actor::new(opener, self.queue, ledger, inbox, shared.clone(), self.client.timeout);
         let task = tokio::spawn(actor.run(stream));
         Ok(Producer {
+            encoder: Mutex::new(Encoder::new(self.codec.content_type())),
             codec: self.codec,
             session,
             last_seq,
@@ -152,19 +168,6 @@ impl<T, C> ProducerBuilder<T, C> {
             task,
             of: PhantomData,
         })
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let bad = |text: &str| Err(Error::Config(text.to_owned()));
-        match self {
-            _ if !(1..=WINDOW_MAX).contains(&self.window) => bad("window: 1 to 262144 messages"),
-            _ if self.window_bytes == 0 => bad("window_bytes: at least 1"),
-            _ if !(1..=BATCH_MESSAGES_MAX).contains(&self.batch_messages) => {
-                bad("batch_messages: 1 to 4096 messages")
-            }
-            _ if !(1..=BATCH_BYTES_MAX).contains(&self.batch_bytes) => bad("batch_bytes: 1 to 16 MiB"),
-            _ => Ok(()),
-        }
     }
 }
 
@@ -194,6 +197,7 @@ impl Shared {
 /// Dropping it stops at once and leaves the session to expire on the server; [`Producer::close`] is the orderly end.
 pub struct Producer<T, C> {
     codec: C,
+    encoder: Mutex<Encoder>,
     session: String,
     last_seq: u64,
     timeout: Duration,
@@ -216,7 +220,7 @@ impl<T, C: Codec<T>> Producer<T, C> {
     pub async fn send(&self, message: impl Into<Message<T>>) -> Result<Pending, Error> {
         let message = message.into();
         let body = self.codec.encode(&message.value).map_err(Error::Encode)?;
-        let message = to_wire(message.meta, body, self.codec.content_type());
+        let message = self.encoder.lock().encode(message.meta, body);
         let bytes = ledger::bytes(&message);
         let closed = |_| self.shared.failure();
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.window_bytes);

@@ -22,6 +22,8 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
+/// Every frame is a call to the system, at the sender and at the receiver.
+pub(crate) const FRAME_BYTES_MAX: u32 = 256 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -75,6 +77,7 @@ pub fn client(transport: &Arc<dyn Transport>, addr: &str) -> PeerClient<Channel>
         .connect_timeout(HELLO_TIMEOUT)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true)

@@ -21,7 +21,9 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::peers::{CONNECTION_WINDOW_BYTES, Me, PEER_MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES};
+use crate::peers::{
+    CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, Me, PEER_MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES,
+};
 use crate::replica::Replica;
 use crate::types::{
     Peer as NewNode, Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire,
@@ -173,6 +175,7 @@ pub fn router(api: PeerApi) -> Router {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
         .add_service(api.into_service())
 }
 

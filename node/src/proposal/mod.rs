@@ -39,9 +39,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             waiting_commands_max: 1024,
-            entry_bytes: 256 * 1024,
+            entry_bytes: 512 * 1024,
             entry_commands_max: 1024,
-            entries_in_flight_max: 32,
+            entries_in_flight_max: 8,
             answer_timeout: Duration::from_secs(10),
         }
     }
@@ -165,7 +165,12 @@ impl Packer {
     async fn next_batch(&mut self) -> Option<(Vec<Verb>, VecDeque<oneshot::Sender<Answer>>)> {
         let first = match self.held.take() {
             Some(held) => held,
-            None => self.waiting.recv().await?,
+            None => {
+                let first = self.waiting.recv().await?;
+                // The runtime runs whom a command wakes next of all. Those who are ready to hand in theirs come first.
+                tokio::task::yield_now().await;
+                first
+            }
         };
         let mut bytes = first.bytes;
         let (mut verbs, mut answers) = (vec![first.verb], VecDeque::from([first.answer]));

@@ -30,6 +30,8 @@ use error::Failure;
 const REQUEST_BYTES_MAX: usize = quorate_machine::limits::PUBLISH_BYTES_MAX + 1024 * 1024;
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Every frame is a call to the system, at the sender and at the receiver.
+const FRAME_BYTES_MAX: u32 = 256 * 1024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -107,6 +109,7 @@ impl Api {
         let router = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))

@@ -1,9 +1,11 @@
 //! The producers of a run.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use hdrhistogram::Histogram;
 use quorate_client::{Client, Pending, Producer, Raw};
 use tokio::sync::mpsc;
@@ -108,25 +110,26 @@ async fn send(
 ) -> Option<quorate_client::Error> {
     // Producers take turns rather than fire together.
     let turn = |pace: Duration| pace * i / load.producers;
+    let mut now = Instant::now();
     for seq in 0..load.share(i) {
         let due = match load.pace {
-            None => Instant::now(),
+            None => now,
             Some(pace) => {
                 let due = clock.start + turn(pace) + pace.mul_f64(seq as f64);
-                if due > Instant::now() {
+                if due > now {
                     tokio::time::sleep_until(due).await;
                 }
                 due
             }
         };
-        if due >= clock.to || Instant::now() >= clock.to {
+        if due >= clock.to || now >= clock.to {
             return None;
         }
         let payload = Payload { producer: i, seq, sent: due - clock.start };
         match producer.send(payload.encode(load.size)).await {
             Ok(pending) => {
-                let from = if load.pace.is_some() { due } else { Instant::now() };
-                sent.send((from, pending)).ok()?;
+                now = Instant::now();
+                sent.send((if load.pace.is_some() { due } else { now }, pending)).ok()?;
             }
             Err(error) => return Some(error),
         }
@@ -142,10 +145,15 @@ async fn confirm(
     published: &mut Published,
 ) {
     let mut seq = 0;
-    while let Some((due, pending)) = receipts.recv().await {
-        match pending.await {
+    let mut now = Instant::now();
+    loop {
+        let Some((due, pending)) = timed(pin!(receipts.recv()), &mut now).await else { return };
+        let result = timed(pending, &mut now).await;
+        if now < due {
+            now = Instant::now();
+        }
+        match result {
             Ok(_) => {
-                let now = Instant::now();
                 tracker.confirmed(i, seq);
                 published.confirmed_ever += 1;
                 if clock.counts(now) {
@@ -157,4 +165,14 @@ async fn confirm(
         }
         seq += 1;
     }
+}
+
+/// Awaits, and reads the clock if that took a wait: once for receipts that come together.
+async fn timed<F: Future + Unpin>(mut future: F, now: &mut Instant) -> F::Output {
+    if let Some(output) = (&mut future).now_or_never() {
+        return output;
+    }
+    let output = future.await;
+    *now = Instant::now();
+    output
 }
