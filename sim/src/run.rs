@@ -6,12 +6,13 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::hash::Hasher as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use quorate_simpoint::Bug;
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use crate::check::Checker;
 use crate::disk::Loss;
@@ -110,7 +111,7 @@ struct Run {
     workload: Workload,
     late: Vec<Violation>,
     lives: Vec<u32>,
-    trace: Rc<RefCell<Xxh3>>,
+    trace: Rc<RefCell<XxHash3_64>>,
 }
 
 impl Run {
@@ -120,7 +121,7 @@ impl Run {
         let history = Rc::new(History::default());
         let checker = Rc::new(RefCell::new(Checker::new(Rc::clone(&history))));
         let mut world = World::new(&plan.world(&options.dir, Workload::clients(&work)));
-        let trace = Rc::new(RefCell::new(Xxh3::new()));
+        let trace = Rc::new(RefCell::new(XxHash3_64::new()));
         let (seen, traced) = (Rc::clone(&checker), Rc::clone(&trace));
         let hosts = world.nodes.clone();
         let on_applied = move |origin: crate::probe::Origin, applied: &quorate_simpoint::Applied<'_>| {
@@ -128,9 +129,9 @@ impl Run {
                 return;
             }
             let mut trace = traced.borrow_mut();
-            trace.update(&(origin.node as u64).to_le_bytes());
-            trace.update(&applied.index.to_le_bytes());
-            trace.update(&(applied.digest)().unwrap_or_default());
+            trace.write(&(origin.node as u64).to_le_bytes());
+            trace.write(&applied.index.to_le_bytes());
+            trace.write(&(applied.digest)().unwrap_or_default());
             seen.borrow_mut().applied(origin.node, origin.life, interpose::elapsed(), applied);
         };
         let clocks = world.nodes.clone();
@@ -315,25 +316,25 @@ impl Run {
         let mut trace = self.trace.borrow_mut();
         self.history.look(|events| {
             for event in events {
-                trace.update(event.to_string().as_bytes());
+                trace.write(event.to_string().as_bytes());
             }
         });
         for node in &self.world.nodes {
-            trace.update(format!("{:?}", node.medium().borrow().work).as_bytes());
+            trace.write(format!("{:?}", node.medium().borrow().work).as_bytes());
         }
-        trace.update(&interpose::drawn().to_le_bytes());
-        trace.digest()
+        trace.write(&interpose::drawn().to_le_bytes());
+        trace.finish()
     }
 
     /// Ends every process as a kill would, and identifies what is on the disks then.
     fn data_hash(&mut self) -> u64 {
-        let mut hash = Xxh3::new();
+        let mut hash = XxHash3_64::new();
         for id in 0..self.world.nodes.len() {
             self.world.crash(id, Loss::Nothing);
             let image = self.world.nodes[id].with_image(|image| image.hash());
-            hash.update(&image.unwrap_or_default().to_le_bytes());
+            hash.write(&image.unwrap_or_default().to_le_bytes());
         }
-        hash.digest()
+        hash.finish()
     }
 }
 

@@ -16,7 +16,7 @@ pub struct Rng(u64);
 impl Rng {
     /// The stream of that name under a seed.
     pub fn new(seed: u64, stream: &str) -> Self {
-        Rng(mix(seed ^ xxhash_rust::xxh3::xxh3_64(stream.as_bytes())))
+        Rng(mix(seed ^ twox_hash::XxHash3_64::oneshot(stream.as_bytes())))
     }
 
     /// A stream of its own for a part of the work.

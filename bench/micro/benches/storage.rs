@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use quorate_bench_micro::{MESSAGES, ack, apply, entry, publish, setup};
+use quorate_bench_micro::{MESSAGES, PRODUCERS, ack, apply, entry, publish, publish_all, setup};
 use quorate_storage::DataDir;
 use quorate_storage::disk::{DiskRunner, Threads};
 use quorate_storage::identity::{FORMAT, Identity};
@@ -129,5 +129,34 @@ fn applying(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, appending, applying);
+/// Entries as a busy leader packs them: a short batch of every producer.
+fn applying_short_batches(c: &mut Criterion) {
+    const EACH: u32 = 32;
+    let mut group = c.benchmark_group("state");
+    group.sample_size(20).throughput(Throughput::Elements(PRODUCERS * u64::from(EACH)));
+    for body_bytes in [100, 1024] {
+        group.bench_function(format!("publish {PRODUCERS} x {EACH} x {body_bytes} B"), |b| {
+            b.iter_custom(|rounds| {
+                runtime().block_on(async {
+                    let mut disk = Disk::new();
+                    disk.apply(&setup(false));
+                    let mut took = Duration::ZERO;
+                    for n in 0..rounds {
+                        let entry = entry(n, publish_all(n, EACH, body_bytes));
+                        disk.state.ready().await;
+                        disk.shard.ready().await;
+                        let began = Instant::now();
+                        disk.apply(&entry);
+                        took += began.elapsed();
+                    }
+                    disk.close().await;
+                    took
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, appending, applying, applying_short_batches);
 criterion_main!(benches);

@@ -13,6 +13,8 @@ use quorate_machine::store::Store;
 pub const MESSAGES: u32 = 256;
 /// The consumer that [`setup`] attaches.
 pub const CONSUMER: u64 = 1;
+/// The producers that [`setup`] opens.
+pub const PRODUCERS: u64 = 16;
 
 /// One entry of these commands.
 pub fn entry(time_ms: u64, verbs: Vec<Verb>) -> Bytes {
@@ -25,20 +27,22 @@ pub fn apply(store: &mut impl Store, entry: &Bytes) {
     assert!(applied.replies.iter().all(Result::is_ok), "{:?}", applied.replies);
 }
 
-/// A queue `q` with a producer session, and a consumer if it is to deliver.
+/// A queue `q` with producer sessions, and a consumer if it is to deliver.
 pub fn setup(consumes: bool) -> Bytes {
     let namespace = "default".to_owned();
     let settings = Settings { order: Order::None.into(), ..Settings::default() };
     let mut verbs = vec![
         Verb::CreateQueue(CreateQueue { namespace: namespace.clone(), name: "q".into(), settings }),
+    ];
+    verbs.extend((1..=PRODUCERS).map(|producer| {
         Verb::OpenProducer(OpenProducer {
             namespace: namespace.clone(),
-            session: "p".into(),
+            session: format!("p{producer}"),
             ttl_ms: 0,
             holder: Bytes::from_static(&[1; 16]),
             resume: 0,
-        }),
-    ];
+        })
+    }));
     if consumes {
         verbs.push(Verb::Attach(Attach {
             namespace,
@@ -53,16 +57,25 @@ pub fn setup(consumes: bool) -> Bytes {
     entry(1, verbs)
 }
 
-/// The `n`th publish, of [`MESSAGES`] messages with bodies of so many bytes.
+/// The `n`th publish of the first producer, of [`MESSAGES`] messages with bodies of so many bytes.
 pub fn publish(n: u64, body_bytes: usize) -> Verb {
+    publish_by(1, n, MESSAGES, body_bytes)
+}
+
+/// The `n`th publish of every producer, each of so many messages: what a busy leader packs into an entry.
+pub fn publish_all(n: u64, messages: u32, body_bytes: usize) -> Vec<Verb> {
+    (1..=PRODUCERS).map(|producer| publish_by(producer, n, messages, body_bytes)).collect()
+}
+
+fn publish_by(producer: u64, n: u64, messages: u32, body_bytes: usize) -> Verb {
+    let first_seq = n * u64::from(messages) + 1;
     let body = Bytes::from(vec![n as u8; body_bytes]);
     let message = Message { body, ..Message::default() }.encode_to_vec();
-    let (lengths, messages) = Publish::pack(&vec![message; MESSAGES as usize]);
-    let first_seq = n * u64::from(MESSAGES) + 1;
+    let (lengths, messages) = Publish::pack(&vec![message; messages as usize]);
     Verb::Publish(Publish {
         namespace: "default".into(),
         queue: "q".into(),
-        producer: 1,
+        producer,
         epoch: 1,
         first_seq,
         acked_seq: first_seq - 1,

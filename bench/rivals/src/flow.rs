@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::alarm::Alarms;
 use crate::broker::{Broker, Producer};
 use crate::check::Check;
 use crate::consume::{Consumers, await_all};
@@ -81,7 +82,9 @@ pub async fn drain<B: Broker>(broker: &B, load: Load, pids: &[i32]) -> Result<Va
 
 fn phase(load: Load, clock: Clock) -> Phase {
     let check = Check::new(load.producers);
-    Phase { load, clock, check, bodies: Bodies::new(load.size as usize), waiting: None, total: None }
+    let interval = load.rate.map(|rate| Duration::from_secs_f64(1.0 / rate as f64));
+    let alarms = interval.map(|interval| Alarms::start(load.producers, clock.start, interval));
+    Phase { load, clock, alarms, check, bodies: Bodies::new(load.size as usize), waiting: None, total: None }
 }
 
 /// Connects producers to all nodes in turn.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::alarm::Alarms;
 use crate::check::Check;
 use crate::payload::Bodies;
 
@@ -89,6 +90,8 @@ pub struct Phase {
     pub bodies: Bodies,
     /// Room for messages on their way to a consumer; `None` where nobody consumes meanwhile.
     pub waiting: Option<Semaphore>,
+    /// Where the load has a rate.
+    pub alarms: Option<Alarms>,
     /// How many messages all producers send together; `None` as many as time allows.
     pub total: Option<u64>,
 }

@@ -1,5 +1,6 @@
 //! One load generator for Quorate, RabbitMQ and NATS: the same code measures all three. `bench/compare.sh` drives it.
 
+mod alarm;
 mod broker;
 mod check;
 mod consume;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures::{FutureExt as _, future};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::broker::{Confirm, Producer};
 use crate::load::{Phase, Tally};
@@ -46,7 +46,7 @@ async fn send<P: Producer>(
     for seq in 0..phase.share(id) {
         let due = phase.due(id, seq);
         if let Some(due) = due {
-            sleep_until(due).await;
+            phase.alarms.as_ref().expect("a load with a rate has them").wait(id, due).await;
         }
         let rooms = [Some(window), phase.waiting.as_ref()];
         for room in rooms.into_iter().flatten() {

@@ -5,7 +5,7 @@
 //! hashing them a second time would cost as much as storing them, and each chunk row holds its body's hash.
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use crate::store::{Read, Store, StoreError};
 use crate::tables::{Key, Table, key};
@@ -112,7 +112,7 @@ fn row_hash(scratch: &mut Vec<u8>, key: &[u8], value: &[u8]) -> u128 {
     scratch.extend_from_slice(&(key.len() as u64).to_be_bytes());
     scratch.extend_from_slice(key);
     scratch.extend_from_slice(value);
-    xxh3_128(scratch)
+    XxHash3_128::oneshot(scratch)
 }
 
 /// The digest as the state holds it; zero for a state without rows.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_128;
 
 use crate::Raft;
 use crate::state_machine::{Received, SnapshotData};
@@ -52,19 +52,19 @@ pub async fn send(
     let (tx, rx) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let part = |part| wire::SnapshotRequest { part: Some(part) };
     let produce = async {
-        let (mut hash, mut rows) = (Xxh3::new(), 0);
+        let (mut hash, mut rows) = (XxHash3_128::new(), 0);
         let _ = tx.send(part(Part::Head(head))).await; // a closed channel shows in the answer
         while let Some(chunk) = snapshot.next_chunk().map_err(|e| e.to_string())? {
             if buggify("raft/snapshot/give_up") {
                 return Err("the transfer is given up half way".into());
             }
-            hash.update(&chunk.bytes);
+            hash.write(&chunk.bytes);
             rows += chunk.rows;
             if tx.send(part(Part::Chunk(chunk.bytes))).await.is_err() {
                 return Ok(());
             }
         }
-        let digest = Bytes::copy_from_slice(&hash.digest128().to_be_bytes());
+        let digest = Bytes::copy_from_slice(&hash.finish_128().to_be_bytes());
         let _ = tx.send(part(Part::End(wire::SnapshotEnd { rows, digest }))).await;
         drop(tx);
         Ok::<(), String>(())
@@ -90,14 +90,14 @@ pub async fn receive(
         members_from_bytes(&head.membership).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let internal = |e: quorate_storage::Error| Status::internal(e.to_string());
     let mut installer = state.install().map_err(internal)?;
-    let mut hash = Xxh3::new();
+    let mut hash = XxHash3_128::new();
     let rows = loop {
         match parts.message().await?.and_then(|m| m.part) {
             Some(Part::Chunk(chunk)) => {
-                hash.update(&chunk);
+                hash.write(&chunk);
                 installer.chunk(chunk).map_err(|e| Status::data_loss(e.to_string()))?;
             }
-            Some(Part::End(end)) if end.digest.as_ref() == hash.digest128().to_be_bytes() => break end.rows,
+            Some(Part::End(end)) if end.digest.as_ref() == hash.finish_128().to_be_bytes() => break end.rows,
             Some(Part::End(_)) => return Err(Status::data_loss("the snapshot was damaged on its way")),
             Some(Part::Head(_)) => return Err(Status::invalid_argument("a second head")),
             None => return Err(Status::cancelled("the snapshot ended before its end")),

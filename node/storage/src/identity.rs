@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::error::Error;
 
@@ -55,7 +55,7 @@ impl Identity {
         out.extend_from_slice(&self.joined_at.to_le_bytes());
         out.extend_from_slice(&(self.name.len() as u16).to_le_bytes());
         out.extend_from_slice(self.name.as_bytes());
-        let sum = xxh3_64(&out);
+        let sum = XxHash3_64::oneshot(&out);
         out.extend_from_slice(&sum.to_le_bytes());
         out
     }
@@ -64,7 +64,7 @@ impl Identity {
     fn decode(bytes: &[u8]) -> Result<Option<(u64, Identity)>, u16> {
         let Some(body_len) = bytes.len().checked_sub(8) else { return Ok(None) };
         let (body, sum) = bytes.split_at(body_len);
-        if body.len() < 6 || &body[..4] != MAGIC || xxh3_64(body).to_le_bytes() != sum {
+        if body.len() < 6 || &body[..4] != MAGIC || XxHash3_64::oneshot(body).to_le_bytes() != sum {
             return Ok(None);
         }
         // A newer format may have any length, so it is told before anything after it is read.

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::error::Error;
 use crate::identity::Identity;
@@ -25,7 +25,7 @@ pub(crate) fn encode(identity: &Identity) -> [u8; BYTES] {
     row[4..6].copy_from_slice(&FORMAT.to_le_bytes());
     row[8..24].copy_from_slice(&identity.cluster_id);
     row[24..32].copy_from_slice(&identity.node_id.to_le_bytes());
-    let sum = xxh3_64(&row[..32]);
+    let sum = XxHash3_64::oneshot(&row[..32]);
     row[32..].copy_from_slice(&sum.to_le_bytes());
     row
 }
@@ -37,7 +37,7 @@ pub(crate) fn check(path: &Path, row: &[u8], identity: &Identity) -> Result<(), 
         return Err(Error::corrupt(place(), "it is not an owner row"));
     }
     let format = u16::from_le_bytes([row[4], row[5]]);
-    if row.len() == BYTES && xxh3_64(&row[..32]).to_le_bytes() != row[32..] {
+    if row.len() == BYTES && XxHash3_64::oneshot(&row[..32]).to_le_bytes() != row[32..] {
         return Err(Error::corrupt(place(), "its checksum does not fit"));
     }
     if format > FORMAT {

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::hash::Hasher as _;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 use super::content::{Bytes, Content};
 use super::medium::{Inode, Medium, list};
@@ -76,18 +77,18 @@ impl Image {
     /// Identifies the content. Of an LMDB file only the values count: the rest of its pages may hold whatever was in
     /// memory before, which is not the simulation's.
     pub(crate) fn hash(&self) -> u64 {
-        let mut hash = Xxh3::new();
+        let mut hash = XxHash3_64::new();
         for (path, saved) in &self.files {
-            hash.update(path.as_os_str().as_encoded_bytes());
-            hash.update(&saved.visible.len.to_le_bytes());
+            hash.write(path.as_os_str().as_encoded_bytes());
+            hash.write(&saved.visible.len.to_le_bytes());
             let bytes = &saved.visible.bytes;
             if path.extension().is_some_and(|e| e == "mdb") {
-                pages::values(bytes).into_iter().for_each(|value| hash.update(&bytes[value]));
+                pages::values(bytes).into_iter().for_each(|value| hash.write(&bytes[value]));
             } else {
-                hash.update(bytes);
+                hash.write(bytes);
             }
         }
-        hash.digest()
+        hash.finish()
     }
 }
 

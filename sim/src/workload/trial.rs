@@ -134,7 +134,7 @@ fn report(workload: &Workload, history: &History, elapsed: Duration, applied: u6
             lines
         })
     });
-    let digest = xxhash_rust::xxh3::xxh3_64(lines.as_bytes());
+    let digest = twox_hash::XxHash3_64::oneshot(lines.as_bytes());
     let mut problems = Vec::new();
     if !workload.is_drained() {
         problems.push(format!("not drained within {} s", DRAINING.as_secs()));

@@ -1,6 +1,6 @@
 //! Chunks and bodies: whole, in order, there as long as they are needed, and no longer.
 
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use super::{View, ensure, failed, scan};
 use crate::runs;
@@ -19,7 +19,7 @@ pub(super) fn check(store: &impl Read, view: &View, id: QueueId, queue: &Queue) 
         ensure(chunk.first >= end, || format!("{id:?}: the chunk at {} overlaps", chunk.first))?;
         end = chunk.end();
         let body = chunk::body(store, id, &chunk).map_err(failed)?;
-        ensure(xxh3_128(&body) == chunk.content_hash(), || {
+        ensure(XxHash3_128::oneshot(&body) == chunk.content_hash(), || {
             format!("{id:?}: the body at {} is not the one that was published", chunk.first)
         })?;
         ensure(chunk.offset(end) == body.len(), || format!("{id:?}: lengths at {} are off", chunk.first))?;

@@ -4,7 +4,7 @@
 //! body row at which it ends. Ends instead of lengths: the size of any stretch of messages is one subtraction.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use super::{Table, key};
 use crate::store::{Read, StoreError};
@@ -26,7 +26,7 @@ impl Chunk {
     pub(crate) fn encode(published_at_ms: u64, lengths: &[u32], body: &[u8]) -> Bytes {
         let mut row = BytesMut::with_capacity(HEAD_BYTES + lengths.len() * END_BYTES);
         row.put_u64(published_at_ms);
-        row.put_u128(xxh3_128(body));
+        row.put_u128(XxHash3_128::oneshot(body));
         let mut end = 0u32;
         for length in lengths {
             end = end.saturating_add(*length);

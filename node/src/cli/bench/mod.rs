@@ -1,5 +1,6 @@
 //! `quorate bench`: measures a cluster, and checks what it promises while measuring.
 
+mod alarm;
 mod load;
 mod payload;
 mod publish;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Clock;
+use super::alarm::Alarms;
 use super::load::{Load, histogram, record};
 use super::payload::Payload;
 use super::tracker::Tracker;
@@ -66,11 +67,14 @@ pub(super) async fn run(
     load: &Arc<Load>,
     tracker: &Arc<Tracker>,
 ) -> Published {
+    let clock = load.clock().await;
+    let alarms = load.pace.map(|pace| Alarms::start(load.producers, clock.start, pace / load.producers));
     let mut tasks = JoinSet::new();
     for (i, producer) in (0..).zip(producers) {
-        let (load, tracker) = (load.clone(), tracker.clone());
-        tasks.spawn(async move { one(i, producer, &load, &tracker).await });
+        let (load, tracker, alarms) = (load.clone(), tracker.clone(), alarms.clone());
+        tasks.spawn(async move { one(i, producer, &load, alarms, &tracker).await });
     }
+    drop(alarms);
     let mut total = Published::new();
     while let Some(joined) = tasks.join_next().await {
         match joined {
@@ -81,13 +85,19 @@ pub(super) async fn run(
     total
 }
 
-async fn one(i: u32, producer: Producer<Bytes, Raw>, load: &Load, tracker: &Tracker) -> Published {
+async fn one(
+    i: u32,
+    producer: Producer<Bytes, Raw>,
+    load: &Load,
+    alarms: Option<Alarms>,
+    tracker: &Tracker,
+) -> Published {
     let clock = load.clock().await;
     // Bounded by the window, since what has its receipt is taken at once.
     let (sent, receipts) = mpsc::unbounded_channel();
     let mut published = Published::new();
     let (refused, ()) = tokio::join!(
-        send(i, &producer, load, clock, sent),
+        send(i, &producer, load, clock, alarms, sent),
         confirm(i, receipts, clock, tracker, &mut published)
     );
     if let Some(error) = refused {
@@ -106,19 +116,18 @@ async fn send(
     producer: &Producer<Bytes, Raw>,
     load: &Load,
     clock: Clock,
+    alarms: Option<Alarms>,
     sent: mpsc::UnboundedSender<(Instant, Pending)>,
 ) -> Option<quorate_client::Error> {
     // Producers take turns rather than fire together.
     let turn = |pace: Duration| pace * i / load.producers;
     let mut now = Instant::now();
     for seq in 0..load.share(i) {
-        let due = match load.pace {
+        let due = match load.pace.zip(alarms.as_ref()) {
             None => now,
-            Some(pace) => {
+            Some((pace, alarms)) => {
                 let due = clock.start + turn(pace) + pace.mul_f64(seq as f64);
-                if due > now {
-                    tokio::time::sleep_until(due).await;
-                }
+                alarms.wait(i, due).await;
                 due
             }
         };

@@ -8,7 +8,7 @@
 //! 136 start u64: the index of the first record | 144 xxh3-64 of bytes 0..144
 //! ```
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::record::Link;
 use super::{LogId, ShardId, Vote};
@@ -68,7 +68,7 @@ impl Head {
         for (place, word) in row[16..144].chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_le_bytes());
         }
-        let sum = xxh3_64(&row[..144]);
+        let sum = XxHash3_64::oneshot(&row[..144]);
         row[144..].copy_from_slice(&sum.to_le_bytes());
         row
     }
@@ -77,7 +77,7 @@ impl Head {
         let place = || format!("the head of the log of shard {shard}");
         let bad = |what: &str| Error::corrupt(place(), what);
         let Some((row, sum)) = row.split_last_chunk::<8>() else { return Err(bad("it is too short")) };
-        if row.len() < 12 || &row[..4] != MAGIC || xxh3_64(row).to_le_bytes() != *sum {
+        if row.len() < 12 || &row[..4] != MAGIC || XxHash3_64::oneshot(row).to_le_bytes() != *sum {
             return Err(bad("the checksum does not fit"));
         }
         let version = u16::from_le_bytes([row[4], row[5]]);

@@ -16,7 +16,7 @@
 
 use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 use super::{Kind, LogId, Record, ShardId};
 use crate::error::Error;
@@ -83,7 +83,7 @@ pub(crate) fn header(shard: ShardId, record: &Record, before: Link) -> ([u8; HEA
 }
 
 fn sum(header: &[u8; HEADER_BYTES], payload: &[u8]) -> u64 {
-    xxh3_64_with_seed(payload, xxh3_64(&header[..56]))
+    XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&header[..56]), payload)
 }
 
 pub(crate) fn damaged(shard: ShardId, index: u64, what: impl Into<String>) -> Error {

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use heed::{RoTxn, RwTxn};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::Applied;
 use crate::error::Error;
@@ -43,7 +43,7 @@ pub(crate) fn encode(applied: &Applied) -> Vec<u8> {
     }
     row.extend_from_slice(&(applied.membership.len() as u32).to_le_bytes());
     row.extend_from_slice(&applied.membership);
-    let sum = xxh3_64(&row);
+    let sum = XxHash3_64::oneshot(&row);
     row.extend_from_slice(&sum.to_le_bytes());
     row
 }
@@ -52,7 +52,7 @@ pub(crate) fn decode(row: &[u8], path: &str) -> Result<Applied, Error> {
     let place = || format!("the applied row of {path}");
     let bad = |what: &str| Error::corrupt(place(), what);
     let Some((row, sum)) = row.split_last_chunk::<8>() else { return Err(bad("it is too short")) };
-    if row.len() < 6 || &row[..4] != MAGIC || xxh3_64(row).to_le_bytes() != *sum {
+    if row.len() < 6 || &row[..4] != MAGIC || XxHash3_64::oneshot(row).to_le_bytes() != *sum {
         return Err(bad("the checksum does not fit"));
     }
     let version = u16::from_le_bytes([row[4], row[5]]);

@@ -4,7 +4,7 @@
 //! 0 rows u32 | rows: key length u16, key, value length u32, value | xxh3-64 of all before
 //! ```
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use crate::error::Error;
 
@@ -35,7 +35,7 @@ impl Filling {
 
     pub fn finish(mut self) -> (Vec<u8>, u32) {
         self.bytes[..4].copy_from_slice(&self.rows.to_le_bytes());
-        let sum = xxh3_64(&self.bytes);
+        let sum = XxHash3_64::oneshot(&self.bytes);
         self.bytes.extend_from_slice(&sum.to_le_bytes());
         (self.bytes, self.rows)
     }
@@ -49,7 +49,7 @@ pub(crate) fn rows(
 ) -> Result<u32, Error> {
     let bad = |what: &str| Error::BadChunk { shard, what: what.into() };
     let Some((body, sum)) = chunk.split_last_chunk::<8>() else { return Err(bad("it is too short")) };
-    if xxh3_64(body).to_le_bytes() != *sum {
+    if XxHash3_64::oneshot(body).to_le_bytes() != *sum {
         return Err(bad("the checksum does not fit"));
     }
     let cut = || bad("a row ends behind its end");

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use heed::{RoTxn, RwTxn};
 use quorate_machine::tables::Table;
 use quorate_simpoint::buggify;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 use crate::error::Error;
 use crate::log::ShardLog;
@@ -153,7 +153,9 @@ fn row_key(index: u64, key: &[u8]) -> Vec<u8> {
 fn value(key: &[u8], len: u32) -> [u8; 12] {
     let mut value = [0; 12];
     value[..4].copy_from_slice(&len.to_le_bytes());
-    value[4..].copy_from_slice(&xxh3_64_with_seed(key, xxh3_64(&len.to_le_bytes())).to_le_bytes());
+    value[4..].copy_from_slice(
+        &XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(&len.to_le_bytes()), key).to_le_bytes(),
+    );
     value
 }
 

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use twox_hash::XxHash3_64;
 
 use super::in_log::Place;
 use crate::error::Error;
@@ -39,7 +39,7 @@ pub(crate) fn place_header(key: &[u8], place: &[u8]) -> [u8; HEADER_BYTES] {
 }
 
 fn header(key: &[u8], kind: u8, value: &[u8]) -> [u8; HEADER_BYTES] {
-    let sum = xxh3_64_with_seed(value, xxh3_64(key).wrapping_add(u64::from(kind)));
+    let sum = XxHash3_64::oneshot_with_seed(XxHash3_64::oneshot(key).wrapping_add(u64::from(kind)), value);
     let mut header = [kind; HEADER_BYTES];
     header[..8].copy_from_slice(&sum.to_le_bytes());
     header
