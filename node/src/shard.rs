@@ -15,6 +15,9 @@ use crate::members::Members;
 use crate::proposal::{LeaderTime, Pending, Proposer};
 use crate::server::error::Failure;
 
+/// How long a request waits where no leader is known: an election takes less, and whoever asks again and again is late
+/// when it is over.
+const ELECTION_PATIENCE: Duration = Duration::from_millis(250);
 /// Deadline of a read barrier.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -42,6 +45,16 @@ impl Shard {
         if now.mine { Ok(()) } else { Err(self.not_leader(now.leader)) }
     }
 
+    /// The same, once there is a leader or there has been none for a while.
+    async fn await_leader(&self) -> Result<(), Failure> {
+        if self.leadership.borrow().leader.is_none() {
+            let mut leadership = self.leadership.clone();
+            let known = leadership.wait_for(|now| now.leader.is_some());
+            let _ = tokio::time::timeout(ELECTION_PATIENCE, known).await; // the check below says what came of it
+        }
+        self.check_leader()
+    }
+
     /// Where the leader is, as an error.
     pub fn not_leader(&self, leader: Option<u64>) -> Failure {
         let Some(id) = leader else { return Failure::no_quorum() };
@@ -62,7 +75,7 @@ impl Shard {
 
     /// Takes a command into the order of commands, at the leader.
     pub async fn submit(&self, verb: Verb) -> Result<Pending, Failure> {
-        self.check_leader()?;
+        self.await_leader().await?;
         Ok(self.proposer.submit(verb).await)
     }
 
@@ -74,7 +87,7 @@ impl Shard {
     /// Reads the state, linearizably: what was acknowledged before the call is seen. Comes with the index of the entry
     /// whose state it was.
     pub async fn read<T>(&self, look: impl FnOnce(&StateReader<'_>) -> T) -> Result<(T, u64), Failure> {
-        self.check_leader()?;
+        self.await_leader().await?;
         let barriers = if planted(Bug::BarrierSkipped) { 0 } else { 1 };
         for _ in 0..barriers + u32::from(buggify("node/shard/another_barrier")) {
             self.replica.read_barrier(READ_TIMEOUT).await.map_err(|e| self.not_done(e))?;
