@@ -14,8 +14,9 @@ END
 bench=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 quorate=${QUORATE:-$bench/../target/release/quorate}
 generator=$bench/rivals/target/release/quorate-rivals
-# What measures single messages comes first, before a broker is busy with the remains of full loads; the kill comes last.
-rows=(one-in-flight pipeline-2000 pipeline publish-100 publish-1k publish-16k drain kill-leader)
+# What measures single messages comes first, before a broker is busy with the remains of full loads; what harms the
+# cluster comes last.
+rows=(one-in-flight pipeline-2000 pipeline publish-100 publish-1k publish-16k drain kill-leader silent-leader)
 runs=5 seconds=10 peers=quorate,rabbitmq,nats only=
 
 # shellcheck source=bench/servers.sh
@@ -32,6 +33,7 @@ generator_arguments() {
     publish-16k) echo publish --size 16384 ;;
     drain) echo drain --messages "$backlog" ;;
     kill-leader) echo gap ;;
+    silent-leader) echo silence ;;
     esac
 }
 
@@ -125,12 +127,16 @@ record() {
         < <(tail -n 1 "$results") >&2
 }
 
-# measure BROKER RUN: every row on a new cluster.
+# measure BROKER RUN: every row, on a new cluster that ends with the first leader that is taken from it.
 measure() {
     local broker=$1 run=$2 row arguments
     say "run $run of $runs: $broker"
     start "$broker" || { stop "$broker"; return; }
     for row in "${rows[@]}"; do
+        if [[ $row == silent-leader && $row != "${rows[0]}" ]]; then
+            stop "$broker"
+            start "$broker" || { stop "$broker"; return; }
+        fi
         read -ra arguments < <(generator_arguments "$row")
         record "$broker" "$row" "$run" rivals "$generator" "${arguments[@]}" --broker "$broker" \
             --nodes "$("${broker}_nodes")" --pids "$(pids "$broker")" --seconds "$seconds" --limit "$limit"

@@ -53,7 +53,7 @@ start() {
 stop() {
     local dir=$scratch/$1 file pid
     for file in "$dir"/*.pid; do
-        [[ -f $file ]] && kill -TERM "$(<"$file")" 2>/dev/null
+        [[ -f $file ]] && kill -TERM "$(<"$file")" 2>/dev/null && kill -CONT "$(<"$file")" 2>/dev/null
     done
     for file in "$dir"/*.pid; do
         [[ -f $file ]] || continue
@@ -74,15 +74,20 @@ quorate_needs() { [[ -x $quorate ]] || echo "$quorate (cargo build --release -p 
 quorate_nodes() { echo "127.0.0.1:$quorate_port,127.0.0.1:$((quorate_port + 10)),127.0.0.1:$((quorate_port + 20))"; }
 
 quorate_start() {
-    local i port members
-    members=n1=127.0.0.1:$((quorate_port + 1)),n2=127.0.0.1:$((quorate_port + 11)),n3=127.0.0.1:$((quorate_port + 21))
+    local i
     for i in 1 2 3; do
-        port=$((quorate_port + 10 * (i - 1)))
-        spawn quorate "$i" "$quorate" serve --name "n$i" --data-dir "$scratch/quorate/n$i" \
-            --client-addr "127.0.0.1:$port" --peer-addr "127.0.0.1:$((port + 1))" \
-            --http-addr "127.0.0.1:$((port + 2))" --bootstrap "$members"
+        quorate_node "$i"
     done
     wait_for 60 quorate_serves
+}
+
+# quorate_node N: starts it, the first time or again.
+quorate_node() {
+    local i=$1 port=$((quorate_port + 10 * ($1 - 1))) members
+    members=n1=127.0.0.1:$((quorate_port + 1)),n2=127.0.0.1:$((quorate_port + 11)),n3=127.0.0.1:$((quorate_port + 21))
+    spawn quorate "$i" "$quorate" serve --name "n$i" --data-dir "$scratch/quorate/n$i" \
+        --client-addr "127.0.0.1:$port" --peer-addr "127.0.0.1:$((port + 1))" \
+        --http-addr "127.0.0.1:$((port + 2))" --bootstrap "$members"
 }
 
 quorate_serves() {

@@ -30,6 +30,7 @@ def figures: [
   { row: "pipeline-2000", name: "… end to end p99", unit: "ms", of: ["end_to_end_us", "p99"] },
   { row: "one-in-flight", name: "publish, one in flight: confirm p50", unit: "ms", of: ["confirm_us", "p50"] },
   { row: "kill-leader", name: "gap seen when the leader's process is killed", unit: "ms", of: ["gap_ms"] },
+  { row: "silent-leader", name: "gap seen when the leader's process is stopped", unit: "ms", of: ["gap_ms"] },
   { row: "drain", name: "a backlog is drained, 1 KiB, 8 consumers", unit: "msgs/s" }
 ];
 
@@ -42,6 +43,7 @@ def costs: [
   { row: "pipeline", name: "published, consumed, acknowledged, 1 KiB" },
   { row: "pipeline-2000", name: "the same at 2,000/s" },
   { row: "one-in-flight", name: "published, one in flight" },
+  { row: "silent-leader", name: "gap seen when the leader's process is stopped", unit: "ms", of: ["gap_ms"] },
   { row: "drain", name: "consumed, acknowledged" }
 ];
 

@@ -1,4 +1,4 @@
-//! The gap that a publisher sees when the process of its queue's leader is killed.
+//! The gap that a publisher sees when the process of its queue's leader is killed, or stopped.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// One message in flight. The publisher is connected to a node that survives, where it has the choice.
-pub async fn run<B: Broker>(broker: &B, load: Load, pids: &[i32]) -> Result<Value> {
+pub async fn run<B: Broker>(broker: &B, load: Load, pids: &[i32], signal: Signal) -> Result<Value> {
     let leader = broker.leader().await?;
     let pid = pids.get(leader).with_context(|| format!("no process of node {}", leader + 1))?;
     let victim = Pid::from_raw(*pid).context("a process id")?;
@@ -40,7 +40,7 @@ pub async fn run<B: Broker>(broker: &B, load: Load, pids: &[i32]) -> Result<Valu
     };
     publisher.work(|publisher| publisher.began.elapsed() >= BEFORE).await;
     ensure!(!publisher.confirmed.is_empty(), "nothing was confirmed before the kill");
-    kill_process(victim, Signal::KILL).with_context(|| format!("killing process {pid}"))?;
+    kill_process(victim, signal).with_context(|| format!("killing process {pid}"))?;
     let killed = Instant::now();
     publisher.work(|publisher| publisher.goes_again(killed) || killed.elapsed() >= RECOVERY_MAX).await;
     let recovered = publisher.confirmed.last().is_some_and(|last| *last > killed);

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -55,6 +56,8 @@ enum Work {
     Drain,
     /// A publisher with one message in flight, while the leader's process is killed
     Gap,
+    /// The same, while the leader's process is stopped: its connections stay and say nothing
+    Silence,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -92,7 +95,8 @@ async fn run<B: Broker>(broker: B, args: &Args) -> Result<Value> {
         Work::Pipeline => flow::pipeline(&broker, load, pids).await,
         Work::Drain => flow::drain(&broker, load, pids).await,
         // The cluster has lost a node and is thrown away.
-        Work::Gap => return gap::run(&broker, load, pids).await,
+        Work::Gap => return gap::run(&broker, load, pids, Signal::KILL).await,
+        Work::Silence => return gap::run(&broker, load, pids, Signal::STOP).await,
     }?;
     broker.delete().await.context("deleting the queue")?;
     Ok(report)

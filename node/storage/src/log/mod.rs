@@ -109,7 +109,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         LogOptions {
             map: MapSize::default(),
-            tail_bytes: 64 << 20,
+            tail_bytes: 32 << 20,
             batch_bytes: 16 << 20,
             batch_jobs: 1024,
             queue_bytes: 256 << 20,
