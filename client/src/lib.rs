@@ -50,6 +50,7 @@ mod producer;
 mod queue;
 mod queues;
 mod random;
+mod silence;
 mod status;
 
 pub use client::{Client, ClientBuilder};

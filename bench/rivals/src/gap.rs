@@ -45,6 +45,10 @@ pub async fn run<B: Broker>(broker: &B, load: Load, pids: &[i32], signal: Signal
     publisher.work(|publisher| publisher.goes_again(killed) || killed.elapsed() >= RECOVERY_MAX).await;
     let recovered = publisher.confirmed.last().is_some_and(|last| *last > killed);
     ensure!(recovered, "nothing was confirmed within {} s after the kill", RECOVERY_MAX.as_secs());
+    if signal == Signal::STOP {
+        kill_process(victim, Signal::CONT).with_context(|| format!("waking process {pid}"))?;
+        sleep(AFTER).await; // it has to learn what happened before it can be asked
+    }
     let confirmed = publisher.confirmed.len() as u64;
     let missing = confirmed.saturating_sub(stored(broker, survivor, confirmed).await?);
     let mut report = json!({

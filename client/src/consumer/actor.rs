@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Fuse, FutureExt as _};
+use futures::future::{BoxFuture, Fuse, FusedFuture as _, FutureExt as _};
 use quorate_proto::v1;
 use quorate_proto::v1::receive_request::Request;
 use quorate_proto::v1::receive_response::Response;
@@ -17,12 +17,11 @@ use super::settle::{Item, Settles};
 use super::stream::{Opener, Stream};
 use crate::backoff::Backoff;
 use crate::error::{Error, Reason};
+use crate::silence::{SILENCE, Silence};
 use crate::status::{Verdict, judge};
 
 /// Deadlines and silence are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
-/// A leader that leaves settles unanswered for so long may be cut off: the other nodes are asked.
-const SILENCE: Duration = Duration::from_secs(1);
 /// After so long without a word on a stream where nothing is due, the leader is asked whether it is there.
 const IDLE: Duration = Duration::from_secs(2);
 /// Commands taken over at once.
@@ -125,7 +124,7 @@ impl Actor {
     }
 
     async fn drive(&mut self, mut stream: Stream) -> End {
-        let mut heard = Instant::now();
+        let (mut heard, mut silence) = (Instant::now(), Silence::new());
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
@@ -138,6 +137,7 @@ impl Actor {
                 biased;
                 response = stream.responses.message() => {
                     heard = Instant::now();
+                    silence.broken();
                     if let Err(end) = self.take(&stream, response) {
                         return end;
                     }
@@ -147,7 +147,7 @@ impl Actor {
                         return End::Over;
                     }
                     if !self.todo.settles.has_sent() {
-                        heard = Instant::now(); // silence counts from the first question
+                        silence.broken(); // it counts from the first question
                     }
                     self.todo.absorb(&mut self.taken, &mut self.opener.attach);
                 }
@@ -178,8 +178,8 @@ impl Actor {
                     if self.todo.detach_is_late() {
                         return End::Fatal(late());
                     }
-                    if (self.todo.settles.has_sent() || self.todo.detach_sent) && heard.elapsed() >= SILENCE {
-                        heard = Instant::now();
+                    let owes = self.todo.settles.has_sent() || self.todo.detach_sent;
+                    if owes && probe.is_terminated() && silence.doubts() {
                         let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
                         probe = async move { router.moved_from(&leader).await }.boxed().fuse();
                     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Fuse, FutureExt as _};
+use futures::future::{BoxFuture, Fuse, FusedFuture as _, FutureExt as _};
 use quorate_proto::v1;
 use quorate_proto::v1::publish_request::Request;
 use quorate_proto::v1::publish_response::Response;
@@ -18,12 +18,11 @@ use super::ledger::{Freed, Item, Ledger};
 use super::stream::{Opener, Stream};
 use crate::backoff::Backoff;
 use crate::error::{Error, Reason};
+use crate::silence::{SILENCE, Silence};
 use crate::status::{Verdict, judge, judge_refusal, refusal};
 
 /// Deadlines and silence are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
-/// A leader that answers nothing for so long may be cut off: the other nodes are asked.
-const SILENCE: Duration = Duration::from_secs(1);
 /// Commands taken over at once.
 const COMMANDS_AT_ONCE: usize = 1024;
 
@@ -108,7 +107,7 @@ impl Actor {
             self.ledger.renumber_after(stream.opened.last_seq);
         }
         let mut draining = false;
-        let mut heard = Instant::now();
+        let mut silence = Silence::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
@@ -123,7 +122,7 @@ impl Actor {
             tokio::select! {
                 biased;
                 response = stream.responses.message() => {
-                    heard = Instant::now();
+                    silence.broken();
                     match self.take(&stream, response) {
                         Ok(refused) => draining |= refused,
                         Err(end) => return end,
@@ -134,7 +133,7 @@ impl Actor {
                         return End::Closed;
                     }
                     if self.ledger.unanswered() == 0 {
-                        heard = Instant::now(); // silence counts from the first question
+                        silence.broken(); // it counts from the first question
                     }
                     self.absorb();
                 }
@@ -158,8 +157,7 @@ impl Actor {
                         let last = self.obstacle.take().unwrap_or_else(|| "the leader sent no receipt".into());
                         return End::Fatal(Error::OutOfTime { waited: self.timeout, last });
                     }
-                    if self.ledger.unanswered() > 0 && heard.elapsed() >= SILENCE {
-                        heard = Instant::now();
+                    if self.ledger.unanswered() > 0 && probe.is_terminated() && silence.doubts() {
                         let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
                         probe = async move { router.moved_from(&leader).await }.boxed().fuse();
                     }
