@@ -109,7 +109,8 @@ impl Formation {
         let first = self.position()? == 0;
         loop {
             let answers = self.ask_all().await;
-            for (at, answer) in answers.iter().flatten() {
+            for (founder_id, answer) in (1..).zip(&answers) {
+                let Some((at, answer)) = answer else { continue };
                 if planted(Bug::AmnesiaAccepted)
                     && let Some(member) = answer.members.iter().find(|m| m.name == self.name)
                 {
@@ -119,7 +120,7 @@ impl Formation {
                 if !answer.members.is_empty() {
                     return Ok(Founding::Late);
                 }
-                self.check(at, answer, first)?;
+                check(at, founder_id, answer, first)?;
             }
             let all_new =
                 answers.iter().all(|a| a.as_ref().is_some_and(|(_, hello)| hello.cluster_id.is_empty()));
@@ -183,18 +184,6 @@ impl Formation {
         }
     }
 
-    /// What the answer of a node of a cluster that has no members yet means for a node without data.
-    fn check(&self, at: &str, answer: &wire::HelloResponse, first: bool) -> Result<(), FormationError> {
-        if answer.cluster_id.is_empty() || answer.tails.is_empty() {
-            return Ok(()); // new, or starting: what it has in its log it will say then
-        }
-        let cluster = hex(&answer.cluster_id);
-        match first {
-            true => Err(FormationError::FounderLost { at: at.to_owned(), cluster }),
-            false => Ok(()), // still forming
-        }
-    }
-
     /// Every node's own account, in the order of the list; this node's is made up, silent ones are `None`.
     async fn ask_all(&self) -> Vec<Option<(String, wire::HelloResponse)>> {
         let asked = self.bootstrap.iter().map(|(name, addr)| async move {
@@ -222,6 +211,22 @@ impl Formation {
     }
 }
 
+/// What the answer of a node that knows no members means for a node without data. Had that node been adopted by a founder,
+/// it would have `founder_id`.
+fn check(at: &str, founder_id: u64, answer: &wire::HelloResponse, first: bool) -> Result<(), FormationError> {
+    if answer.cluster_id.is_empty() || answer.tails.is_empty() {
+        return Ok(()); // new, or starting: what it has in its log it will say then
+    }
+    if answer.node_id != founder_id {
+        return Ok(()); // it joins a cluster that began long ago, and has nothing of its log yet
+    }
+    let cluster = hex(&answer.cluster_id);
+    match first {
+        true => Err(FormationError::FounderLost { at: at.to_owned(), cluster }),
+        false => Ok(()), // still forming
+    }
+}
+
 fn adopted(request: &wire::AdoptRequest) -> Result<Founding, FormationError> {
     let cluster_id = request.cluster_id.as_ref().try_into();
     let cluster_id = cluster_id.map_err(|_| FormationError::Confused("a bad cluster id".into()))?;
@@ -235,4 +240,26 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a node says whose log is open and empty.
+    fn without_members(node_id: u64, log_is_open: bool) -> wire::HelloResponse {
+        let tails = if log_is_open { vec![wire::ShardTail::default()] } else { Vec::new() };
+        let cluster_id = Bytes::from_static(&[7; 16]);
+        wire::HelloResponse { node_id, cluster_id, tails, ..Default::default() }
+    }
+
+    #[test]
+    fn only_who_was_adopted_and_has_started_tells_of_a_cluster_that_never_began() {
+        let lost = |answer: &wire::HelloResponse, first| check("n3", 3, answer, first).is_err();
+        assert!(lost(&without_members(3, true), true));
+        assert!(!lost(&without_members(3, true), false), "the founder may still be at it");
+        assert!(!lost(&without_members(3, false), true), "it is starting");
+        assert!(!lost(&without_members(5, true), true), "it joins as a new member");
+        assert!(!lost(&wire::HelloResponse::default(), true), "it is new");
+    }
 }
