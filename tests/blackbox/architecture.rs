@@ -211,8 +211,8 @@ fn nondeterminism_enters_at_one_place_each() {
         &uses(&["rand::", "getrandom::"], &["node/src/random.rs", "client/src/random.rs"]),
         "take the injected Random; only node/src/random.rs and client/src/random.rs draw from the system",
     );
-    // A simulation has the one thread of `on_a_fresh_thread`.
-    let starting = ["node/storage/src/disk.rs", "sim/src/interpose/mod.rs"];
+    // A simulation has the one thread of `on_a_fresh_thread`; a bench, which no simulation runs, the one that keeps its pace.
+    let starting = ["node/storage/src/disk.rs", "sim/src/interpose/mod.rs", "node/src/cli/bench/alarm.rs"];
     assert_none(
         &uses(&["thread::spawn", "thread::scope", "thread::Builder", "spawn_blocking"], &starting),
         "take the injected DiskRunner; only node/storage/src/disk.rs starts threads",
