@@ -14,7 +14,7 @@ use crate::broker::{Broker, Producer};
 use crate::check::Check;
 use crate::consume::{Consumers, await_all};
 use crate::cost::Sample;
-use crate::load::{Clock, Load, Phase, Tally};
+use crate::load::{Clock, Load, Phase, Tally, due_at};
 use crate::payload::Bodies;
 use crate::produce;
 
@@ -82,8 +82,10 @@ pub async fn drain<B: Broker>(broker: &B, load: Load, pids: &[i32]) -> Result<Va
 
 fn phase(load: Load, clock: Clock) -> Phase {
     let check = Check::new(load.producers);
-    let interval = load.rate.map(|rate| Duration::from_secs_f64(1.0 / rate as f64));
-    let alarms = interval.map(|interval| Alarms::start(load.producers, clock.start, interval));
+    let start = clock.start;
+    let alarms = load.rate.map(|rate| {
+        Alarms::start(load.producers, move |id, seq| due_at(start, rate, load.producers, id, seq))
+    });
     Phase { load, clock, alarms, check, bodies: Bodies::new(load.size as usize), waiting: None, total: None }
 }
 

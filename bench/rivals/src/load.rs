@@ -105,10 +105,14 @@ impl Phase {
 
     /// When a message is due, where the load has a rate. Producers take turns rather than send together.
     pub fn due(&self, producer: u32, seq: u64) -> Option<Instant> {
-        let pace = f64::from(self.load.producers) / self.load.rate? as f64;
-        let turn = f64::from(producer) / f64::from(self.load.producers);
-        Some(self.clock.start + Duration::from_secs_f64(pace * (turn + seq as f64)))
+        self.load.rate.map(|rate| due_at(self.clock.start, rate, self.load.producers, producer, seq))
     }
+}
+
+/// See [`Phase::due`].
+pub fn due_at(start: Instant, rate: u64, producers: u32, producer: u32, seq: u64) -> Instant {
+    let turn = f64::from(producer) / f64::from(producers);
+    start + Duration::from_secs_f64(f64::from(producers) / rate as f64 * (turn + seq as f64))
 }
 
 /// Counts, times and errors of a task, and of all tasks together.

@@ -2,7 +2,6 @@
 //! as the server's; a thread that sleeps does not.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -12,12 +11,13 @@ use tokio::time::Instant;
 pub(super) struct Alarms(Arc<Vec<Notify>>);
 
 impl Alarms {
-    /// Rings the producers' bells in turn, one every `interval` from `start` on, until nobody holds them any more.
-    pub(super) fn start(producers: u32, start: Instant, interval: Duration) -> Self {
+    /// Rings a producer's bell when its message of that number is due, in turn, until nobody holds them any more. The same
+    /// `due` is waited for: a bell that rang a moment early would make its message a whole turn late.
+    pub(super) fn start(producers: u32, due: impl Fn(u32, u64) -> Instant + Send + 'static) -> Self {
         let bells = Arc::new((0..producers).map(|_| Notify::new()).collect::<Vec<_>>());
         let held = Arc::downgrade(&bells);
         #[expect(clippy::disallowed_methods, reason = "it measures real servers, which no simulation does")]
-        std::thread::spawn(move || ring(&held, start, interval));
+        std::thread::spawn(move || ring(&held, producers, due));
         Self(bells)
     }
 
@@ -29,10 +29,10 @@ impl Alarms {
     }
 }
 
-fn ring(bells: &Weak<Vec<Notify>>, start: Instant, interval: Duration) {
-    for tick in 0u64.. {
-        std::thread::sleep((start + interval.mul_f64(tick as f64)).saturating_duration_since(Instant::now()));
+fn ring(bells: &Weak<Vec<Notify>>, producers: u32, due: impl Fn(u32, u64) -> Instant) {
+    for (seq, producer) in (0..).flat_map(|seq| (0..producers).map(move |producer| (seq, producer))) {
+        std::thread::sleep(due(producer, seq).saturating_duration_since(Instant::now()));
         let Some(bells) = bells.upgrade() else { return };
-        bells[(tick % bells.len() as u64) as usize].notify_one();
+        bells[producer as usize].notify_one();
     }
 }

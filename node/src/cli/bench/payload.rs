@@ -9,7 +9,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 pub(super) const BYTES_MIN: usize = 20;
 
 /// What bodies are filled with: something that no transport compresses to nothing. Each begins elsewhere in it, so that
-/// no two messages of a run share their bytes.
+/// neighbours are not alike.
 static NOISE: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let words = std::iter::repeat_with(move || {

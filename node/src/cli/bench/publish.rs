@@ -67,8 +67,10 @@ pub(super) async fn run(
     load: &Arc<Load>,
     tracker: &Arc<Tracker>,
 ) -> Published {
-    let clock = load.clock().await;
-    let alarms = load.pace.map(|pace| Alarms::start(load.producers, clock.start, pace / load.producers));
+    let (clock, producers_count) = (load.clock().await, load.producers);
+    let alarms = load.pace.map(|pace| {
+        Alarms::start(load.producers, move |i, seq| due_at(clock, pace, producers_count, i, seq))
+    });
     let mut tasks = JoinSet::new();
     for (i, producer) in (0..).zip(producers) {
         let (load, tracker, alarms) = (load.clone(), tracker.clone(), alarms.clone());
@@ -119,14 +121,12 @@ async fn send(
     alarms: Option<Alarms>,
     sent: mpsc::UnboundedSender<(Instant, Pending)>,
 ) -> Option<quorate_client::Error> {
-    // Producers take turns rather than fire together.
-    let turn = |pace: Duration| pace * i / load.producers;
     let mut now = Instant::now();
     for seq in 0..load.share(i) {
         let due = match load.pace.zip(alarms.as_ref()) {
             None => now,
             Some((pace, alarms)) => {
-                let due = clock.start + turn(pace) + pace.mul_f64(seq as f64);
+                let due = due_at(clock, pace, load.producers, i, seq);
                 alarms.wait(i, due).await;
                 due
             }
@@ -159,6 +159,7 @@ async fn confirm(
         let Some((due, pending)) = timed(pin!(receipts.recv()), &mut now).await else { return };
         let result = timed(pending, &mut now).await;
         if now < due {
+            // It was handed in after the clock was read, and is confirmed already.
             now = Instant::now();
         }
         match result {
@@ -174,6 +175,11 @@ async fn confirm(
         }
         seq += 1;
     }
+}
+
+/// When a message is due. Producers take turns rather than fire together.
+fn due_at(clock: Clock, pace: Duration, producers: u32, i: u32, seq: u64) -> Instant {
+    clock.start + pace * i / producers + pace.mul_f64(seq as f64)
 }
 
 /// Awaits, and reads the clock if that took a wait: once for receipts that come together.
