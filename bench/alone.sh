@@ -109,6 +109,33 @@ node_of_role() {
         jq -r "select(.role == \"$1\") | .name[1:]" | head -n 1
 }
 
+# The newest messages of one queue beside a consumer that starts at the oldest of another: 20,000 of them a second, which come from the disk.
+measure_cold() {
+    local cold mode report of=(p50 p99)
+    for _ in $(seq "$runs"); do
+        for mode in without with; do
+            cold=""
+            if [[ $mode == with ]]; then
+                "$quorate" receive backlog --body --endpoint "$(quorate_endpoints)" |
+                    while (($(head -c 2050000 | wc -c) == 2050000)); do sleep 0.1; done &
+                cold=$!
+            fi
+            report=$(ask '[.end_to_end_us.p50, .end_to_end_us.p99, .verified] | @tsv' bench pipeline \
+                --producers 8 --consumers 8 --rate 2000 --seconds "$seconds")
+            if [[ -n $cold ]]; then
+                kill -0 "$cold" 2>/dev/null || { say "the backlog is at its end: more --backlog"; exit 1; }
+                pkill -TERM -f "^$quorate receive backlog" && wait "$cold"
+            fi
+            [[ $report == *true ]] || { say "what arrived is not what was sent"; exit 1; }
+            cut -f 1 <<<"$report" >>"$scratch/p50.$mode"
+            cut -f 2 <<<"$report" >>"$scratch/p99.$mode"
+        done
+    done
+    for name in "${of[@]}"; do
+        echo "| 2,000 a second end to end, $name, µs beside a consumer of that backlog (without) | $(median <"$scratch/$name.with") ($(median <"$scratch/$name.without")) |"
+    done
+}
+
 measure_idle_queues() {
     local name before with after of=(publish pipeline one-in-flight)
     for _ in $(seq "$runs"); do
@@ -138,6 +165,7 @@ measure_backlog
 awk -v line="$(head -c 768 /dev/urandom | base64 -w 0)" -v lines="$backlog" \
     'BEGIN { for (i = 0; i < lines; i++) print line }' |
     "$quorate" publish backlog --file - --endpoint "$(quorate_endpoints)" >/dev/null || exit 1
+measure_cold
 measure_restart "$(node_of_role follower)" follower
 measure_restart "$(node_of_role leader)" leader
 "$quorate" queue delete backlog --endpoint "$(quorate_endpoints)" >/dev/null

@@ -66,6 +66,11 @@ impl Membership {
         self.voters.iter().any(|set| set.contains(&id))
     }
 
+    /// Whether it is a member.
+    pub fn has(&self, id: u64) -> bool {
+        self.members.iter().any(|member| member.id == id)
+    }
+
     /// Members that only follow.
     pub fn learners(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| !self.is_voter(member.id))
@@ -138,6 +143,10 @@ impl Replica {
         change: ChangeMembers<u64, Peer>,
         based_on: &Membership,
     ) -> Result<u64, NotChanged> {
+        // A leader whose own removal is committed has not stepped down yet, and openraft takes it for no leader any more.
+        if !based_on.has(self.node_id()) {
+            return Err(NotChanged::NotLeader { leader: None });
+        }
         let unchanged =
             Precondition::<Types>::LastMembershipLogId { last_membership_log_id: based_on.log_id };
         let changing = self.raft().change_membership_if(change, false, [unchanged]);

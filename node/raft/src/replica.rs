@@ -200,6 +200,10 @@ impl Replica {
         }
     }
 
+    pub(crate) fn node_id(&self) -> u64 {
+        self.0.me.node_id
+    }
+
     /// Who leads; the receiver sees every change.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.0.leadership.clone()
@@ -350,7 +354,13 @@ async fn watch_leadership(
         let now = {
             let seen = metrics.borrow_watched();
             let mine = seen.state == ServerState::Leader && seen.current_leader == Some(me);
-            Leadership { term: seen.vote.leader_id.term, leader: seen.current_leader, mine }
+            // The vote is the one on disk, the leader that of the vote in memory: told together only if they belong together.
+            let vote = &seen.vote.leader_id;
+            Leadership {
+                term: vote.term,
+                leader: seen.current_leader.filter(|leader| *leader == vote.node_id),
+                mine,
+            }
         };
         told.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
         if metrics.changed().await.is_err() {
