@@ -4,10 +4,11 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Type;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "quorate/v1/message.proto",
     "quorate/v1/producer.proto",
     "quorate/v1/consumer.proto",
+    "quorate/v1/subscriptions.proto",
     "quorate/v1/queues.proto",
     "quorate/v1/cluster.proto",
     "quorate/peer/v1/peer.proto",

@@ -13,6 +13,7 @@ use crate::leader::Router;
 use crate::queue::Queue;
 use crate::queues::Queues;
 use crate::random::{Random, SystemRandom};
+use crate::subscriptions::Subscriptions;
 
 /// A handle to a cluster. Cheap to clone; connects when it is first used.
 #[derive(Clone)]
@@ -52,6 +53,11 @@ impl Client {
     /// Creating, listing and looking into queues.
     pub fn queues(&self) -> Queues {
         Queues::new(self.clone())
+    }
+
+    /// Creating, changing, moving and listing the subscriptions of a queue.
+    pub fn subscriptions(&self, queue: impl Into<String>) -> Subscriptions {
+        Subscriptions::new(self.clone(), queue.into())
     }
 
     /// The cluster's members and their state.

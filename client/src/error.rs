@@ -231,6 +231,18 @@ reasons! {
     UnknownSubscription = "UNKNOWN_SUBSCRIPTION",
     /// A queue of that name exists with other settings.
     QueueExists = "QUEUE_EXISTS",
+    /// A subscription of that name exists with other settings.
+    SubscriptionExists = "SUBSCRIPTION_EXISTS",
+    /// The settings were changed since they were read.
+    RevisionChanged = "REVISION_CHANGED",
+    /// A queue has at least one subscription.
+    LastSubscription = "LAST_SUBSCRIPTION",
+    /// The position is outside what the queue stores.
+    OutOfRange = "OUT_OF_RANGE",
+    /// No subscription has that message.
+    UnknownMessage = "UNKNOWN_MESSAGE",
+    /// The message is due already.
+    NotDelayed = "NOT_DELAYED",
     /// A field is out of its range.
     Invalid = "INVALID",
     /// A limit is reached.

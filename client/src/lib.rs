@@ -50,8 +50,10 @@ mod producer;
 mod queue;
 mod queues;
 mod random;
+mod settings;
 mod silence;
 mod status;
+mod subscriptions;
 
 pub use client::{Client, ClientBuilder};
 pub use cluster::Cluster;
@@ -62,8 +64,10 @@ pub use error::{EndpointAnswer, Error, Reason, Refusal};
 pub use message::{Message, Meta};
 pub use producer::{Pending, Producer, ProducerBuilder, Receipt};
 pub use queue::{Queue, RawQueue};
-pub use queues::{Order, Peek, QueueSettings, Queues};
+pub use queues::{Peek, Queues};
 pub use random::{Random, SystemRandom};
+pub use settings::{Filter, OnExhausted, Order, QueueSettings, Selector, Start, SubscriptionSettings};
+pub use subscriptions::Subscriptions;
 
 /// The wire's own types, where the client hands them out as they are.
 pub use quorate_proto::v1 as wire;

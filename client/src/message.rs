@@ -1,5 +1,7 @@
 //! What a producer hands in.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use quorate_proto::v1;
@@ -24,6 +26,14 @@ pub struct Meta {
     pub subject: String,
     /// Names and values, in order.
     pub headers: Vec<(String, Bytes)>,
+    /// How long after it was published the message is due; in whole milliseconds, at most 10 years.
+    pub delay: Option<Duration>,
+    /// When the message is due, by the cluster's clock; in whole milliseconds. Not together with `delay`.
+    pub deliver_at: Option<SystemTime>,
+    /// How long after it was due the message expires; in whole milliseconds, at most 10 years. `None`: when its queue says.
+    pub ttl: Option<Duration>,
+    /// 0 to 9; 9 goes first. Above 0 only in queues that have priorities.
+    pub priority: u8,
 }
 
 impl<T> Message<T> {
@@ -59,6 +69,43 @@ impl<T> Message<T> {
         self.meta.headers.push((name.into(), value.into()));
         self
     }
+
+    /// It is handed out so long after it was published, and not before.
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.meta.delay = Some(delay);
+        self
+    }
+
+    /// It is handed out at this time, and not before.
+    #[must_use]
+    pub fn deliver_at(mut self, time: SystemTime) -> Self {
+        self.meta.deliver_at = Some(time);
+        self
+    }
+
+    /// It expires so long after it was due, unless a consumer holds it then.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.meta.ttl = Some(ttl);
+        self
+    }
+
+    /// 0 to 9; 9 goes first.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.meta.priority = priority;
+        self
+    }
+}
+
+/// Zero stands for nothing on the wire; the shortest time that was asked for is 1 ms.
+fn millis(duration: Option<Duration>) -> u64 {
+    duration.map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+fn duration(ms: u64) -> Option<Duration> {
+    (ms != 0).then(|| Duration::from_millis(ms))
 }
 
 impl<T> From<T> for Message<T> {
@@ -92,6 +139,12 @@ impl Encoder {
         message.subject = meta.subject;
         message.headers.extend(meta.headers.into_iter().map(|(name, value)| v1::Header { name, value }));
         message.body = body;
+        message.delay_ms = millis(meta.delay);
+        // Before 1970 is long ago: at once.
+        let deliver_at = meta.deliver_at.map(|at| at.duration_since(UNIX_EPOCH).unwrap_or_default());
+        message.deliver_at_ms = millis(deliver_at);
+        message.ttl_ms = millis(meta.ttl);
+        message.priority = meta.priority.into();
         let bytes = message.encoded_len();
         let encoded = if bytes > SMALL_BYTES_MAX {
             message.encode_to_vec().into()
@@ -112,7 +165,17 @@ impl Encoder {
 pub(crate) fn from_wire(encoded: Bytes) -> Result<(Meta, Bytes, String), prost::DecodeError> {
     let message = v1::Message::decode(encoded)?;
     let headers = message.headers.into_iter().map(|header| (header.name, header.value)).collect();
-    let meta = Meta { id: message.id, key: message.key, subject: message.subject, headers };
+    let meta = Meta {
+        id: message.id,
+        key: message.key,
+        subject: message.subject,
+        headers,
+        delay: duration(message.delay_ms),
+        deliver_at: duration(message.deliver_at_ms).map(|since| UNIX_EPOCH + since),
+        ttl: duration(message.ttl_ms),
+        // The server takes nothing above 9.
+        priority: u8::try_from(message.priority).unwrap_or(u8::MAX),
+    };
     Ok((meta, message.body, message.content_type))
 }
 
@@ -129,7 +192,12 @@ mod tests {
             .map(|(i, length)| {
                 let body = Bytes::from(vec![i as u8; length]);
                 let message = Message::new(body).id(format!("m{i}")).key(vec![i as u8]);
-                if i % 2 == 0 { message.header("h", vec![i as u8; 3]) } else { message.subject("s") }
+                match i % 4 {
+                    0 => message.header("h", vec![i as u8; 3]),
+                    1 => message.subject("s"),
+                    2 => message.delay(Duration::from_secs(3)).ttl(Duration::from_millis(9)).priority(7),
+                    _ => message.deliver_at(UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
+                }
             })
             .collect();
         let wire: Vec<_> =

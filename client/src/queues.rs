@@ -1,6 +1,6 @@
 //! Creating, listing and looking into queues.
 
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use quorate_proto::v1;
 use quorate_proto::v1::queues_client::QueuesClient;
@@ -11,27 +11,7 @@ use crate::client::Client;
 use crate::connect::MESSAGE_BYTES_MAX;
 use crate::error::Error;
 use crate::leader::Failed;
-
-/// How a subscription orders the messages it hands out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Competing consumers; a returned message keeps its position.
-    #[default]
-    None,
-    /// One active consumer; no message overtakes an earlier one.
-    Total,
-}
-
-/// Settings of a queue's `default` subscription; `None` means the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueSettings {
-    /// Default [`Order::None`].
-    pub order: Order,
-    /// Length of a lease, 100 ms to 12 h. Default 30 s.
-    pub lease: Option<Duration>,
-    /// Backoff of a failed message: doubles from the first to the second, at most 30 days. Default 1 s to 60 s.
-    pub backoff: Option<(Duration, Duration)>,
-}
+use crate::settings::QueueSettings;
 
 /// What to look at with [`Queues::peek`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,12 +46,14 @@ impl Queues {
     pub async fn create(
         &self,
         name: &str,
-        settings: QueueSettings,
+        settings: impl Into<QueueSettings>,
     ) -> Result<v1::CreateQueueResponse, Error> {
+        let settings = settings.into();
         let request = v1::CreateQueueRequest {
             namespace: self.namespace(),
             name: name.to_owned(),
-            default_subscription: Some(to_wire(settings)?),
+            default_subscription: Some(settings.default_subscription.to_wire()?),
+            settings: Some(settings.to_wire()?),
         };
         let ask = |channel| {
             let request = request.clone();
@@ -130,6 +112,68 @@ impl Queues {
         self.client.router.call(self.deadline(), ask).await.map(drop).map_err(Failed::of_change)
     }
 
+    /// Replaces a queue's own settings, if `revision` is the one that [`Queues::show`] showed, or 0. Returns the new one.
+    ///
+    /// # Errors
+    /// Reasons `UNKNOWN_QUEUE`, `INVALID`, `REVISION_CHANGED`; [`Error::NoLeader`]; [`Error::Unknown`].
+    pub async fn update(&self, name: &str, settings: v1::QueueSettings, revision: u64) -> Result<u64, Error> {
+        let request = v1::UpdateQueueRequest {
+            namespace: self.namespace(),
+            name: name.to_owned(),
+            settings: Some(settings),
+            revision,
+        };
+        let ask = |channel| {
+            let request = request.clone();
+            async move { Ok(grpc(channel).update(request).await?.into_inner()) }
+        };
+        Ok(self.client.router.call(self.deadline(), ask).await.map_err(Failed::of_change)?.value.revision)
+    }
+
+    /// In every subscription, whatever no consumer holds is done.
+    ///
+    /// # Errors
+    /// Reason `UNKNOWN_QUEUE`; [`Error::NoLeader`]; [`Error::Unknown`].
+    pub async fn purge(&self, name: &str) -> Result<(), Error> {
+        let request = v1::PurgeQueueRequest { namespace: self.namespace(), name: name.to_owned() };
+        let ask = |channel| {
+            let request = request.clone();
+            async move { Ok(grpc(channel).purge(request).await?.into_inner()) }
+        };
+        self.client.router.call(self.deadline(), ask).await.map(drop).map_err(Failed::of_change)
+    }
+
+    /// Takes a message that is not due yet out of a queue.
+    ///
+    /// # Errors
+    /// Reasons `UNKNOWN_QUEUE`, `UNKNOWN_MESSAGE`, `NOT_DELAYED` (it is due by now); [`Error::NoLeader`]; [`Error::Unknown`].
+    pub async fn cancel(&self, queue: &str, position: u64) -> Result<(), Error> {
+        self.change_time(queue, position, 0).await
+    }
+
+    /// Has a message that is not due yet fall due at another time, by the cluster's clock.
+    ///
+    /// # Errors
+    /// As [`Queues::cancel`].
+    pub async fn reschedule(&self, queue: &str, position: u64, at: SystemTime) -> Result<(), Error> {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.change_time(queue, position, u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1)).await
+    }
+
+    async fn change_time(&self, queue: &str, position: u64, deliver_at_ms: u64) -> Result<(), Error> {
+        let request = v1::RescheduleRequest {
+            namespace: self.namespace(),
+            queue: queue.to_owned(),
+            position,
+            deliver_at_ms,
+        };
+        let ask = |channel| {
+            let request = request.clone();
+            async move { Ok(grpc(channel).reschedule(request).await?.into_inner()) }
+        };
+        self.client.router.call(self.deadline(), ask).await.map(drop).map_err(Failed::of_change)
+    }
+
     /// Looks at messages without leasing them, in the order of their positions.
     ///
     /// # Errors
@@ -178,26 +222,4 @@ impl Queues {
 
 fn grpc(channel: Channel) -> QueuesClient<Channel> {
     QueuesClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX)
-}
-
-fn to_wire(settings: QueueSettings) -> Result<v1::SubscriptionSettings, Error> {
-    let (first, last) = settings.backoff.unzip();
-    Ok(v1::SubscriptionSettings {
-        order: match settings.order {
-            Order::None => v1::Order::None.into(),
-            Order::Total => v1::Order::Total.into(),
-        },
-        lease_ms: millis("lease", settings.lease)?,
-        backoff_first_ms: millis("backoff", first)?,
-        backoff_last_ms: millis("backoff", last)?,
-    })
-}
-
-/// On the wire a zero means the default, so a zero that was asked for has to be refused here.
-pub(crate) fn millis(what: &str, duration: Option<Duration>) -> Result<u64, Error> {
-    match duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)) {
-        Some(0) => Err(Error::Config(format!("{what}: at least 1 ms"))),
-        Some(ms) => Ok(ms),
-        None => Ok(0),
-    }
 }

@@ -145,6 +145,13 @@ pub enum Call {
     },
     /// Asks every replica for its state.
     Status,
+    /// Something else about a queue, which only the replay of the log judges.
+    Manage {
+        /// The queue.
+        queue: String,
+        /// The verb's file.
+        verb: &'static str,
+    },
 }
 
 /// How it ended.
@@ -153,7 +160,7 @@ pub enum Answer {
     /// Done, and nothing to tell.
     Done,
     /// The queue is there; whether this call made it.
-    Created(wire::CreateQueueResponse),
+    Created(Box<wire::CreateQueueResponse>),
     /// The producer session is open; the last sequence number it has published.
     Opened {
         /// See above.
@@ -173,7 +180,7 @@ pub enum Answer {
     /// See [`Call::ListQueues`].
     Listed(Vec<wire::Queue>),
     /// See [`Call::ShowQueue`].
-    Shown(wire::ShowQueueResponse),
+    Shown(Box<wire::ShowQueueResponse>),
     /// See [`Call::Members`].
     Members(wire::MembersResponse),
     /// See [`Call::Status`].

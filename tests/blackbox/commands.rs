@@ -21,8 +21,19 @@ fn assert_says(said: &str, parts: &[&str]) {
     assert!(!said.contains('\x1b'), "no colours where nobody looks: {said:?}");
 }
 
-const QUEUE_KEYS: [&str; 6] =
-    ["name", "order", "lease_ms", "backoff_first_ms", "backoff_last_ms", "created_at"];
+const QUEUE_KEYS: [&str; 11] = [
+    "name",
+    "order",
+    "lease_ms",
+    "backoff_first_ms",
+    "backoff_last_ms",
+    "jitter_percent",
+    "max_attempts",
+    "auto_ack",
+    "ttl_ms",
+    "priorities",
+    "created_at",
+];
 const STAT_KEYS: [&str; 10] = [
     "length",
     "ready",

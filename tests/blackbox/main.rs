@@ -13,6 +13,7 @@ mod churn;
 mod commands;
 mod directories;
 mod failover;
+mod features;
 mod harness;
 mod members;
 mod order;

@@ -181,6 +181,7 @@ impl Raw {
             first_token: token,
             outcome: outcome.into(),
             delay_ms: 0,
+            reason: String::new(),
         };
         let settle = wire::Settle { id: 1, ranges: vec![range] };
         let request = wire::ReceiveRequest { request: Some(Req::Settle(settle)) };

@@ -133,9 +133,10 @@ impl Actor {
         loop {
             self.todo.wake();
             let send = self.todo.has_next();
+            let room = self.shared.has_room(self.opener.attach.credit);
             tokio::select! {
                 biased;
-                response = stream.responses.message() => {
+                response = stream.responses.message(), if room => {
                     heard = Instant::now();
                     silence.broken();
                     if let Err(end) = self.take(&stream, response) {
@@ -159,6 +160,7 @@ impl Actor {
                     };
                     permit.send(v1::ReceiveRequest { request: self.todo.next() });
                 }
+                () = self.shared.room(), if !room => {}
                 moved = &mut probe => {
                     if moved {
                         return End::Again { pause: false };

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use quorate_proto::v1;
+use tokio::sync::Notify;
 
 use super::FailedSettle;
 use crate::error::Error;
+use crate::message::from_wire;
 
 /// Failures that are kept until somebody asks for them.
 const FAILURES_MAX: usize = 65_536;
@@ -18,6 +21,7 @@ const FAILURES_MAX: usize = 65_536;
 pub(super) struct Shared {
     state: Mutex<State>,
     waker: AtomicWaker,
+    room: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -28,11 +32,12 @@ struct State {
     held: BTreeSet<u64>,
     /// Tokens that came again on this stream while they were held.
     again: BTreeSet<u64>,
-    /// The subscription's order is `total`.
-    total: bool,
-    /// Order `total`: positions that the application gave back and that have not come again, by token. Nothing
-    /// behind them is handed out, since it goes with them as soon as the server hears of it.
-    returned: BTreeMap<u64, u64>,
+    order: v1::Order,
+    /// Messages are acknowledged before they come: they stay, whatever becomes of the stream.
+    auto_ack: bool,
+    /// Orders `total` and `key`: positions that the application gave back, by token, with their keys, until the answer says what
+    /// went with them. Nothing behind them in their order is handed out meanwhile.
+    returned: BTreeMap<u64, (u64, Bytes)>,
     failures: Vec<FailedSettle>,
     settled_count: u64,
     /// To be told once.
@@ -43,25 +48,55 @@ struct State {
 
 impl State {
     fn pop(&mut self) -> Option<v1::Delivery> {
-        let position = self.ready.front()?.position;
-        if self.returned.values().any(|returned| *returned < position) {
-            return None;
+        // Of one key there may be something to wait for, and of the next not.
+        let looked_at = if self.order == v1::Order::Key { self.ready.len() } else { self.ready.len().min(1) };
+        let at = (0..looked_at).find(|at| !self.is_held_up(&self.ready[*at]))?;
+        let delivery = self.ready.remove(at)?;
+        if !self.auto_ack {
+            self.held.insert(delivery.token);
         }
-        let delivery = self.ready.pop_front()?;
-        self.held.insert(delivery.token);
         Some(delivery)
+    }
+
+    /// Whether something was given back that comes before it in its order.
+    fn is_held_up(&self, delivery: &v1::Delivery) -> bool {
+        if self.returned.is_empty() {
+            return false;
+        }
+        let of_key = || from_wire(delivery.message.clone()).map(|(meta, ..)| meta.key).unwrap_or_default();
+        let key = if self.order == v1::Order::Key { of_key() } else { Bytes::new() };
+        self.returned.values().any(|(position, of)| *position < delivery.position && *of == key)
     }
 }
 
 impl Shared {
     pub(super) fn pop(&self) -> Option<v1::Delivery> {
-        self.state.lock().pop()
+        let delivery = self.state.lock().pop();
+        self.room.notify_one();
+        delivery
+    }
+
+    /// Whether messages are acknowledged before they come.
+    pub(super) fn auto_ack(&self) -> bool {
+        self.state.lock().auto_ack
+    }
+
+    /// Whether more may come. What is settled is bounded by the credit; what is acknowledged already, only here.
+    pub(super) fn has_room(&self, credit: u32) -> bool {
+        let state = self.state.lock();
+        !state.auto_ack || state.ready.len() < credit.max(1) as usize
+    }
+
+    /// Returns when something was taken.
+    pub(super) async fn room(&self) {
+        self.room.notified().await;
     }
 
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::Delivery, Error>>> {
         self.waker.register(cx.waker());
         let mut state = self.state.lock();
         if let Some(delivery) = state.pop() {
+            self.room.notify_one();
             return Poll::Ready(Some(Ok(delivery)));
         }
         match state.error.take() {
@@ -78,8 +113,6 @@ impl Shared {
             if state.held.contains(&delivery.token) {
                 state.again.insert(delivery.token);
             } else {
-                let (position, token) = (delivery.position, delivery.token);
-                state.returned.retain(|given_back, at| token < *given_back || position > *at);
                 state.ready.push_back(delivery);
             }
         }
@@ -90,25 +123,35 @@ impl Shared {
     /// Removes what was revoked and not yet taken. With order `total` one revocation means all that was leased
     /// behind it, too: the server tells of that run by run, and nobody is to be handed a later run in between.
     pub(super) fn revoke(&self, revoked: &v1::Revoked) {
-        let tokens = revoked.first_token..revoked.first_token.saturating_add(u64::from(revoked.count));
+        let tokens = tokens(revoked);
         let mut state = self.state.lock();
-        let total = state.total;
+        let total = state.order == v1::Order::Total;
         state.ready.retain(|delivery| match total {
-            true => delivery.token < tokens.start,
+            true => delivery.token < tokens.start || delivery.position < revoked.first_position,
             false => !tokens.contains(&delivery.token),
         });
     }
 
-    /// The application gives a message back.
-    pub(super) fn give_back(&self, position: u64, token: u64) {
-        let mut state = self.state.lock();
-        if state.total {
-            state.returned.insert(token, position);
+    /// Removes what went back with a message of our own. New leases of the same messages may be here already.
+    pub(super) fn revoke_with(&self, all: &[v1::Revoked]) {
+        if !all.is_empty() {
+            let gone = |delivery: &v1::Delivery| all.iter().any(|one| tokens(one).contains(&delivery.token));
+            self.state.lock().ready.retain(|delivery| !gone(delivery));
         }
     }
 
-    /// A message was not given back after all, as far as one knows: what is behind it stays leased.
-    pub(super) fn not_given_back(&self, token: u64) {
+    /// The application gives a message back.
+    pub(super) fn give_back(&self, position: u64, token: u64, key: &Bytes) {
+        let mut state = self.state.lock();
+        match state.order {
+            v1::Order::Total => drop(state.returned.insert(token, (position, Bytes::new()))),
+            v1::Order::Key if !key.is_empty() => drop(state.returned.insert(token, (position, key.clone()))),
+            _ => {}
+        }
+    }
+
+    /// A message is with the server again, which has told what went with it; or it was not given back after all.
+    pub(super) fn answered(&self, token: u64) {
         if self.state.lock().returned.remove(&token).is_some() {
             self.waker.wake();
         }
@@ -120,8 +163,11 @@ impl Shared {
         let State { held, returned, .. } = &mut *state;
         // What is still being given back holds up what is behind it, unless the session began anew.
         returned.retain(|token, _| attached.resumed && held.contains(token));
-        state.total = attached.order == i32::from(v1::Order::Total);
-        state.ready.clear();
+        state.order = attached.order();
+        state.auto_ack = attached.auto_ack;
+        if !attached.auto_ack {
+            state.ready.clear();
+        }
         state.again.clear();
         state.connected = true;
         state.error = None;
@@ -130,7 +176,9 @@ impl Shared {
     /// The stream is lost. What was not taken is dropped: it may be another consumer's by the time it is.
     pub(super) fn lost(&self) {
         let mut state = self.state.lock();
-        state.ready.clear();
+        if !state.auto_ack {
+            state.ready.clear();
+        }
         state.connected = false;
     }
 
@@ -192,6 +240,10 @@ impl Shared {
     }
 }
 
+fn tokens(revoked: &v1::Revoked) -> std::ops::Range<u64> {
+    revoked.first_token..revoked.first_token.saturating_add(u64::from(revoked.count))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,27 +302,69 @@ mod tests {
     }
 
     #[test]
-    fn in_order_total_nothing_behind_a_returned_message_is_handed_out_until_it_comes_again() {
+    fn in_order_total_a_message_that_joined_late_stays_when_later_ones_are_revoked() {
+        let shared = Shared::default();
+        shared.attached(&attached(false));
+        shared.push(vec![delivery(7, 10), delivery(8, 11), delivery(5, 12)]);
+        shared.pop();
+        shared.revoke(&v1::Revoked { first_position: 8, count: 1, first_token: 11 });
+        assert_eq!(popped(&shared), [12]);
+    }
+
+    #[test]
+    fn in_order_total_nothing_behind_a_returned_message_is_handed_out_until_the_answer_comes() {
         let shared = total();
         shared.pop();
         shared.pop();
-        shared.give_back(2, 11);
+        shared.give_back(2, 11, &Bytes::new());
         assert!(popped(&shared).is_empty(), "3 and 4 are buffered");
         shared.let_go(11);
         shared.push(vec![delivery(5, 14)]); // was under way
         assert!(popped(&shared).is_empty());
-        shared.revoke(&v1::Revoked { first_position: 3, count: 2, first_token: 12 });
         shared.push(vec![delivery(2, 15), delivery(3, 16)]);
+        let gone = |first_position, count, first_token| v1::Revoked { first_position, count, first_token };
+        shared.revoke_with(&[gone(3, 2, 12), gone(5, 1, 14)]);
+        shared.answered(11);
         assert_eq!(popped(&shared), [15, 16]);
     }
 
     #[test]
-    fn what_was_not_given_back_holds_up_nothing() {
+    fn in_order_key_only_what_follows_under_the_same_key_waits() {
+        let shared = Shared::default();
+        shared.attached(&v1::Attached { order: v1::Order::Key.into(), ..Default::default() });
+        let of_key = |position: u64, key: &str| {
+            let meta = crate::Message::new(()).key(key.to_owned()).meta;
+            let message = crate::message::Encoder::new("").encode(meta, Bytes::new());
+            v1::Delivery { message, ..delivery(position, position + 9) }
+        };
+        shared.push(vec![of_key(1, "a"), of_key(2, "a"), of_key(3, "b")]);
+        shared.pop();
+        shared.give_back(1, 10, &Bytes::from("a"));
+        assert_eq!(popped(&shared), [12], "the one of key b");
+        shared.answered(10);
+        assert_eq!(popped(&shared), [11]);
+    }
+
+    #[test]
+    fn what_is_acknowledged_before_it_comes_survives_its_stream_and_is_bounded_here() {
+        let shared = Shared::default();
+        let attached = v1::Attached { resumed: true, auto_ack: true, ..Default::default() };
+        shared.attached(&attached);
+        shared.push(vec![delivery(1, 10), delivery(2, 11)]);
+        assert!(!shared.has_room(2) && shared.has_room(3));
+        shared.lost();
+        shared.attached(&attached);
+        assert_eq!(popped(&shared), [10, 11]);
+        assert!(shared.has_room(2));
+    }
+
+    #[test]
+    fn what_was_answered_holds_up_nothing() {
         let shared = total();
         shared.pop();
-        shared.give_back(1, 10);
+        shared.give_back(1, 10, &Bytes::new());
         assert!(popped(&shared).is_empty());
-        shared.not_given_back(10);
+        shared.answered(10);
         assert_eq!(popped(&shared), [11, 12, 13]);
     }
 
@@ -279,7 +373,7 @@ mod tests {
         for (resumed, settling, handed_out) in [(true, true, 0), (true, false, 2), (false, true, 2)] {
             let shared = total();
             shared.pop();
-            shared.give_back(1, 10);
+            shared.give_back(1, 10, &Bytes::new());
             if !settling {
                 shared.let_go(10);
             }

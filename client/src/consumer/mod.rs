@@ -24,7 +24,7 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::leader::Failed;
 use crate::message::from_wire;
-use crate::queues::millis;
+use crate::settings::millis;
 
 use actor::{Actor, Command};
 use leases::Shared;
@@ -176,9 +176,9 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 
     fn decode(&self, delivery: v1::Delivery) -> Result<Delivery<T>, Error> {
         let message = from_wire(delivery.message);
+        let key = message.as_ref().map(|(meta, ..)| meta.key.clone()).unwrap_or_default();
         let lease = delivery::Held::new(
-            delivery.position,
-            delivery.token,
+            (delivery.position, delivery.token, key),
             self.timeout,
             self.shared.clone(),
             self.commands.clone(),
@@ -200,7 +200,7 @@ impl<T, C: Codec<T>> Consumer<T, C> {
                 lease,
             }),
             Err(problem) => {
-                lease.settle_later(v1::Outcome::Retry, 0);
+                lease.settle_later(delivery::How::of(v1::Outcome::Retry));
                 Err(Error::Decode { position: delivery.position, problem })
             }
         }

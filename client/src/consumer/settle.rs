@@ -23,6 +23,7 @@ pub(super) struct Item {
     pub(super) token: u64,
     pub(super) outcome: v1::Outcome,
     pub(super) delay_ms: u64,
+    pub(super) reason: String,
     pub(super) deadline: Instant,
     /// It was sent on a stream that was lost before the answer: it may have taken effect.
     pub(super) uncertain: bool,
@@ -37,6 +38,7 @@ impl Item {
             && self.token == range.first_token + count
             && i32::from(self.outcome) == range.outcome
             && self.delay_ms == range.delay_ms
+            && self.reason == range.reason
     }
 
     fn range(&self) -> v1::SettleRange {
@@ -46,6 +48,7 @@ impl Item {
             first_token: self.token,
             outcome: self.outcome.into(),
             delay_ms: self.delay_ms,
+            reason: self.reason.clone(),
         }
     }
 }
@@ -111,6 +114,7 @@ impl Settles {
         let over = items.iter().filter(|item| item.outcome != v1::Outcome::Extend);
         let tokens: Vec<u64> = over.map(|item| item.token).collect();
         let mut done = 0;
+        shared.revoke_with(&settled.revoked);
         for item in items {
             let hit = settled.refused.iter().find(|refused| {
                 let at = item.position.checked_sub(refused.first_position);
@@ -195,8 +199,8 @@ fn judge(item: &Item, wire: Option<v1::Refusal>, shared: &Shared) -> Error {
 }
 
 fn finish(item: Item, result: Result<(), Error>, shared: &Shared) {
-    if result.is_err() && item.outcome != v1::Outcome::Extend {
-        shared.not_given_back(item.token);
+    if item.outcome != v1::Outcome::Extend {
+        shared.answered(item.token);
     }
     match (item.reply, result) {
         (Some(reply), result) => drop(reply.send(result)),

@@ -5,7 +5,19 @@ type Answer = oneshot::Receiver<Result<(), Error>>;
 fn item(position: u64, token: u64, outcome: v1::Outcome) -> (Item, Answer) {
     let (reply, answer) = oneshot::channel();
     let deadline = Instant::now();
-    (Item { position, token, outcome, delay_ms: 0, deadline, uncertain: false, reply: Some(reply) }, answer)
+    (
+        Item {
+            position,
+            token,
+            outcome,
+            delay_ms: 0,
+            reason: String::new(),
+            deadline,
+            uncertain: false,
+            reply: Some(reply),
+        },
+        answer,
+    )
 }
 
 fn pushed(items: &[(u64, u64, v1::Outcome)]) -> (Settles, Vec<Answer>) {
@@ -50,10 +62,10 @@ fn refusals_reach_exactly_those_they_name() {
     let shared = Shared::default();
     let (mut settles, mut answers) = pushed(&[(1, 11, Ack), (2, 12, Ack)]);
     let id = settles.next().unwrap().id;
-    assert!(settles.answer(v1::Settled { id, refused: vec![stale(2)] }, &shared));
+    assert!(settles.answer(v1::Settled { id, refused: vec![stale(2)], ..Default::default() }, &shared));
     assert!(answers[0].try_recv().unwrap().is_ok());
     assert!(matches!(answers[1].try_recv().unwrap(), Err(Error::StaleLease { position: 2 })));
-    assert!(!settles.answer(v1::Settled { id, refused: Vec::new() }, &shared));
+    assert!(!settles.answer(v1::Settled { id, refused: Vec::new(), ..Default::default() }, &shared));
 }
 
 #[test]
@@ -73,7 +85,10 @@ fn a_repeated_ack_that_is_stale_is_unknown_unless_the_lease_was_seen_current() {
     shared.push(vec![v1::Delivery { position: 2, token: 12, ..Default::default() }]);
     let again = settles.next().unwrap();
     assert_eq!(ranges(&again), ranges(&first));
-    settles.answer(v1::Settled { id: again.id, refused: vec![stale(1), stale(2)] }, &shared);
+    settles.answer(
+        v1::Settled { id: again.id, refused: vec![stale(1), stale(2)], ..Default::default() },
+        &shared,
+    );
     assert!(matches!(answers[0].try_recv().unwrap(), Err(Error::SettleUnknown { position: 1 })));
     assert!(matches!(answers[1].try_recv().unwrap(), Err(Error::StaleLease { position: 2 })));
 }

@@ -22,8 +22,8 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::leader::Failed;
 use crate::message::{Encoder, Message};
-use crate::queues::millis;
 use crate::random;
+use crate::settings::millis;
 
 use actor::{Actor, Command};
 use ledger::{Item, Ledger};

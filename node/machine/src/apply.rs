@@ -7,9 +7,10 @@ use crate::command::{Batch, Verb};
 use crate::effect::Effect;
 use crate::reply::{Outcome, Refusal};
 use crate::store::{Read, Store, StoreError};
+use crate::subs::assign;
 use crate::tables::{Table, key, row};
 use crate::tx::Tx;
-use crate::{FORMAT_VERSION, assign, ops};
+use crate::{FORMAT_VERSION, ops};
 
 /// What an entry brought about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,15 @@ fn carry_out<S: Store>(tx: &mut Tx<'_, S>, verb: Verb) -> Result<Outcome, StoreE
         Verb::Settle(command) => ops::settle(tx, &command),
         Verb::Tick(_) => ops::tick(tx),
         Verb::GiveNodeIds(command) => ops::give_node_ids(tx, command),
+        Verb::UpdateQueue(command) => ops::update_queue(tx, &command),
+        Verb::Purge(command) => ops::purge(tx, &command),
+        Verb::CreateSub(command) => ops::create_sub(tx, &command),
+        Verb::UpdateSub(command) => ops::update_sub(tx, &command),
+        Verb::DeleteSub(command) => ops::delete_sub(tx, &command),
+        Verb::Pause(command) => ops::pause(tx, &command),
+        Verb::Seek(command) => ops::seek(tx, &command),
+        Verb::Reschedule(command) => ops::reschedule(tx, &command),
+        Verb::Unpark(command) => ops::unpark(tx, &command),
     };
     match done {
         Ok(reply) => Ok(Ok(reply)),

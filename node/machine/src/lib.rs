@@ -9,13 +9,13 @@
 //! node. What cannot be read is refused as [`reply::Refusal::Malformed`] and changes nothing.
 //!
 //! **Work per run.** Positions that share a fate share a row: a publish is one chunk, a lease of consecutive
-//! messages is one run. No path from publish to acknowledgement does work for each message.
+//! messages is one run. No path from publish to acknowledgement does work for each message, unless the message
+//! asks for it with a key, a time or a priority.
 //!
-//! Where to look: [`tables`] is the schema; `ops/` has one file for each verb; `assign.rs` says who gets what;
-//! `runs.rs` is the interval map under both; [`read`] has the questions; [`check`] states every invariant.
+//! Where to look: [`tables`] is the schema; `ops/` has one file for each verb; `subs/` is what happens to messages
+//! inside a subscription; [`read`] has the questions; [`check`] states every invariant.
 
 mod apply;
-mod assign;
 pub mod check;
 pub mod command;
 pub mod digest;
@@ -25,10 +25,12 @@ pub mod memory;
 pub mod message;
 mod names;
 mod ops;
+pub mod pattern;
 pub mod read;
 pub mod reply;
-mod runs;
+mod settings;
 pub mod store;
+mod subs;
 pub mod tables;
 mod tx;
 

@@ -25,6 +25,12 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 pub const HEADERS_MAX: usize = 64;
 /// Headers of a message with their names, in bytes.
 pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Highest priority of a message.
+pub const PRIORITY_MAX: u32 = 9;
+/// Longest delay of a message, in milliseconds.
+pub const DELAY_MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
+/// Longest time to live of a message, in milliseconds.
+pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 /// Longest body, in bytes.
 pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most messages in one publish.
@@ -34,6 +40,10 @@ pub const PUBLISH_BYTES_MAX: usize = BODY_BYTES_MAX + 128 * 1024;
 
 /// Most queues in a namespace.
 pub const QUEUES_MAX: u64 = 100_000;
+/// Most subscriptions of a queue.
+pub const SUBSCRIPTIONS_MAX: usize = 256;
+/// Most headers that a filter names.
+pub const FILTER_HEADERS_MAX: usize = 16;
 /// Most producer sessions in a namespace.
 pub const PRODUCERS_MAX: u64 = 100_000;
 /// Most receipts that a producer session may leave unacknowledged, in messages.
@@ -54,6 +64,16 @@ pub const LEASE_MS_MIN: u64 = 100;
 pub const LEASE_MS_MAX: u64 = 12 * 60 * 60 * 1000;
 /// See [`LEASE_MS_MIN`].
 pub const LEASE_MS_DEFAULT: u64 = 30_000;
+/// By how many percent a backoff may be shorter than it would be.
+pub const JITTER_PERCENT_MAX: u32 = 100;
+/// See [`JITTER_PERCENT_MAX`].
+pub const JITTER_PERCENT_DEFAULT: u32 = 20;
+/// Messages of one key that may be leased at once.
+pub const PER_KEY_INFLIGHT_MAX: u32 = 256;
+/// Longest reason of a failure, in bytes.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Failures of a message that are remembered.
+pub const FAILURES_MAX: usize = 8;
 /// Backoff and retry delay, in milliseconds.
 pub const BACKOFF_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Backoff after the first failure, in milliseconds.
@@ -77,6 +97,11 @@ pub const PRODUCER_TTL_MS_DEFAULT: u64 = 60 * 60 * 1000;
 pub const TICK_DEADLINES_MAX: usize = 1024;
 /// Most rows of deleted queues that one tick removes.
 pub const TICK_GARBAGE_ROWS_MAX: usize = 1024;
+
+/// Most messages that a new or moved subscription looks at in one entry.
+pub const LOOK_MESSAGES_MAX: u64 = 4096;
+/// Most messages that an entry redrives or discards; ticks carry on with the rest.
+pub const UNPARK_MESSAGES_MAX: u64 = 1024;
 
 /// Highest id of a node.
 pub const NODE_IDS_MAX: u64 = u32::MAX as u64;

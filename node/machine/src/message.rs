@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::limits::{
-    BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, HEADER_BYTES_MAX, HEADERS_MAX, MESSAGE_ID_BYTES_MAX,
-    MESSAGE_KEY_BYTES_MAX, SUBJECT_BYTES_MAX,
+    BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, DELAY_MS_MAX, HEADER_BYTES_MAX, HEADERS_MAX,
+    MESSAGE_ID_BYTES_MAX, MESSAGE_KEY_BYTES_MAX, PRIORITY_MAX, SUBJECT_BYTES_MAX, TTL_MS_MAX,
 };
 use crate::reply::Refusal;
 
@@ -29,10 +29,22 @@ pub struct Message {
     /// MIME type of the body; may be empty.
     #[prost(string, tag = "6")]
     pub content_type: String,
+    /// It is due so long after it was published, in milliseconds; 0: at once.
+    #[prost(uint64, tag = "7")]
+    pub delay_ms: u64,
+    /// It is due at this time, in milliseconds since 1970; 0: at once.
+    #[prost(uint64, tag = "8")]
+    pub deliver_at_ms: u64,
+    /// It expires so long after it was due, in milliseconds; 0: when the queue says.
+    #[prost(uint64, tag = "9")]
+    pub ttl_ms: u64,
+    /// 0 to 9; 9 goes first.
+    #[prost(uint32, tag = "10")]
+    pub priority: u32,
 }
 
 /// One header of a message.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Header {
     /// Not unique.
     #[prost(string, tag = "1")]
@@ -40,6 +52,24 @@ pub struct Header {
     /// Any bytes.
     #[prost(bytes = "bytes", tag = "2")]
     pub value: Bytes,
+}
+
+/// It has a key.
+pub const KEYED: u32 = 1;
+/// It may be due later.
+pub const DELAYED: u32 = 2;
+/// It has a time to live of its own.
+pub const EXPIRES: u32 = 4;
+/// Its priority is not 0.
+pub const PRIORITISED: u32 = 8;
+
+/// What there is in a message that a queue has to look at: for [`crate::command::Publish::attributes`].
+pub fn attributes(message: &Message) -> u32 {
+    let flag = |is: bool, flag: u32| if is { flag } else { 0 };
+    flag(!message.key.is_empty(), KEYED)
+        | flag(message.delay_ms != 0 || message.deliver_at_ms != 0, DELAYED)
+        | flag(message.ttl_ms != 0, EXPIRES)
+        | flag(message.priority != 0, PRIORITISED)
 }
 
 /// Whether a message keeps to the limits; the refusal names the field and its limit. Asked when a publish is
@@ -52,12 +82,26 @@ pub fn check(message: &Message) -> Result<(), Refusal> {
     at_most("headers", message.headers.len(), HEADERS_MAX, "headers")?;
     let header_bytes = message.headers.iter().map(|header| header.name.len() + header.value.len()).sum();
     at_most("headers", header_bytes, HEADER_BYTES_MAX, "bytes, names included")?;
-    at_most("body", message.body.len(), BODY_BYTES_MAX, "bytes")
+    at_most("body", message.body.len(), BODY_BYTES_MAX, "bytes")?;
+    at_most("delay_ms", message.delay_ms, DELAY_MS_MAX, "ms")?;
+    at_most("ttl_ms", message.ttl_ms, TTL_MS_MAX, "ms")?;
+    at_most("priority", message.priority, PRIORITY_MAX, "")?;
+    if message.delay_ms != 0 && message.deliver_at_ms != 0 {
+        let problem = "one of delay_ms and deliver_at_ms can be given, not both".into();
+        return Err(Refusal::Invalid { field: "deliver_at_ms", problem });
+    }
+    Ok(())
 }
 
-fn at_most(field: &'static str, given: usize, max: usize, unit: &str) -> Result<(), Refusal> {
+fn at_most<T: PartialOrd + std::fmt::Display>(
+    field: &'static str,
+    given: T,
+    max: T,
+    unit: &str,
+) -> Result<(), Refusal> {
     if given <= max {
         return Ok(());
     }
-    Err(Refusal::Invalid { field, problem: format!("{given} {unit}, and {max} is the most") })
+    let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
+    Err(Refusal::Invalid { field, problem: format!("{given}{unit}, and {max} is the most") })
 }

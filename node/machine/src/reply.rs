@@ -1,6 +1,6 @@
 //! What the proposer of a command gets back.
 
-use crate::command::Settings;
+use crate::command::{QueueSettings, Settings};
 use crate::effect::Lease;
 
 /// The answer to one command.
@@ -17,6 +17,32 @@ pub enum Reply {
         created: bool,
         /// When it was created, by replicated time.
         created_at_ms: u64,
+        /// The settings of the queue itself.
+        queue: QueueSettings,
+    },
+    /// To [`crate::command::CreateSub`].
+    SubCreated {
+        /// The settings in force, defaults filled in.
+        settings: Settings,
+        /// False if the same subscription was there already.
+        created: bool,
+    },
+    /// To [`crate::command::UpdateQueue`] and [`crate::command::UpdateSub`]: the revision of the settings now.
+    Updated {
+        /// Grows by one with every change.
+        revision: u64,
+    },
+    /// To [`crate::command::Seek`]: where the subscription goes on.
+    Sought {
+        /// The first position that it has not done.
+        position: u64,
+    },
+    /// To [`crate::command::Unpark`].
+    Unparked {
+        /// How many messages were redriven or discarded by this entry.
+        messages: u64,
+        /// What carries on with the rest; 0 if there is none.
+        job: u64,
     },
     /// To [`crate::command::OpenProducer`].
     ProducerOpened(ProducerOpened),
@@ -29,8 +55,8 @@ pub enum Reply {
     },
     /// To [`crate::command::Attach`].
     Attached(Attached),
-    /// To [`crate::command::Settle`]: what was not settled, and why. Empty if all was.
-    Settled(Vec<NotSettled>),
+    /// To [`crate::command::Settle`].
+    Settled(Settled),
     /// To [`crate::command::GiveNodeIds`]: the last that was given out, those before it included.
     NodeIdsGiven(u64),
     /// To every other command.
@@ -73,6 +99,40 @@ pub struct Attached {
     pub leases: Vec<Lease>,
 }
 
+/// What came of a settle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// What was not settled, and why.
+    pub refused: Vec<NotSettled>,
+    /// What was to go back, and left instead.
+    pub left: Vec<Left>,
+    /// What the consumer holds no more because something before it went back. The effects say so too; here it comes with the answer,
+    /// so that nobody has to wonder whether news of it are still under way.
+    pub revoked: Vec<Lease>,
+}
+
+/// `count` messages that did not go back, though they were to be retried or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Position of the first.
+    pub first_position: u64,
+    /// How many.
+    pub count: u32,
+    /// What became of them.
+    pub how: LeftHow,
+}
+
+/// See [`Left`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LeftHow {
+    /// They were exhausted, and are parked.
+    Parked,
+    /// They were exhausted, and are done.
+    Discarded,
+    /// Their time to live was over.
+    Expired,
+}
+
 /// `count` messages of a settle that were not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotSettled {
@@ -110,6 +170,36 @@ pub enum Refusal {
     /// A queue of that name exists with other settings.
     #[error("a queue {0:?} exists with other settings")]
     QueueExists(String),
+    /// A subscription of that name exists with other settings.
+    #[error("a subscription {0:?} exists with other settings")]
+    SubscriptionExists(String),
+    /// The settings were changed since they were read.
+    #[error("the settings were changed meanwhile: revision {current}, not {given}")]
+    RevisionChanged {
+        /// The revision in the command.
+        given: u64,
+        /// The settings' revision.
+        current: u64,
+    },
+    /// A queue has at least one subscription.
+    #[error("it is the queue's last subscription: delete the queue instead")]
+    LastSubscription,
+    /// The position is outside what the queue stores.
+    #[error("position {position} is outside of what the queue stores: {first} to {next}")]
+    OutOfRange {
+        /// The position in the command.
+        position: u64,
+        /// The first that is stored.
+        first: u64,
+        /// Of the next message.
+        next: u64,
+    },
+    /// No subscription has that message.
+    #[error("no subscription has a message at position {0}")]
+    UnknownMessage(u64),
+    /// The message is due already, somewhere.
+    #[error("the message at position {0} is not delayed any more")]
+    NotDelayed(u64),
     /// A limit of [`crate::limits`] is reached.
     #[error("the limit of {limit} {what} is reached")]
     LimitReached {

@@ -10,7 +10,8 @@ use quorate_simpoint::{Bug, planted};
 use crate::digest::Digested;
 use crate::effect::Effect;
 use crate::store::{Read, Store, StoreError};
-use crate::tables::row::{self, Consumer, Producer, Queue, Sub};
+use crate::subs::lanes::LaneId;
+use crate::tables::row::{self, Consumer, Lane, Producer, Queue, Sub};
 use crate::tables::{Key, QueueId, SubId, key};
 
 pub(crate) struct Tx<'a, S: Store> {
@@ -23,6 +24,7 @@ pub(crate) struct Tx<'a, S: Store> {
     subs: Slots<Sub>,
     consumers: Slots<Consumer>,
     producers: Slots<Producer>,
+    lanes: Slots<Lane>,
 }
 
 impl<'a, S: Store> Tx<'a, S> {
@@ -44,6 +46,7 @@ impl<'a, S: Store> Tx<'a, S> {
             subs: Slots::new(),
             consumers: Slots::new(),
             producers: Slots::new(),
+            lanes: Slots::new(),
         })
     }
 
@@ -53,6 +56,7 @@ impl<'a, S: Store> Tx<'a, S> {
         self.subs.write(&mut self.rows)?;
         self.consumers.write(&mut self.rows)?;
         self.producers.write(&mut self.rows)?;
+        self.lanes.write(&mut self.rows)?;
         self.rows.finish()?;
         Ok(self.effects)
     }
@@ -92,6 +96,16 @@ impl<'a, S: Store> Tx<'a, S> {
 
     pub(crate) fn find_producer(&mut self, id: u64) -> Result<&mut Option<Producer>, StoreError> {
         self.producers.load(&self.rows, id)
+    }
+
+    /// The lane of a key; a new one if it has none.
+    pub(crate) fn lane(&mut self, id: LaneId) -> Result<&mut Lane, StoreError> {
+        Ok(self.lanes.load(&self.rows, id)?.get_or_insert_default())
+    }
+
+    /// A subscription's number is given up: what stands under it is swept, and must not be written any more.
+    pub(crate) fn forget_lanes(&mut self, sub: SubId) {
+        self.lanes.slots.retain(|id, _| id.sub != sub);
     }
 
     pub(crate) fn find_consumer(&mut self, id: u64) -> Result<Option<&Consumer>, StoreError> {
@@ -135,6 +149,10 @@ impl<'a, S: Store> Tx<'a, S> {
 trait Header: Message + Default {
     type Id: Ord + Copy;
     fn key(id: Self::Id) -> Key;
+    /// A row that says nothing is not kept.
+    fn is_void(&self) -> bool {
+        false
+    }
 }
 
 impl Header for Queue {
@@ -162,6 +180,17 @@ impl Header for Producer {
     type Id = u64;
     fn key(id: u64) -> Key {
         key::producer(id)
+    }
+}
+
+impl Header for Lane {
+    type Id = LaneId;
+    fn key(id: LaneId) -> Key {
+        key::lane(id.sub, id.lane)
+    }
+
+    fn is_void(&self) -> bool {
+        Lane::is_void(self)
     }
 }
 
@@ -196,7 +225,7 @@ impl<T: Header> Slots<T> {
 
     fn write<S: Store>(&mut self, rows: &mut Digested<'_, S>) -> Result<(), StoreError> {
         for (id, slot) in &self.slots {
-            match (&slot.stored, &slot.row) {
+            match (&slot.stored, slot.row.as_ref().filter(|row| !row.is_void())) {
                 (old, Some(row)) => {
                     let new = Bytes::from(row.encode_to_vec());
                     if old.as_ref() != Some(&new) {

@@ -23,7 +23,11 @@ fn a_deleted_queue_ends_its_sessions_and_frees_its_name() {
     let applied = world.last.clone().unwrap();
     assert_eq!(applied.effects, [Effect::Ended { consumer: session.consumer }]);
     assert_eq!(applied.next_deadline_ms, Some(world.clock_ms), "there is something to sweep");
-    let late = Settle { consumer: session.consumer, ranges: vec![range(got[1], 1, Outcome::Ack)] };
+    let late = Settle {
+        consumer: session.consumer,
+        ranges: vec![range(got[1], 1, Outcome::Ack)],
+        ..Settle::default()
+    };
     assert_eq!(world.one(Verb::Settle(late)), Err(Refusal::UnknownConsumer));
     assert_eq!(world.delete("jobs"), Err(Refusal::UnknownQueue("jobs".into())));
 

@@ -8,11 +8,15 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use common::{Got, attach, holder, publish, range};
+use prost::Message as _;
 use quorate_machine::command::{
-    Batch, Command, CreateQueue, Credit, Detach, GiveNodeIds, OpenProducer, Order, Outcome, Publish,
-    Settings, Settle, Tick, Verb,
+    Action, Batch, Command, CreateQueue, CreateSub, Credit, DeleteSub, Detach, Filter, GiveNodeIds,
+    OnExhausted, OpenProducer, Order, Outcome, Pause, Publish, Purge, QueueSettings, Reschedule, Seek,
+    Selector, Settings, Settle, Start, StartKind, Tick, Unpark, UpdateQueue, UpdateSub, Verb,
 };
-use quorate_machine::{FORMAT_VERSION, MemoryStore, apply, read};
+use quorate_machine::message::{Header, Message, attributes};
+use quorate_machine::reply::Reply;
+use quorate_machine::{FORMAT_VERSION, MemoryStore, apply, check, read};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -29,9 +33,19 @@ fn unhex(text: &str) -> Bytes {
 /// Entries that leave a row in every table.
 fn entries() -> Vec<Bytes> {
     let create = |name: &str, order: Order| {
-        let settings =
-            Settings { order: order.into(), lease_ms: 1000, backoff_first_ms: 0, backoff_last_ms: 0 };
-        Verb::CreateQueue(CreateQueue { namespace: "default".into(), name: name.into(), settings })
+        let settings = Settings {
+            order: order.into(),
+            lease_ms: 1000,
+            backoff_first_ms: 0,
+            backoff_last_ms: 0,
+            ..Settings::default()
+        };
+        Verb::CreateQueue(CreateQueue {
+            namespace: "default".into(),
+            name: name.into(),
+            settings,
+            ..CreateQueue::default()
+        })
     };
     let open = |name: &str| {
         Verb::OpenProducer(OpenProducer {
@@ -52,9 +66,11 @@ fn entries() -> Vec<Bytes> {
             range(at(5), 1, Outcome::Release),
             range(at(4), 1, Outcome::Extend),
         ],
+        ..Settle::default()
     });
     let delete = quorate_machine::command::DeleteQueue { namespace: "default".into(), name: "gone".into() };
     let batches = [
+        (1_000, model_first()),
         (
             1_000,
             vec![create("jobs", Order::None), create("strict", Order::Total), create("gone", Order::None)],
@@ -68,11 +84,135 @@ fn entries() -> Vec<Bytes> {
         (1_004, vec![Verb::Publish(Publish { acked_seq: 2, ..publish("strict", (1, 1), 6, &["f", "g"]) })]),
         (1_005, vec![Verb::Detach(Detach { consumer: 3, generation: 1 }), Verb::Tick(Tick {})]),
         (1_006, vec![Verb::DeleteQueue(delete), Verb::GiveNodeIds(GiveNodeIds { above: 3, count: 1 })]),
+        (1_007, model_published()),
+        (1_008, model_settled()),
+        (1_009, model_changed()),
     ];
     let encode = |(time_ms, verbs): (u64, Vec<Verb>)| {
         Batch::new(time_ms, verbs.into_iter().map(Command::from).collect()).encode()
     };
     batches.map(encode).to_vec()
+}
+
+/// A queue whose subscriptions order by key, and one with priorities.
+fn model_first() -> Vec<Verb> {
+    let keyed = Settings {
+        order: Order::Key.into(),
+        max_attempts: 1,
+        on_exhausted: OnExhausted::ParkKey.into(),
+        per_key_inflight: 2,
+        jitter_percent: Some(0),
+        ..Settings::default()
+    };
+    let header = Header { name: "tier".into(), value: "gold".into() };
+    let filter = Filter { subject: "a.>".into(), headers: vec![header] };
+    let create = |name: &str, settings, queue| {
+        Verb::CreateQueue(CreateQueue { name: name.into(), settings, queue, ..CreateQueue::default() })
+    };
+    let sub = |name: &str, settings, filter, kind: StartKind| {
+        Verb::CreateSub(CreateSub {
+            queue: "keyed".into(),
+            name: name.into(),
+            settings,
+            filter,
+            start: Start { kind: kind.into(), at: 0 },
+            ..CreateSub::default()
+        })
+    };
+    vec![
+        create("keyed", keyed, QueueSettings { ttl_ms: 50_000, priorities: false }),
+        create("urgent", Settings::default(), QueueSettings { ttl_ms: 0, priorities: true }),
+        sub("some", Settings::default(), Some(filter), StartKind::Earliest),
+        sub("spare", Settings { auto_ack: true, ..Settings::default() }, None, StartKind::Latest),
+    ]
+}
+
+/// Messages with everything that a message may have.
+fn model_published() -> Vec<Verb> {
+    let plain = Message { body: Bytes::from_static(b"x"), ..Message::default() };
+    let of_key = |key: &'static str| Message { key: Bytes::from_static(key.as_bytes()), ..plain.clone() };
+    let header = Header { name: "tier".into(), value: "gold".into() };
+    let written = [
+        of_key("a"),
+        of_key("a"),
+        of_key("a"),
+        of_key("b"),
+        of_key("b"),
+        of_key("c"),
+        Message { delay_ms: 5_000, ..of_key("a") },
+        Message { deliver_at_ms: 9_000, ttl_ms: 70, id: "i".into(), ..plain.clone() },
+        Message { subject: "a.b".into(), headers: vec![header], content_type: "t".into(), ..plain.clone() },
+    ];
+    let publish = |queue: &str, messages: &[Message]| {
+        let encoded: Vec<Vec<u8>> = messages.iter().map(Message::encode_to_vec).collect();
+        let (lengths, packed) = Publish::pack(&encoded);
+        let attributes = messages.iter().fold(0, |all, message| all | attributes(message));
+        Verb::Publish(Publish {
+            queue: queue.into(),
+            lengths,
+            messages: packed,
+            attributes,
+            ..Publish::default()
+        })
+    };
+    vec![
+        publish("keyed", &written),
+        publish("urgent", &[plain.clone(), Message { priority: 7, ..plain }]),
+        attach("keyed", 4, 5),
+    ]
+}
+
+/// One key parked, one with a holder that may get more, a message parked alone.
+fn model_settled() -> Vec<Verb> {
+    let at = |position, token| Got { consumer: 4, position, token, attempt: 1 };
+    let mut exhausted = range(at(1, 1), 1, Outcome::Retry);
+    exhausted.reason = 1;
+    let ranges = vec![exhausted, range(at(9, 4), 1, Outcome::Park)];
+    let reasons = vec!["no luck".into()];
+    vec![
+        Verb::Settle(Settle { consumer: 4, ranges, reasons }),
+        Verb::Credit(Credit { consumer: 4, generation: 1, credit: 2 }),
+    ]
+}
+
+/// The other verbs.
+fn model_changed() -> Vec<Verb> {
+    let names = |name: &str| ("keyed".to_owned(), name.to_owned());
+    let (queue, name) = names("some");
+    let to = Start { kind: StartKind::Position.into(), at: 2 };
+    let selector = Selector { from_position: 2, ..Selector::default() };
+    vec![
+        Verb::Reschedule(Reschedule {
+            queue: queue.clone(),
+            position: 7,
+            deliver_at_ms: 8_000,
+            ..Reschedule::default()
+        }),
+        Verb::Pause(Pause { queue: queue.clone(), name: name.clone(), paused: true, ..Pause::default() }),
+        Verb::Seek(Seek { queue: queue.clone(), name: name.clone(), to, ..Seek::default() }),
+        Verb::UpdateSub(UpdateSub {
+            queue: queue.clone(),
+            name,
+            filter: Some(Filter { subject: "a.*".into(), headers: Vec::new() }),
+            revision: 1,
+            ..UpdateSub::default()
+        }),
+        Verb::DeleteSub(DeleteSub { queue: queue.clone(), name: "spare".into(), ..DeleteSub::default() }),
+        Verb::UpdateQueue(UpdateQueue {
+            name: "urgent".into(),
+            queue: QueueSettings { ttl_ms: 9, priorities: true },
+            revision: 1,
+            ..UpdateQueue::default()
+        }),
+        Verb::Purge(Purge { name: "urgent".into(), ..Purge::default() }),
+        Verb::Unpark(Unpark {
+            queue,
+            action: Action::Redrive.into(),
+            selector,
+            per_second: 1,
+            ..Unpark::default()
+        }),
+    ]
 }
 
 fn golden(name: &str, written: &str) -> String {
@@ -94,10 +234,16 @@ fn entries_and_the_rows_they_make_are_as_before() {
     for line in kept.lines() {
         let applied = apply(&mut store, &unhex(line)).expect("memory works");
         assert!(applied.replies.iter().all(Result::is_ok), "{:?}", applied.replies);
+        let refused = applied
+            .replies
+            .iter()
+            .any(|reply| matches!(reply, Ok(Reply::Settled(settled)) if !settled.refused.is_empty()));
+        assert!(!refused, "{:?}", applied.replies);
+        check::check(&store).expect("the state is sound");
     }
     let rows: String = store.rows().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
     assert_eq!(golden("rows", &rows), rows);
     let tables: std::collections::BTreeSet<u8> = store.rows().map(|(key, _)| key[0]).collect();
-    assert_eq!(tables, (1..=20).collect(), "a row in every table");
+    assert_eq!(tables, (1..=28).collect(), "a row in every table");
     assert_ne!(read::digest(&store).expect("memory works"), [0; 16]);
 }

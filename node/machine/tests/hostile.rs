@@ -34,9 +34,15 @@ fn lived_in() -> World {
 /// One of each verb, all of which find what they name.
 fn valid() -> Vec<Verb> {
     let got = Got { consumer: 1, position: 1, token: 1, attempt: 1 };
-    let settings = Settings { order: 2, lease_ms: 500, backoff_first_ms: 3, backoff_last_ms: 9 };
+    let settings =
+        Settings { order: 2, lease_ms: 500, backoff_first_ms: 3, backoff_last_ms: 9, ..Settings::default() };
     vec![
-        Verb::CreateQueue(CreateQueue { namespace: "default".into(), name: "new".into(), settings }),
+        Verb::CreateQueue(CreateQueue {
+            namespace: "default".into(),
+            name: "new".into(),
+            settings,
+            ..CreateQueue::default()
+        }),
         Verb::OpenProducer(OpenProducer {
             namespace: "default".into(),
             session: "other".into(),
@@ -55,6 +61,7 @@ fn valid() -> Vec<Verb> {
                 range(got, 1, Outcome::Ack),
                 range(Got { position: 3, token: 3, ..got }, 2, Outcome::Release),
             ],
+            ..Settle::default()
         }),
         Verb::Detach(Detach { consumer: 2, generation: 1 }),
         Verb::CloseProducer(CloseProducer { producer: 1, epoch: 1 }),
@@ -132,7 +139,12 @@ fn refused() -> Vec<Verb> {
     let namespace = || "default".to_string();
     let settings = Settings::default();
     let create = |name: &str, settings| {
-        Verb::CreateQueue(CreateQueue { namespace: namespace(), name: name.into(), settings })
+        Verb::CreateQueue(CreateQueue {
+            namespace: namespace(),
+            name: name.into(),
+            settings,
+            ..CreateQueue::default()
+        })
     };
     let open = |session: String, ttl_ms| {
         let (holder, resume) = (holder(1), 0);
@@ -160,7 +172,12 @@ fn refused() -> Vec<Verb> {
         create("fine", Settings { order: 7, ..settings }),
         create("fine", Settings { lease_ms: 1, ..settings }),
         create("fine", Settings { backoff_first_ms: 10, backoff_last_ms: 5, ..settings }),
-        Verb::CreateQueue(CreateQueue { namespace: "else".into(), name: "fine".into(), settings }),
+        Verb::CreateQueue(CreateQueue {
+            namespace: "else".into(),
+            name: "fine".into(),
+            settings,
+            ..CreateQueue::default()
+        }),
         Verb::DeleteQueue(DeleteQueue { namespace: namespace(), name: "x".repeat(400) }),
         open(String::new(), 0),
         open("x".repeat(129), 0),
@@ -179,7 +196,7 @@ fn refused() -> Vec<Verb> {
         Verb::Credit(Credit { consumer: 1, generation: 1, credit: 70_000 }),
         Verb::Credit(Credit { consumer: 1, generation: 9, credit: 7 }),
         Verb::Detach(Detach { consumer: 1, generation: 9 }),
-        Verb::Settle(Settle { consumer: 77, ranges: vec![] }),
+        Verb::Settle(Settle { consumer: 77, ranges: vec![], ..Settle::default() }),
     ];
     all.append(&mut attach_badly);
     all
@@ -235,9 +252,9 @@ proptest! {
         near in any::<[u8; 4]>(),
     ) {
         let mut ranges: Vec<_> = ranges.into_iter().map(|(first_position, count, first_token, outcome, delay_ms)| {
-            let near_outcome = outcome.rem_euclid(6);
+            let near_outcome = outcome.rem_euclid(7);
             let count = if count % 2 == 0 { count } else { count % 5 };
-            quorate_machine::command::SettleRange { first_position, count, first_token, outcome: near_outcome, delay_ms }
+            quorate_machine::command::SettleRange { first_position, count, first_token, outcome: near_outcome, delay_ms, reason: count % 3 }
         }).collect();
         for range in ranges.iter_mut().take(2) {
             range.first_position = u64::from(near[0] % 9);
@@ -249,8 +266,8 @@ proptest! {
             Verb::Publish(Publish { first_seq: seqs[0], acked_seq: seqs[1], ..good.clone() }),
             Verb::Publish(Publish { first_seq: u64::from(near[3] % 20), acked_seq: u64::from(near[0] % 20), ..good.clone() }),
             Verb::Publish(Publish { lengths, ..good }),
-            Verb::Settle(Settle { consumer: 1, ranges: ranges.clone() }),
-            Verb::Settle(Settle { consumer: 2, ranges }),
+            Verb::Settle(Settle { consumer: 1, ranges: ranges.clone(), ..Settle::default() }),
+            Verb::Settle(Settle { consumer: 2, ranges, ..Settle::default() }),
         ];
         survives(&Batch::new(seqs[0], verbs.into_iter().map(Command::from).collect()).encode())?;
     }

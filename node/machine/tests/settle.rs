@@ -210,12 +210,12 @@ fn a_settle_is_bounded() {
     let mut world = World::with_queue(Order::None);
     let session = world.attach(1, 1);
     let got = Got { consumer: session.consumer, position: 1, token: 1, attempt: 1 };
-    let settle = |ranges| Verb::Settle(Settle { consumer: session.consumer, ranges });
+    let settle = |ranges| Verb::Settle(Settle { consumer: session.consumer, ranges, ..Settle::default() });
     let many = world.one(settle(vec![range(got, 1, Outcome::Ack); SETTLE_RANGES_MAX + 1]));
     assert!(matches!(many, Err(Refusal::Invalid { field: "ranges", .. })), "{many:?}");
     let wide = world.one(settle(vec![range(got, u32::MAX, Outcome::Ack); 2]));
     assert!(matches!(wide, Err(Refusal::Invalid { field: "ranges", .. })), "{wide:?}");
-    assert_eq!(world.one(settle(vec![])), Ok(Reply::Settled(vec![])));
-    let nobody = world.one(Verb::Settle(Settle { consumer: 99, ranges: vec![] }));
+    assert_eq!(world.one(settle(vec![])), Ok(Reply::Settled(Default::default())));
+    let nobody = world.one(Verb::Settle(Settle { consumer: 99, ranges: vec![], ..Settle::default() }));
     assert_eq!(nobody, Err(Refusal::UnknownConsumer));
 }

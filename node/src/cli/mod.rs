@@ -4,12 +4,14 @@
 
 mod bench;
 mod cluster;
+mod delayed;
 pub mod dev;
 mod failure;
 mod json;
 mod log;
 mod options;
 mod output;
+mod parked;
 mod peek;
 mod publish;
 mod queue;
@@ -18,6 +20,7 @@ pub mod serve;
 mod settings;
 mod stat;
 mod stop;
+mod sub;
 mod units;
 
 use std::process::ExitCode;
@@ -40,15 +43,24 @@ enum Verb {
     Dev(dev::Args),
     /// One node.
     Serve(serve::Args),
-    /// Create, list, show and delete queues.
+    /// Create, list, show, update, purge and delete queues.
     #[command(subcommand)]
     Queue(queue::Verb),
+    /// Create, list, show, update, pause, move and delete subscriptions of a queue.
+    #[command(subcommand)]
+    Sub(sub::Verb),
     /// Publish a message, or one a line.
     Publish(publish::Args),
     /// Receive messages and acknowledge each after it has been written out.
     Receive(receive::Args),
     /// Look at messages without leasing them.
     Peek(peek::Args),
+    /// Messages that were set aside: list, redrive or discard them.
+    #[command(subcommand)]
+    Parked(parked::Verb),
+    /// Messages that are not due yet: cancel them, or move their time.
+    #[command(subcommand)]
+    Delayed(delayed::Verb),
     /// Exact figures of a queue.
     Stat(stat::Args),
     /// The cluster's members and their state.
@@ -80,6 +92,9 @@ async fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Dev(args) => Box::pin(dev::run(args)).await,
         Verb::Serve(args) => Box::pin(serve::run(args)).await,
         Verb::Queue(verb) => queue::run(verb).await,
+        Verb::Sub(verb) => sub::run(verb).await,
+        Verb::Parked(verb) => parked::run(verb).await,
+        Verb::Delayed(verb) => delayed::run(verb).await,
         Verb::Publish(args) => Box::pin(publish::run(args)).await,
         Verb::Receive(args) => Box::pin(receive::run(args)).await,
         Verb::Peek(args) => peek::run(args).await,
@@ -106,6 +121,13 @@ mod tests {
             "quorate publish q hello --key k --header a=b",
             "quorate publish q --file - --key-field /customer/id",
             "quorate receive q --count 5 --wait 1s --body",
+            "quorate queue create q --order key --max-attempts 3 --on-exhausted park-key --per-key-inflight 2",
+            "quorate queue update q --lease 10s --ttl 0",
+            "quorate sub create q audit --filter orders.> --filter-header a=b --from latest",
+            "quorate sub seek q audit --to 2026-12-24T18:00:00Z",
+            "quorate publish q hello --delay 5s --ttl 1h --priority 3",
+            "quorate parked redrive q --where key=k --where position=1..9 --rate 100 --dry-run",
+            "quorate delayed reschedule q 7 --delay 1h",
             "quorate -o json stat q",
             "quorate stat q -o json --endpoint http://a:1,http://b:2",
             "quorate bench pipeline --producers 8 --consumers 8 --size 1KiB --seconds 5",
@@ -114,9 +136,15 @@ mod tests {
             let parsed = Cli::try_parse_from(right.split(' '));
             assert_eq!(parsed.is_ok(), !right.starts_with("quorate -o"), "{right}");
         }
-        for wrong in
-            ["quorate publish q", "quorate publish q a --file b", "quorate queue create q --delay 5s"]
-        {
+        for wrong in [
+            "quorate publish q",
+            "quorate publish q a --file b",
+            "quorate publish q a --delay 5s --at 2026-12-24T18:00:00Z",
+            "quorate publish q a --priority 10",
+            "quorate queue create q --delay 5s",
+            "quorate delayed reschedule q 7",
+            "quorate parked redrive q --where body=x",
+        ] {
             assert!(Cli::try_parse_from(wrong.split(' ')).is_err(), "{wrong}");
         }
     }

@@ -1,7 +1,8 @@
 //! `quorate peek`.
 
-use quorate_client::{Peek, wire};
-use serde_json::{Map, Value};
+use quorate_client::{Peek, Selector, wire};
+use quorate_machine::pattern;
+use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::json::{headers, printable, put_bytes, put_key};
@@ -42,6 +43,84 @@ enum State {
     Retrying,
     Parked,
     Done,
+}
+
+/// Lists parked messages. Returns how many.
+pub(super) async fn parked(
+    queue: &str,
+    sub: &str,
+    which: &Selector,
+    count: u64,
+    options: &Options,
+) -> Result<u64, Failure> {
+    let mut out = table(&["POSITION", "ATTEMPT", "PUBLISHED", "KEY", "BODY", "REASON"]);
+    let found = each_parked(queue, sub, which, count, options, |peeked| {
+        if options.output == Format::Json {
+            return print_json(&to_json(peeked));
+        }
+        let [position, _, attempt, published, key, body] = row(peeked);
+        let reason = peeked.failures.last().map(|failure| failure.reason.clone()).unwrap_or_default();
+        out.add_row([position, attempt, published, key, body, reason]);
+        Ok(())
+    });
+    let found = found.await?;
+    if options.output == Format::Table {
+        print_table(&out)?;
+    }
+    Ok(found)
+}
+
+/// Counts parked messages.
+pub(super) async fn count_parked(
+    queue: &str,
+    sub: &str,
+    which: &Selector,
+    options: &Options,
+) -> Result<u64, Failure> {
+    each_parked(queue, sub, which, u64::MAX, options, |_| Ok(())).await
+}
+
+async fn each_parked(
+    queue: &str,
+    sub: &str,
+    which: &Selector,
+    count: u64,
+    options: &Options,
+    mut each: impl FnMut(&wire::PeekedMessage) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
+    let queues = options.client()?.queues();
+    let state = Some(wire::MessageState::Parked);
+    let mut what =
+        Peek { subscription: sub.to_owned(), from_position: which.from_position, count: PAGE_MAX, state };
+    let mut found = 0;
+    loop {
+        let page = queues.peek(queue, &what).await?;
+        for peeked in page.messages.iter().filter(|peeked| selects(which, peeked)) {
+            if found == count {
+                return Ok(found);
+            }
+            found += 1;
+            each(peeked)?;
+        }
+        let last = which.to_position != 0 && page.next_position > which.to_position;
+        if page.next_position <= what.from_position || last {
+            return Ok(found); // the end of the queue
+        }
+        what.from_position = page.next_position;
+    }
+}
+
+fn selects(which: &Selector, peeked: &wire::PeekedMessage) -> bool {
+    let message = peeked.message.clone().unwrap_or_default();
+    let has = |(name, value): &(String, bytes::Bytes)| {
+        message.headers.iter().any(|header| header.name == *name && header.value == *value)
+    };
+    let taken = which.filter.as_ref().is_none_or(|filter| {
+        let subject = filter.subject.is_empty() || pattern::matches(&filter.subject, &message.subject);
+        subject && filter.headers.iter().all(has)
+    });
+    let within = which.to_position == 0 || peeked.position <= which.to_position;
+    taken && within && which.key.as_ref().is_none_or(|key| message.key == *key)
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
@@ -109,6 +188,19 @@ fn to_json(peeked: &wire::PeekedMessage) -> Value {
     let pairs = message.headers.iter().map(|header| (header.name.as_str(), &header.value[..]));
     object.insert("headers".into(), headers(pairs));
     object.insert("published_at".into(), rfc3339(peeked.published_at_ms).into());
+    if message.priority > 0 {
+        object.insert("priority".into(), message.priority.into());
+    }
+    if !peeked.failures.is_empty() {
+        let failure = |failure: &wire::MessageFailure| {
+            json!({
+                "at": rfc3339(failure.time_ms),
+                "attempt": failure.attempt,
+                "reason": failure.reason,
+            })
+        };
+        object.insert("failures".into(), peeked.failures.iter().map(failure).collect());
+    }
     Value::Object(object)
 }
 

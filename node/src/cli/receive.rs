@@ -40,6 +40,16 @@ pub(super) struct Args {
     /// Give the messages back at the end instead of acknowledging them.
     #[arg(long)]
     no_ack: bool,
+    /// Report each message as failed instead of acknowledging it; it is handed out again after so long [default: the subscription's
+    /// backoff].
+    #[arg(long, value_name = "AFTER", num_args = 0..=1, default_missing_value = "0", value_parser = duration, conflicts_with = "no_ack")]
+    retry: Option<Duration>,
+    /// Set each message aside instead of acknowledging it.
+    #[arg(long, conflicts_with_all = ["no_ack", "retry"])]
+    park: bool,
+    /// Why; kept with the messages.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    reason: String,
     /// Bare bodies, a line each.
     #[arg(long)]
     body: bool,
@@ -140,13 +150,22 @@ impl Run<'_> {
         }
     }
 
-    /// What was written out and flushed is acknowledged.
+    /// What was written out and flushed is acknowledged, or whatever was asked for.
     fn settle(&mut self, portion: &mut Vec<Delivery<Bytes>>) {
         if self.args.no_ack {
             self.held.append(portion);
             return;
         }
-        portion.drain(..).for_each(Delivery::ack_later);
+        for delivery in portion.drain(..) {
+            match (self.args.retry, self.args.park) {
+                (Some(after), _) => {
+                    let after = Some(after).filter(|after| !after.is_zero());
+                    delivery.retry_because_later(self.args.reason.clone(), after);
+                }
+                (None, true) => delivery.park_later(self.args.reason.clone()),
+                (None, false) => delivery.ack_later(),
+            }
+        }
         if let Some(count) = self.args.count {
             let left = u32::try_from(count - self.received).unwrap_or(u32::MAX);
             if left < self.args.credit {
@@ -193,10 +212,7 @@ impl Run<'_> {
         let end = ended?;
         if self.bad_acks > 0 {
             return Err(Failure::new(
-                format!(
-                    "{} of {} messages were written out and not acknowledged",
-                    self.bad_acks, self.received
-                ),
+                format!("{} of {} messages were written out and not settled", self.bad_acks, self.received),
                 "expect these messages to be delivered again",
             ));
         }

@@ -24,6 +24,11 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     if args.options.output == Format::Json {
         return print_json(&to_json(&stat));
     }
+    print_figures(&stat)
+}
+
+/// The figures as a table.
+pub(super) fn print_figures(stat: &wire::StatResponse) -> Result<(), Failure> {
     let mut out = table(&[
         "LENGTH",
         "READY",

@@ -1,6 +1,8 @@
 //! Durations, sizes and times as people write them.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use quorate_client::Start;
 
 /// Reads `500ms`, `5s`, `7d`, `1h 30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -19,6 +21,26 @@ pub(super) fn duration_range(text: &str) -> Result<(Duration, Duration), String>
         return Err(format!("{text:?} falls: the first duration must not be longer than the second"));
     }
     Ok((first, last))
+}
+
+/// Reads a time such as `2026-12-24T18:00:00Z`.
+pub(super) fn time(text: &str) -> Result<SystemTime, String> {
+    humantime::parse_rfc3339_weak(text)
+        .map_err(|_| format!("{text:?} is no time; write 2026-12-24T18:00:00Z"))
+}
+
+/// Reads where a subscription begins: `earliest`, `latest`, a position, or a time.
+pub(super) fn start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        number if number.bytes().all(|byte| byte.is_ascii_digit()) && !number.is_empty() => {
+            number.parse().map(Start::Position).map_err(|e| format!("{text:?} is no position: {e}"))
+        }
+        other => time(other).map(Start::Time).map_err(|_| {
+            format!("{text:?} is none of earliest, latest, a position, a time such as 2026-12-24T18:00:00Z")
+        }),
+    }
 }
 
 /// Reads `100`, `64KiB`, `10GiB`, also `1kB` and `1MB` in powers of ten; in bytes.
@@ -84,6 +106,16 @@ mod tests {
         assert!(duration("5").is_err() && duration("soon").is_err() && duration("-5s").is_err());
         assert_eq!(duration_range("1s..1m"), Ok((Duration::from_secs(1), Duration::from_secs(60))));
         assert!(duration_range("2s..1s").is_err() && duration_range("1s").is_err());
+    }
+
+    #[test]
+    fn starts() {
+        assert_eq!(start("earliest"), Ok(Start::Earliest));
+        assert_eq!(start("latest"), Ok(Start::Latest));
+        assert_eq!(start("17"), Ok(Start::Position(17)));
+        let noon = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        assert_eq!(start("2023-11-14T22:13:20Z"), Ok(Start::Time(noon)));
+        assert!(start("").is_err() && start("-1").is_err() && start("99999999999999999999999").is_err());
     }
 
     #[test]

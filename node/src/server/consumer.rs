@@ -8,11 +8,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::Stream;
-use quorate_machine::command::{Attach, Credit, Detach, Settle, Verb};
+use quorate_machine::command::{Attach, Credit, Detach, Outcome, Settings, Settle, SettleRange, Verb};
 use quorate_machine::effect::Lease;
 use quorate_machine::limits::SESSION_TIMEOUT_MS_DEFAULT;
 use quorate_machine::read::Held;
-use quorate_machine::reply::{Attached, Reply};
+use quorate_machine::reply::{Attached, NotSettled, Reply};
 use quorate_proto::v1;
 use quorate_proto::v1::consumer_server::Consumer;
 use quorate_proto::v1::receive_request::Request as Req;
@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::error::Failure;
 use super::producer::lost_leadership;
-use super::{Api, convert};
+use super::{Api, convert, settings};
 use crate::delivery::News;
 use crate::proposal::Pending;
 use crate::shard::Shard;
@@ -137,9 +137,9 @@ impl Session {
             }
             let item = match request.request {
                 Some(Req::Settle(settle)) => {
-                    let ranges = settle.ranges.iter().map(convert::range_in).collect();
-                    let verb = Verb::Settle(Settle { consumer: self.consumer, ranges });
-                    self.submit(verb, |pending| InOrder::Settle(settle.id, pending)).await
+                    let id = settle.id;
+                    let verb = Verb::Settle(convert::settle_in(self.consumer, settle));
+                    self.submit(verb, |pending| InOrder::Settle(id, pending)).await
                 }
                 Some(Req::Credit(v1::Credit { credit })) => {
                     let (consumer, generation) = (self.consumer, self.generation);
@@ -177,20 +177,21 @@ impl Session {
         mut news: mpsc::Receiver<News>,
         mut in_order: mpsc::Receiver<InOrder>,
     ) -> Result<(), Option<Failure>> {
-        let order = convert::order_out(&attached.settings).into();
-        let (resumed, lease_ms) = (attached.resumed, attached.settings.lease_ms);
-        self.send(Res::Attached(v1::Attached { resumed, lease_ms, order })).await?;
+        let order = settings::order_out(&attached.settings).into();
+        let Settings { lease_ms, auto_ack, .. } = attached.settings;
+        let resumed = attached.resumed;
+        self.send(Res::Attached(v1::Attached { resumed, lease_ms, order, auto_ack })).await?;
         // The stream hears every lease assigned from here on; those before it are in the state.
         let held = self.held(self.consumer)?;
         if !held.is_session {
             return Err(Some(Failure::session_ended())); // before the stream opened: no news will tell
         }
         for lease in &held.leases {
-            self.deliver(*lease).await?;
+            self.deliver(*lease, auto_ack).await?;
         }
         if resumed && planted(Bug::TwoHolders) {
             for lease in self.held(self.consumer - 1)?.leases {
-                self.deliver(lease).await?;
+                self.deliver(lease, auto_ack).await?;
             }
         }
         loop {
@@ -206,12 +207,11 @@ impl Session {
                 },
                 item = news.recv() => match item {
                     Some(News::Assigned(lease)) if lease.first_token < held.next_token => {}
-                    Some(News::Assigned(lease)) => self.deliver(lease).await?,
+                    Some(News::Assigned(lease)) => self.deliver(lease, auto_ack).await?,
                     // Not if the look at the state was later: that a lease is over, and what followed, is in there.
                     Some(News::Revoked(lease)) if !held.may_hold(lease.first_token) => {}
                     Some(News::Revoked(lease)) => {
-                        let Lease { first_position, count, first_token, .. } = lease;
-                        self.send(Res::Revoked(v1::Revoked { first_position, count, first_token })).await?;
+                        self.send(Res::Revoked(convert::revoked_out(&lease))).await?;
                     }
                     Some(News::Ended) => {
                         // The end that this stream asked for is answered first.
@@ -243,14 +243,24 @@ impl Session {
     }
 
     /// Sends what was leased, in frames of bounded size.
-    async fn deliver(&self, lease: Lease) -> Result<(), Option<Failure>> {
+    async fn deliver(&self, lease: Lease, auto_ack: bool) -> Result<(), Option<Failure>> {
         let mut rest = lease;
         while rest.count > 0 {
             let frame_bytes = if buggify("node/consumer/small_frame") { 1 } else { FRAME_BYTES };
             let part = quorate_machine::read::lease_part(&self.shard.state().read(), &rest, frame_bytes);
             let (messages, looked_at) = part.map_err(|e| Failure::internal(e.to_string()))?;
+            let refused = if auto_ack {
+                self.acknowledge(&Lease { count: looked_at, ..rest }).await?
+            } else {
+                Vec::new()
+            };
+            let is_ours = |position: u64| {
+                !refused.iter().any(|part| {
+                    (part.first_position..part.first_position + u64::from(part.count)).contains(&position)
+                })
+            };
             let lease_left_ms = lease.deadline_ms.saturating_sub(self.shard.time.now_ms());
-            let deliveries = messages.into_iter().map(|m| v1::Delivery {
+            let deliveries = messages.into_iter().filter(|m| is_ours(m.position)).map(|m| v1::Delivery {
                 position: m.position,
                 token: m.token,
                 attempt: lease.attempt,
@@ -272,17 +282,31 @@ impl Session {
         Ok(())
     }
 
+    /// Acknowledges what is about to be sent. Returns what was not acknowledged, and is not sent: it is another's by now.
+    async fn acknowledge(&self, lease: &Lease) -> Result<Vec<NotSettled>, Option<Failure>> {
+        let range = SettleRange {
+            first_position: lease.first_position,
+            count: lease.count,
+            first_token: lease.first_token,
+            outcome: Outcome::Ack.into(),
+            ..SettleRange::default()
+        };
+        let verb = Settle { consumer: self.consumer, ranges: vec![range], ..Settle::default() };
+        let pending = self.shard.submit(Verb::Settle(verb)).await.map_err(Some)?;
+        match self.outcome(pending).await? {
+            Reply::Settled(settled) => Ok(settled.refused),
+            other => Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
+        }
+    }
+
     /// Answers a request. True if it ended the session.
     async fn answer(&self, item: InOrder) -> Result<bool, Option<Failure>> {
         let (response, ends) = match item {
             InOrder::Settle(id, _) if planted(Bug::SettleAnsweredEarly) => {
-                (Res::Settled(v1::Settled { id, refused: Vec::new() }), false)
+                (Res::Settled(v1::Settled { id, ..v1::Settled::default() }), false)
             }
             InOrder::Settle(id, pending) => match self.outcome(pending).await? {
-                Reply::Settled(not_settled) => {
-                    let refused = not_settled.into_iter().map(convert::not_settled_out).collect();
-                    (Res::Settled(v1::Settled { id, refused }), false)
-                }
+                Reply::Settled(settled) => (Res::Settled(convert::settled_out(id, settled)), false),
                 other => return Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
             },
             InOrder::Credit(credit, pending) => {

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use quorate_machine::command::{self, Order, Outcome, Settings};
+use quorate_machine::command::{self, Outcome, Settle};
+use quorate_machine::effect::Lease;
 use quorate_machine::message::{self, Message};
-use quorate_machine::reply::{NotSettled, PositionRun};
+use quorate_machine::reply::{LeftHow, NotSettled, PositionRun, Settled};
 use quorate_proto::v1;
 
 use super::error::Failure;
@@ -14,11 +15,12 @@ pub fn or_default(name: String) -> String {
     if name.is_empty() { "default".into() } else { name }
 }
 
-/// Checks a message as it came over the wire; the machine keeps it as it is.
-pub fn check_message(encoded: &Bytes) -> Result<(), Failure> {
+/// Checks a message as it came over the wire; the machine keeps it as it is. Returns its attributes.
+pub fn check_message(encoded: &Bytes) -> Result<u32, Failure> {
     let message = Message::decode(encoded.clone())
         .map_err(|e| Failure::invalid(format!("messages: one of them cannot be read: {e}")))?;
-    Ok(message::check(&message)?)
+    message::check(&message)?;
+    Ok(message::attributes(&message))
 }
 
 /// A stored message as the wire carries it.
@@ -33,64 +35,77 @@ pub fn message_out(stored: Bytes) -> Result<v1::Message, Failure> {
         headers: headers.collect(),
         body: message.body,
         content_type: message.content_type,
+        delay_ms: message.delay_ms,
+        deliver_at_ms: message.deliver_at_ms,
+        ttl_ms: message.ttl_ms,
+        priority: message.priority,
     })
 }
 
-/// Settings of a subscription; none means all defaults.
-pub fn settings_in(settings: Option<v1::SubscriptionSettings>) -> Result<Settings, Failure> {
-    let settings = settings.unwrap_or_default();
-    let order = match v1::Order::try_from(settings.order) {
-        Ok(v1::Order::Unspecified) => Order::Unspecified,
-        Ok(v1::Order::None) => Order::None,
-        Ok(v1::Order::Total) => Order::Total,
-        Err(_) => return Err(Failure::invalid("order: not one that this version knows (none, total)")),
-    };
-    Ok(Settings {
-        order: order.into(),
-        lease_ms: settings.lease_ms,
-        backoff_first_ms: settings.backoff_first_ms,
-        backoff_last_ms: settings.backoff_last_ms,
-    })
-}
-
-/// Settings as the wire carries them.
-pub fn settings_out(settings: &Settings) -> v1::SubscriptionSettings {
-    v1::SubscriptionSettings {
-        order: order_out(settings).into(),
-        lease_ms: settings.lease_ms,
-        backoff_first_ms: settings.backoff_first_ms,
-        backoff_last_ms: settings.backoff_last_ms,
+/// A settle of a consumer. Its ranges share the reasons that they have in common.
+pub fn settle_in(consumer: u64, given: v1::Settle) -> Settle {
+    let mut settle = Settle { consumer, ..Settle::default() };
+    for range in given.ranges {
+        let reason = if range.reason.is_empty() {
+            0
+        } else {
+            // The last ones are looked at first: ranges of one failure follow each other.
+            match settle.reasons.iter().rposition(|known| *known == range.reason) {
+                Some(at) => at + 1,
+                None => {
+                    settle.reasons.push(range.reason);
+                    settle.reasons.len()
+                }
+            }
+        };
+        settle.ranges.push(command::SettleRange {
+            first_position: range.first_position,
+            count: range.count,
+            first_token: range.first_token,
+            outcome: outcome_in(range.outcome).into(),
+            delay_ms: range.delay_ms,
+            // As many as there are ranges at most.
+            reason: u32::try_from(reason).unwrap_or(u32::MAX),
+        });
     }
+    settle
 }
 
-/// The order of a subscription.
-pub fn order_out(settings: &Settings) -> v1::Order {
-    match settings.order() {
-        Order::Total => v1::Order::Total,
-        Order::None | Order::Unspecified => v1::Order::None,
-    }
-}
-
-/// What becomes of some leases. An outcome that is not known is refused by the machine, range by range.
-pub fn range_in(range: &v1::SettleRange) -> command::SettleRange {
-    let outcome = match v1::Outcome::try_from(range.outcome) {
+/// An outcome that is not known is refused by the machine, range by range.
+fn outcome_in(outcome: i32) -> Outcome {
+    match v1::Outcome::try_from(outcome) {
         Ok(v1::Outcome::Ack) => Outcome::Ack,
         Ok(v1::Outcome::Retry) => Outcome::Retry,
         Ok(v1::Outcome::Release) => Outcome::Release,
         Ok(v1::Outcome::Extend) => Outcome::Extend,
+        Ok(v1::Outcome::Park) => Outcome::Park,
         Ok(v1::Outcome::Unspecified) | Err(_) => Outcome::Unspecified,
-    };
-    command::SettleRange {
-        first_position: range.first_position,
-        count: range.count,
-        first_token: range.first_token,
-        outcome: outcome.into(),
-        delay_ms: range.delay_ms,
     }
 }
 
-/// What was not settled.
-pub fn not_settled_out(not_settled: NotSettled) -> v1::SettleRefused {
+/// The answer to a settle.
+pub fn settled_out(id: u64, settled: Settled) -> v1::Settled {
+    let refused = settled.refused.into_iter().map(not_settled_out).collect();
+    let left = settled.left.into_iter().map(|left| v1::SettleLeft {
+        first_position: left.first_position,
+        count: left.count,
+        how: match left.how {
+            LeftHow::Parked => v1::LeftHow::Parked.into(),
+            LeftHow::Discarded => v1::LeftHow::Discarded.into(),
+            LeftHow::Expired => v1::LeftHow::Expired.into(),
+        },
+    });
+    let revoked = settled.revoked.iter().map(revoked_out);
+    v1::Settled { id, refused, left: left.collect(), revoked: revoked.collect() }
+}
+
+/// A lease that is no more.
+pub fn revoked_out(lease: &Lease) -> v1::Revoked {
+    let Lease { first_position, count, first_token, .. } = *lease;
+    v1::Revoked { first_position, count, first_token }
+}
+
+fn not_settled_out(not_settled: NotSettled) -> v1::SettleRefused {
     v1::SettleRefused {
         first_position: not_settled.first_position,
         count: not_settled.count,

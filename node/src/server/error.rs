@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use quorate_machine::reply::Refusal;
 use quorate_proto::{ERROR_DOMAIN, v1};
 use quorate_raft::NotChanged;
 use tonic::{Code, Status};
@@ -31,6 +30,11 @@ impl Failure {
         retry: bool,
     ) -> Self {
         Self { code, reason, message: message.into(), action, retry, leader: None }
+    }
+
+    /// The machine refused it; a repetition would be refused as well.
+    pub(super) fn refused(code: Code, reason: &'static str, message: String, action: &'static str) -> Self {
+        Self::new(code, reason, message, action, false)
     }
 
     /// Another node leads.
@@ -156,58 +160,5 @@ impl From<Failure> for Status {
         }
         let details = ErrorDetails::with_error_info(failure.reason, ERROR_DOMAIN, metadata);
         Status::with_error_details(failure.code, failure.message, details)
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
-        let new = |code, reason, action| Self::new(code, reason, message, action, false);
-        match refusal {
-            Refusal::Malformed(_) | Refusal::Invalid { .. } => {
-                new(Code::InvalidArgument, "INVALID", "correct the request")
-            }
-            Refusal::UnknownNamespace(_) => {
-                new(Code::NotFound, "UNKNOWN_NAMESPACE", "use the namespace \"default\"")
-            }
-            Refusal::UnknownQueue(_) => new(Code::NotFound, "UNKNOWN_QUEUE", "create the queue first"),
-            Refusal::UnknownSubscription(_) => {
-                new(Code::NotFound, "UNKNOWN_SUBSCRIPTION", "use the subscription \"default\"")
-            }
-            Refusal::QueueExists(_) => {
-                new(Code::AlreadyExists, "QUEUE_EXISTS", "choose another name, or delete the queue first")
-            }
-            Refusal::LimitReached { .. } => {
-                new(Code::ResourceExhausted, "LIMIT_REACHED", "remove some, or use several namespaces")
-            }
-            Refusal::UnknownProducer => {
-                new(Code::NotFound, "UNKNOWN_PRODUCER", "open a new session; what has no receipt is unknown")
-            }
-            Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => {
-                new(Code::Aborted, "PRODUCER_FENCED", "use one producer for a session name")
-            }
-            Refusal::SequenceGap { .. } => new(
-                Code::FailedPrecondition,
-                "SEQUENCE_GAP",
-                "send again from the first batch without a receipt",
-            ),
-            Refusal::ReceiptForgotten { .. } => {
-                new(Code::FailedPrecondition, "RECEIPT_FORGOTTEN", "acknowledge only receipts that you keep")
-            }
-            Refusal::UnknownConsumer => new(Code::NotFound, "UNKNOWN_CONSUMER", "attach with a new session"),
-            Refusal::ConsumerFenced { .. } => {
-                new(Code::Aborted, "CONSUMER_FENCED", "use one stream for a session")
-            }
-            Refusal::StaleLease => new(
-                Code::FailedPrecondition,
-                "STALE_LEASE",
-                "drop the work: the message is or was given out again",
-            ),
-            Refusal::NeverLeased => new(
-                Code::FailedPrecondition,
-                "NEVER_LEASED",
-                "settle only what was delivered, with its token",
-            ),
-        }
     }
 }

@@ -7,6 +7,9 @@ pub mod convert;
 pub mod error;
 mod producer;
 mod queues;
+mod refusal;
+mod settings;
+mod subscriptions;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,6 +18,7 @@ use quorate_proto::v1::cluster_server::ClusterServer;
 use quorate_proto::v1::consumer_server::ConsumerServer;
 use quorate_proto::v1::producer_server::ProducerServer;
 use quorate_proto::v1::queues_server::QueuesServer;
+use quorate_proto::v1::subscriptions_server::SubscriptionsServer;
 use quorate_raft::peers::Me;
 use quorate_raft::transport::Transport;
 use tokio_util::sync::CancellationToken;
@@ -122,6 +126,7 @@ impl Api {
                     .max_encoding_message_size(usize::MAX),
             )
             .add_service(QueuesServer::new(self.clone()).max_encoding_message_size(usize::MAX))
+            .add_service(SubscriptionsServer::new(self.clone()))
             .add_service(ClusterServer::new(self.clone()));
         Ok(router)
     }

@@ -158,7 +158,10 @@ impl Session {
             let replica = &self.shard.replica;
             self.api.0.admission.check_space([replica.log().quota(), replica.state().quota()])?;
         }
-        batch.messages.iter().try_for_each(convert::check_message)?;
+        let mut attributes = 0;
+        for message in &batch.messages {
+            attributes |= convert::check_message(message)?;
+        }
         let (lengths, messages) = Publish::pack(&batch.messages);
         Ok(Verb::Publish(Publish {
             namespace: self.namespace.clone(),
@@ -169,6 +172,7 @@ impl Session {
             acked_seq: batch.acked_seq,
             lengths,
             messages,
+            attributes,
         }))
     }
 }

@@ -1,14 +1,14 @@
 //! Queues, and linearizable looks into them.
 
-use quorate_machine::command::{CreateQueue, DeleteQueue, Verb};
+use quorate_machine::command::{CreateQueue, DeleteQueue, Purge, Reschedule, UpdateQueue, Verb};
 use quorate_machine::read::{self, Peeked, QueueInfo, ReadError, Stat, State};
-use quorate_machine::reply::Reply;
+use quorate_machine::reply::{Refusal, Reply};
 use quorate_proto::v1;
 use quorate_proto::v1::queues_server::Queues;
 use tonic::{Request, Response, Status};
 
 use super::error::Failure;
-use super::{Api, convert};
+use super::{Api, convert, settings};
 
 const LIST_MAX: u32 = 1000;
 const PEEK_MAX: u32 = 1000;
@@ -31,13 +31,21 @@ impl Queues for Api {
     ) -> Result<Response<v1::CreateQueueResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
-        let settings = convert::settings_in(request.default_subscription)?;
-        let verb = CreateQueue { namespace: namespace.clone(), name: request.name.clone(), settings };
+        let (given, filter) = settings::settings_in(request.default_subscription)?;
+        let verb = CreateQueue {
+            namespace: namespace.clone(),
+            name: request.name.clone(),
+            settings: given,
+            queue: settings::queue_in(request.settings),
+            filter: filter.clone(),
+        };
         let reply = self.shard_of(&namespace)?.propose(Verb::CreateQueue(verb)).await?;
-        let Reply::QueueCreated { settings, created, created_at_ms } = reply.map_err(Failure::from)? else {
+        let Reply::QueueCreated { settings, created, created_at_ms, queue } = reply.map_err(Failure::from)?
+        else {
             return Err(Failure::internal("an unexpected answer to create").into());
         };
-        let queue = queue_out(QueueInfo { name: request.name, settings, created_at_ms });
+        let (settings, name, revision) = (Some((settings, filter)), request.name, 1);
+        let queue = queue_out(QueueInfo { name, settings, created_at_ms, queue, revision });
         Ok(Response::new(v1::CreateQueueResponse { queue: Some(queue), created }))
     }
 
@@ -64,13 +72,18 @@ impl Queues for Api {
         let namespace = convert::or_default(request.namespace);
         let look = self.shard_of(&namespace)?.read(|state| {
             let queue = read::queue(state, &namespace, &request.name)?;
-            Ok::<_, ReadError>((queue, read::stat(state, &namespace, &request.name, "default")?))
+            // Its subscription `default` may have been deleted.
+            let stat = match read::stat(state, &namespace, &request.name, "default") {
+                Err(ReadError::Refused(Refusal::UnknownSubscription(_))) => None,
+                stat => Some(stat?),
+            };
+            Ok::<_, ReadError>((queue, stat))
         });
         let (found, applied_index) = look.await?;
         let (queue, stat) = found.map_err(Failure::from)?;
         Ok(Response::new(v1::ShowQueueResponse {
             queue: Some(queue_out(queue)),
-            stat: Some(stat_out(&stat, applied_index)),
+            stat: stat.map(|stat| stat_out(&stat, applied_index)),
         }))
     }
 
@@ -84,6 +97,51 @@ impl Queues for Api {
         let reply = self.shard_of(&namespace)?.propose(Verb::DeleteQueue(verb)).await?;
         reply.map_err(Failure::from)?;
         Ok(Response::new(v1::DeleteQueueResponse {}))
+    }
+
+    async fn update(
+        &self,
+        request: Request<v1::UpdateQueueRequest>,
+    ) -> Result<Response<v1::UpdateQueueResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::or_default(request.namespace);
+        let verb = UpdateQueue {
+            namespace: namespace.clone(),
+            name: request.name,
+            queue: settings::queue_in(request.settings),
+            revision: request.revision,
+        };
+        match self.shard_of(&namespace)?.propose(Verb::UpdateQueue(verb)).await?.map_err(Failure::from)? {
+            Reply::Updated { revision } => Ok(Response::new(v1::UpdateQueueResponse { revision })),
+            other => Err(Failure::internal(format!("an unexpected answer: {other:?}")).into()),
+        }
+    }
+
+    async fn purge(
+        &self,
+        request: Request<v1::PurgeQueueRequest>,
+    ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::or_default(request.namespace);
+        let verb = Purge { namespace: namespace.clone(), name: request.name };
+        self.shard_of(&namespace)?.propose(Verb::Purge(verb)).await?.map_err(Failure::from)?;
+        Ok(Response::new(v1::PurgeQueueResponse {}))
+    }
+
+    async fn reschedule(
+        &self,
+        request: Request<v1::RescheduleRequest>,
+    ) -> Result<Response<v1::RescheduleResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::or_default(request.namespace);
+        let verb = Reschedule {
+            namespace: namespace.clone(),
+            queue: request.queue,
+            position: request.position,
+            deliver_at_ms: request.deliver_at_ms,
+        };
+        self.shard_of(&namespace)?.propose(Verb::Reschedule(verb)).await?.map_err(Failure::from)?;
+        Ok(Response::new(v1::RescheduleResponse {}))
     }
 
     async fn peek(&self, request: Request<v1::PeekRequest>) -> Result<Response<v1::PeekResponse>, Status> {
@@ -126,8 +184,10 @@ fn bounded(given: u32, default: u32, most: u32, field: &str) -> Result<u32, Fail
 fn queue_out(queue: QueueInfo) -> v1::Queue {
     v1::Queue {
         name: queue.name,
-        default_subscription: Some(convert::settings_out(&queue.settings)),
+        default_subscription: queue.settings.map(|(s, filter)| settings::settings_out(&s, filter)),
         created_at_ms: queue.created_at_ms,
+        settings: Some(settings::queue_out(&queue.queue)),
+        revision: queue.revision,
     }
 }
 
@@ -145,6 +205,9 @@ fn stat_out(stat: &Stat, applied_index: u64) -> v1::StatResponse {
         oldest_age_ms: stat.oldest_age_ms,
         consumers: stat.consumers,
         applied_index,
+        expired: stat.expired,
+        discarded: stat.discarded,
+        unseen: stat.unseen,
     }
 }
 
@@ -179,5 +242,11 @@ fn peeked_out(peeked: Peeked) -> Result<v1::PeekedMessage, Failure> {
         token: peeked.token,
         due_at_ms: peeked.due_at_ms,
         message: Some(convert::message_out(peeked.message)?),
+        failures: peeked.failures.into_iter().map(failure_out).collect(),
     })
+}
+
+fn failure_out(failure: read::Failure) -> v1::MessageFailure {
+    let read::Failure { time_ms, attempt, reason } = failure;
+    v1::MessageFailure { time_ms, attempt, reason }
 }

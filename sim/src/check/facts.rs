@@ -62,8 +62,8 @@ pub(super) struct Done<C> {
     pub(super) outcome: Outcome,
 }
 
-/// The queues there are, by name: settings and time of creation.
-pub(super) type Listing = BTreeMap<String, (Settings, u64)>;
+/// The queues there are, by name: settings of the `default` subscription and time of creation.
+pub(super) type Listing = BTreeMap<String, (Option<Settings>, u64)>;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -100,13 +100,20 @@ impl Facts {
             self.queues.entry(queue.id).or_insert_with(|| name.clone());
         }
         self.leased(index, naive);
-        let changes = entry
-            .commands
-            .iter()
-            .any(|command| matches!(command.verb, Some(Verb::CreateQueue(_) | Verb::DeleteQueue(_))));
-        if changes {
+        let changes = |verb: &Verb| {
+            matches!(
+                verb,
+                Verb::CreateQueue(_)
+                    | Verb::DeleteQueue(_)
+                    | Verb::CreateSub(_)
+                    | Verb::UpdateSub(_)
+                    | Verb::DeleteSub(_)
+            )
+        };
+        if entry.commands.iter().filter_map(|command| command.verb.as_ref()).any(changes) {
             let row = |(name, queue): (&String, &quorate_model::naive::Queue)| {
-                (name.clone(), (queue.settings, queue.created_at_ms))
+                let settings = queue.subs.get("default").map(|sub| sub.settings);
+                (name.clone(), (settings, queue.created_at_ms))
             };
             self.listings.push((index, naive.queues.iter().map(row).collect()));
         }
@@ -142,6 +149,16 @@ impl Facts {
             }
             Verb::Settle(command) => self.settle(index, command, outcome),
             Verb::Credit(_) | Verb::Detach(_) | Verb::Tick(_) | Verb::GiveNodeIds(_) => {}
+            // No client of a run asks for these yet.
+            Verb::UpdateQueue(_)
+            | Verb::Purge(_)
+            | Verb::CreateSub(_)
+            | Verb::UpdateSub(_)
+            | Verb::DeleteSub(_)
+            | Verb::Pause(_)
+            | Verb::Seek(_)
+            | Verb::Reschedule(_)
+            | Verb::Unpark(_) => {}
         }
     }
 
@@ -184,8 +201,8 @@ impl Facts {
     fn settle(&mut self, index: u64, command: &Settle, outcome: &Outcome) {
         let Some(queue) = self.consumers.get(&command.consumer).cloned() else { return };
         let mut refusals: BTreeMap<u64, (usize, &'static str)> = BTreeMap::new();
-        if let Ok(Reply::Settled(refused)) = outcome {
-            for part in refused {
+        if let Ok(Reply::Settled(settled)) = outcome {
+            for part in &settled.refused {
                 for position in (part.first_position..).take(part.count as usize) {
                     refusals.entry(position).or_insert_with(|| (0, reason(&part.refusal))).0 += 1;
                 }
@@ -251,6 +268,12 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::UnknownQueue(_) => "UNKNOWN_QUEUE",
         Refusal::UnknownSubscription(_) => "UNKNOWN_SUBSCRIPTION",
         Refusal::QueueExists(_) => "QUEUE_EXISTS",
+        Refusal::SubscriptionExists(_) => "SUBSCRIPTION_EXISTS",
+        Refusal::RevisionChanged { .. } => "REVISION_CHANGED",
+        Refusal::LastSubscription => "LAST_SUBSCRIPTION",
+        Refusal::OutOfRange { .. } => "OUT_OF_RANGE",
+        Refusal::UnknownMessage(_) => "UNKNOWN_MESSAGE",
+        Refusal::NotDelayed(_) => "NOT_DELAYED",
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
         Refusal::UnknownProducer => "UNKNOWN_PRODUCER",
         Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => "PRODUCER_FENCED",

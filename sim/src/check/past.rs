@@ -199,7 +199,8 @@ pub(super) fn queue_of(call: &Call) -> Option<&str> {
         | Call::ListQueues
         | Call::Members
         | Call::RemoveMember { .. }
-        | Call::Status => None,
+        | Call::Status
+        | Call::Manage { .. } => None,
     }
 }
 

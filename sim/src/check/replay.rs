@@ -11,7 +11,7 @@ use quorate_machine::store::Read;
 use quorate_machine::tables::Table;
 use quorate_machine::{MemoryStore, apply, check, read};
 use quorate_model::compare;
-use quorate_model::naive::{At, Naive, Queue};
+use quorate_model::naive::{At, Naive, Row, Sub};
 
 use super::facts::Facts;
 use super::log::{CommittedLog, hex};
@@ -130,14 +130,18 @@ impl Replay {
     }
 }
 
-/// How many leases and backoffs are over at that time.
+/// How many leases, backoffs and delays are over at that time, and how many messages have expired by then.
 fn due(naive: &Naive, now_ms: u64) -> usize {
-    let over = |at: &At| match at {
-        At::Leased { deadline_ms, .. } => *deadline_ms <= now_ms,
-        At::Retrying { at_ms } => *at_ms <= now_ms,
-        At::Ready | At::Done => false,
+    let over = |row: &&Row| match row.at {
+        At::Leased { deadline_ms, .. } => deadline_ms <= now_ms,
+        At::Retrying { at_ms } => at_ms <= now_ms,
+        At::Delayed => row.due_ms <= now_ms,
+        At::Ready | At::Parked { .. } | At::Done => false,
     };
-    naive.queues.values().flat_map(Queue::open).filter(|(_, row)| over(&row.at)).count()
+    let subs = || naive.queues.values().flat_map(|queue| queue.subs.values());
+    let expired = |row: &&Row| row.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms);
+    let of_rows = subs().flat_map(Sub::open).filter(over).count();
+    of_rows + subs().flat_map(Sub::open).filter(expired).count()
 }
 
 #[cfg(test)]
@@ -149,7 +153,7 @@ mod tests {
 
     fn create(name: &str) -> Verb {
         let settings = Settings::default();
-        Verb::CreateQueue(CreateQueue { namespace: String::new(), name: name.into(), settings })
+        Verb::CreateQueue(CreateQueue { name: name.into(), settings, ..CreateQueue::default() })
     }
 
     fn written() -> Written {

@@ -54,7 +54,11 @@ impl Story {
 
     pub(super) fn create(&mut self, total: bool) {
         let call = Call::CreateQueue { queue: "q".into(), total, lease_ms: 300, backoff_ms: (40, 150) };
-        self.did(0, call, Answer::Created(wire::CreateQueueResponse { queue: None, created: true }));
+        self.did(
+            0,
+            call,
+            Answer::Created(Box::new(wire::CreateQueueResponse { queue: None, created: true })),
+        );
     }
 
     pub(super) fn send(&mut self, actor: u32, body: u64) -> OpId {

@@ -104,7 +104,8 @@ pub(super) fn fault(kind: Kind, rng: &mut Rng, nodes: usize, damageable: &[usize
         Kind::Full => Fault::Full(whom(rng, nodes)),
         Kind::SlowDisk => {
             let least = ms(rng, 5, 5000);
-            Fault::SlowDisk { whom: whom(rng, nodes), latency: (least, least + ms(rng, 1, 25_000)) }
+            // What begins on the slow disk has to be over when the healed nodes are to agree.
+            Fault::SlowDisk { whom: whom(rng, nodes), latency: (least, least + ms(rng, 1, 10_000)) }
         }
         Kind::AtRest => at_rest(rng, *rng.clone().pick(damageable)),
         Kind::Rot => Fault::Rot {

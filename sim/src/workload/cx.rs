@@ -134,6 +134,17 @@ impl Cx {
         result
     }
 
+    /// Makes a call whose only judge is the replay of the log.
+    pub(crate) async fn manage<T>(
+        &self,
+        queue: &str,
+        verb: &'static str,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<(), Answer> {
+        let call = Call::Manage { queue: queue.to_owned(), verb };
+        self.call(call, work, |_| Answer::Done).await.map(drop)
+    }
+
     /// Waits for the client. It keeps its own time; one that does not must not keep the actor for ever.
     pub(crate) async fn bounded<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Answer> {
         match timeout(self.client.timeout() * 4 + Duration::from_secs(10), work).await {

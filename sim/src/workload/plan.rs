@@ -51,6 +51,7 @@ pub(crate) enum Role {
     Consumer(ConsumerPlan),
     Reader(ReaderPlan),
     Admin(AdminPlan),
+    Everything(EverythingPlan),
 }
 
 /// See [`Role`].
@@ -124,6 +125,14 @@ pub(crate) struct AdminPlan {
     pub(crate) scratch: u64,
 }
 
+/// See [`Role`].
+#[derive(Debug, Clone)]
+pub(crate) struct EverythingPlan {
+    /// Its queue, which nobody else uses.
+    pub(crate) queue: String,
+    pub(crate) every_ms: (u64, u64),
+}
+
 /// All parameters of a run's clients.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkloadPlan {
@@ -157,6 +166,10 @@ impl WorkloadPlan {
         if sizes.percent(70) {
             let every_ms = spread(&mut actors, 300, 4000);
             roles.push(Role::Admin(AdminPlan { every_ms, scratch: actors.between(1, 3) }));
+        }
+        for n in 0..sizes.below(3) {
+            let (queue, every_ms) = (format!("model-{}", n + 1), spread(&mut actors, 50, 1000));
+            roles.push(Role::Everything(EverythingPlan { queue, every_ms }));
         }
         let place = |role| ActorPlan {
             host: actors.below(hosts.len() as u64) as usize,
@@ -307,7 +320,7 @@ mod tests {
                     Role::Consumer(c) => {
                         assert!(c.queue < plan.queues.len() && (1..=500).contains(&c.credit))
                     }
-                    Role::Reader(_) | Role::Admin(_) => {}
+                    Role::Reader(_) | Role::Admin(_) | Role::Everything(_) => {}
                 }
             }
         }

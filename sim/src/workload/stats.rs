@@ -90,6 +90,7 @@ fn verb(call: &Call) -> &'static str {
         Call::Members => "members",
         Call::Status => "status",
         Call::RemoveMember { .. } => "remove_member",
+        Call::Manage { verb, .. } => verb,
     }
 }
 

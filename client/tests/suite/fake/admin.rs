@@ -55,6 +55,30 @@ impl Queues for Fake {
         Ok(Response::new(v1::DeleteQueueResponse {}))
     }
 
+    async fn update(
+        &self,
+        _: Request<v1::UpdateQueueRequest>,
+    ) -> Result<Response<v1::UpdateQueueResponse>, Status> {
+        self.change_queue()?;
+        Ok(Response::new(v1::UpdateQueueResponse { revision: 1 }))
+    }
+
+    async fn purge(
+        &self,
+        _: Request<v1::PurgeQueueRequest>,
+    ) -> Result<Response<v1::PurgeQueueResponse>, Status> {
+        self.change_queue()?;
+        Ok(Response::new(v1::PurgeQueueResponse {}))
+    }
+
+    async fn reschedule(
+        &self,
+        _: Request<v1::RescheduleRequest>,
+    ) -> Result<Response<v1::RescheduleResponse>, Status> {
+        self.change_queue()?;
+        Ok(Response::new(v1::RescheduleResponse {}))
+    }
+
     async fn list(
         &self,
         _: Request<v1::ListQueuesRequest>,

@@ -271,7 +271,7 @@ impl State {
                 }
             }
         }
-        v1::Settled { id: settle.id, refused }
+        v1::Settled { id: settle.id, refused, ..Default::default() }
     }
 }
 
@@ -417,7 +417,7 @@ impl Consumer for Fake {
             let resumed = state.attaches.contains(&attach.session);
             state.attaches.push(attach.session);
             let order = if state.total { v1::Order::Total } else { v1::Order::None }.into();
-            let attached = v1::Attached { resumed, lease_ms: 30_000, order };
+            let attached = v1::Attached { resumed, lease_ms: 30_000, order, ..Default::default() };
             answers.try_send(receive(receive_response::Response::Attached(attached))).unwrap();
             answers.try_send(receive(state.deliveries(0))).unwrap();
         }

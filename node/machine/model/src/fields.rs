@@ -1,14 +1,20 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
-use quorate_machine::command::{Attach, OpenProducer, Order, Outcome, Settings, SettleRange};
+use quorate_machine::command::{
+    Action, Attach, Filter, OnExhausted, OpenProducer, Order, Outcome, QueueSettings, Selector, Settings,
+    SettleRange,
+};
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
-    LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, NAME_BYTES_MAX, PRODUCER_HOLDER_BYTES,
-    PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN,
-    SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    FILTER_HEADERS_MAX, JITTER_PERCENT_DEFAULT, JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX,
+    LEASE_MS_MIN, NAME_BYTES_MAX, PER_KEY_INFLIGHT_MAX, PRODUCER_HOLDER_BYTES, PRODUCER_NAME_BYTES_MAX,
+    PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, REASON_BYTES_MAX, SESSION_NAME_BYTES,
+    SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, SUBJECT_BYTES_MAX,
+    TTL_MS_MAX,
 };
 use quorate_machine::reply::Refusal;
 
+use crate::filter::is_pattern;
 use crate::naive::invalid;
 
 fn require(holds: bool, field: &'static str) -> Result<(), Refusal> {
@@ -27,9 +33,15 @@ pub(crate) fn name(name: &str) -> Result<(), Refusal> {
     require(first && rest && name.len() <= NAME_BYTES_MAX, "name")
 }
 
+pub(crate) fn namespace(name: &str) -> Result<(), Refusal> {
+    if ["", "default"].contains(&name) { Ok(()) } else { Err(Refusal::UnknownNamespace(name.into())) }
+}
+
 pub(crate) fn settings(given: &Settings) -> Result<Settings, Refusal> {
-    require(Order::try_from(given.order).is_ok(), "order")?;
-    let order = if given.order == Order::Total as i32 { Order::Total } else { Order::None };
+    let order = match Order::try_from(given.order).map_err(|_| invalid("order"))? {
+        Order::Unspecified => Order::None,
+        order => order,
+    };
     let lease_ms = number("lease_ms", given.lease_ms, LEASE_MS_DEFAULT, LEASE_MS_MIN, LEASE_MS_MAX)?;
     let (first, last) = (given.backoff_first_ms, given.backoff_last_ms);
     // A default gives way to the bound that was given.
@@ -40,7 +52,73 @@ pub(crate) fn settings(given: &Settings) -> Result<Settings, Refusal> {
     let first = number("backoff_first_ms", first, first_default, 1, BACKOFF_MS_MAX)?;
     let last = number("backoff_last_ms", last, BACKOFF_LAST_MS_DEFAULT.max(first), 1, BACKOFF_MS_MAX)?;
     require(first <= last, "backoff_last_ms")?;
-    Ok(Settings { order: order.into(), lease_ms, backoff_first_ms: first, backoff_last_ms: last })
+    let jitter_percent = given.jitter_percent.unwrap_or(JITTER_PERCENT_DEFAULT);
+    require(jitter_percent <= JITTER_PERCENT_MAX, "jitter_percent")?;
+    let on_exhausted = on_exhausted(given, order)?;
+    let per_key_inflight = match order {
+        Order::Key => given.per_key_inflight.max(1),
+        _ => 0,
+    };
+    let is_fine =
+        given.per_key_inflight <= per_key_inflight.max(1) && per_key_inflight <= PER_KEY_INFLIGHT_MAX;
+    require(is_fine, "per_key_inflight")?;
+    Ok(Settings {
+        order: order.into(),
+        lease_ms,
+        backoff_first_ms: first,
+        backoff_last_ms: last,
+        jitter_percent: Some(jitter_percent),
+        max_attempts: given.max_attempts,
+        on_exhausted: on_exhausted.into(),
+        per_key_inflight,
+        auto_ack: given.auto_ack,
+    })
+}
+
+fn on_exhausted(given: &Settings, order: Order) -> Result<OnExhausted, Refusal> {
+    let is_limited = given.max_attempts > 0;
+    let on_exhausted = OnExhausted::try_from(given.on_exhausted).map_err(|_| invalid("on_exhausted"))?;
+    let is_fine = match on_exhausted {
+        OnExhausted::Unspecified => true,
+        OnExhausted::Park | OnExhausted::Discard => is_limited,
+        OnExhausted::ParkKey => is_limited && order == Order::Key,
+        OnExhausted::Block => is_limited && order != Order::None,
+    };
+    require(is_fine, "on_exhausted")?;
+    let is_default = on_exhausted == OnExhausted::Unspecified && is_limited;
+    Ok(if is_default { OnExhausted::Park } else { on_exhausted })
+}
+
+pub(crate) fn queue_settings(given: &QueueSettings) -> Result<(), Refusal> {
+    require(given.ttl_ms <= TTL_MS_MAX, "ttl_ms")
+}
+
+/// The filter that is meant: one without a condition is none.
+pub(crate) fn filter(given: Option<&Filter>) -> Result<Option<Filter>, Refusal> {
+    let Some(filter) = given else { return Ok(None) };
+    let is_fine = filter.subject.len() <= SUBJECT_BYTES_MAX
+        && is_pattern(&filter.subject)
+        && filter.headers.len() <= FILTER_HEADERS_MAX
+        && filter.headers.iter().all(|header| !header.name.is_empty());
+    require(is_fine, "filter")?;
+    let has_a_condition = !filter.subject.is_empty() || !filter.headers.is_empty();
+    Ok(has_a_condition.then(|| filter.clone()))
+}
+
+/// The revision that a command changes, against the one that there is.
+pub(crate) fn revision(given: u64, current: u64) -> Result<(), Refusal> {
+    if given == 0 || given == current { Ok(()) } else { Err(Refusal::RevisionChanged { given, current }) }
+}
+
+pub(crate) fn action(given: i32) -> Result<Action, Refusal> {
+    let action = Action::try_from(given).unwrap_or(Action::Unspecified);
+    require(action != Action::Unspecified, "action")?;
+    Ok(action)
+}
+
+pub(crate) fn selector(given: &Selector) -> Result<Selector, Refusal> {
+    require(given.to_position == 0 || given.from_position <= given.to_position, "selector")?;
+    Ok(Selector { filter: filter(given.filter.as_ref())?, ..given.clone() })
 }
 
 /// The session's time to live.
@@ -68,8 +146,8 @@ pub(crate) fn attach(command: &Attach) -> Result<u64, Refusal> {
     )
 }
 
-/// A range of a settle.
-pub(crate) fn range(range: &SettleRange) -> Result<(), Refusal> {
+/// A range of a settle that gave these reasons.
+pub(crate) fn range(range: &SettleRange, reasons: &[String]) -> Result<(), Refusal> {
     let outcome = Outcome::try_from(range.outcome).unwrap_or(Outcome::Unspecified);
     let count = u64::from(range.count);
     require(outcome != Outcome::Unspecified, "outcome")?;
@@ -82,5 +160,10 @@ pub(crate) fn range(range: &SettleRange) -> Result<(), Refusal> {
         _ => u64::MAX, // it means nothing
     };
     let too_short = outcome == Outcome::Extend && (1..LEASE_MS_MIN).contains(&range.delay_ms);
-    require(range.delay_ms <= longest_ms && !too_short, "delay_ms")
+    require(range.delay_ms <= longest_ms && !too_short, "delay_ms")?;
+    if range.reason == 0 || !matches!(outcome, Outcome::Retry | Outcome::Park) {
+        return Ok(()); // it means nothing
+    }
+    let reason = reasons.get(range.reason as usize - 1);
+    require(reason.is_some_and(|reason| reason.len() <= REASON_BYTES_MAX), "reason")
 }

@@ -1,19 +1,23 @@
-//! The model's queues and consumers, and who gets what.
+//! The model's state, and which command is carried out where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_machine::FORMAT_VERSION;
-use quorate_machine::command::{Attach, Batch, CreateQueue, Order, Settings, Verb};
+use quorate_machine::command::{Batch, Filter, Order, QueueSettings, Settings, Verb};
 use quorate_machine::effect::{Effect, Lease};
-use quorate_machine::reply::{Attached, Outcome, Refusal, Reply};
+use quorate_machine::message;
+use quorate_machine::read::Failure;
+use quorate_machine::reply::{Outcome, Refusal, Reply};
 
 use crate::fields;
 
-/// Where a message stands.
+/// Where a message stands in a subscription.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum At {
-    /// It could be leased.
+    /// It is not due yet.
+    Delayed,
+    /// It could be leased, unless its key is parked.
     Ready,
     /// A consumer holds it.
     Leased {
@@ -29,42 +33,116 @@ pub enum At {
         /// When it is ready again.
         at_ms: u64,
     },
-    /// It was acknowledged.
+    /// It was parked itself, not with its key.
+    Parked {
+        /// It keeps its place, and what is behind it in its domain waits.
+        blocks: bool,
+    },
+    /// It is gone.
     Done,
 }
 
 /// A message, until its queue is deleted.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Where it stands.
-    pub at: At,
-    /// Failures so far, plus one.
-    pub attempt: u32,
     /// When it was published.
     pub published_at_ms: u64,
     /// As it was encoded by the publisher.
     pub bytes: Bytes,
+    /// What the bytes say.
+    pub content: message::Message,
+    /// When it is due.
+    pub due_ms: u64,
+    /// How long after that it expires: its own word, or the queue's when it was published. 0: never.
+    pub ttl_ms: u64,
+    /// No tick has passed over its expiry yet.
+    pub expiry_is_ahead: bool,
 }
 
-/// A queue with its only subscription.
+/// Messages that were published together, and are stored together.
+#[derive(Clone, Debug)]
+pub struct Together {
+    /// Position of the first.
+    pub first: u64,
+    /// Position after the last.
+    pub end: u64,
+}
+
+/// A message in a subscription.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Its position.
+    pub position: u64,
+    /// Its key; may be empty.
+    pub key: Bytes,
+    /// 9 goes first.
+    pub priority: u32,
+    /// When it is due.
+    pub due_ms: u64,
+    /// When it expires.
+    pub expires_ms: Option<u64>,
+    /// Where it stands.
+    pub at: At,
+    /// Failures so far, plus one.
+    pub attempt: u32,
+    /// Its last failures that left a reason.
+    pub failures: Vec<Failure>,
+    /// It was parked itself, or its time came while its key was parked: it does not expire any more.
+    pub is_kept: bool,
+}
+
+/// A subscription.
+#[derive(Clone, Debug)]
+pub struct Sub {
+    /// Id of its queue.
+    pub queue: u64,
+    /// Subscriptions of a queue are numbered as they are created.
+    pub id: u32,
+    /// Defaults filled in.
+    pub settings: Settings,
+    /// What it takes; none: everything.
+    pub filter: Option<Filter>,
+    /// Of settings and filter.
+    pub revision: u64,
+    /// Whether it leases nothing.
+    pub is_paused: bool,
+    /// The message at position p is at index p - 1.
+    pub rows: Vec<Row>,
+    /// So many messages from the front are done: nothing below asks for them one by one.
+    pub done_up_to: usize,
+    /// The keys that are parked.
+    pub parked_keys: BTreeSet<Bytes>,
+    /// Of the last lease.
+    pub last_token: u64,
+    /// The consumer that got something last in a round.
+    pub served_last: u64,
+    /// Messages that expired.
+    pub expired: u64,
+    /// Messages that were discarded.
+    pub discarded: u64,
+}
+
+/// A queue.
 #[derive(Clone, Debug)]
 pub struct Queue {
     /// Queues are numbered as they are created.
     pub id: u64,
-    /// Defaults filled in.
-    pub settings: Settings,
+    /// Its own settings.
+    pub settings: QueueSettings,
+    /// Of the settings.
+    pub revision: u64,
     /// When it was created.
     pub created_at_ms: u64,
     /// The message at position p is at index p - 1.
     pub messages: Vec<Message>,
-    /// So many messages from the front are done: nothing below asks for them one by one.
-    pub done_up_to: usize,
-    /// The highest position that was ever leased.
-    pub leased_up_to: u64,
-    /// Of the last lease.
-    pub last_token: u64,
-    /// The consumer that got the last lease.
-    pub served_last: u64,
+    /// Those that are stored: some subscription was not done with all of each, ever since it was published.
+    pub batches: Vec<Together>,
+    /// By name.
+    pub subs: BTreeMap<String, Sub>,
+    /// The highest number that a subscription ever had.
+    pub last_sub: u32,
+    /// The machine may still store what is not needed any more, until a tick: until then nothing should ask where storage begins.
+    pub is_unswept: bool,
 }
 
 /// A consumer session.
@@ -74,6 +152,8 @@ pub struct Consumer {
     pub session: Bytes,
     /// Id of its queue.
     pub queue: u64,
+    /// Number of its subscription.
+    pub sub: u32,
     /// Counts its attaches.
     pub generation: u64,
     /// How much it may hold.
@@ -120,9 +200,9 @@ pub struct Naive {
     pub effects: Vec<Effect>,
     /// A deleted queue or ended producer waits for a tick.
     pub unswept: bool,
-    last_queue: u64,
-    last_consumer: u64,
-    last_producer: u64,
+    pub(crate) last_queue: u64,
+    pub(crate) last_consumer: u64,
+    pub(crate) last_producer: u64,
     last_node: u64,
 }
 
@@ -130,48 +210,107 @@ pub(crate) fn invalid(field: &'static str) -> Refusal {
     Refusal::Invalid { field, problem: String::new() }
 }
 
-impl Queue {
-    /// Whether nothing may overtake.
-    pub fn is_total(&self) -> bool {
-        self.settings.order == Order::Total as i32
+impl Message {
+    /// When it expires.
+    pub fn expires_ms(&self) -> Option<u64> {
+        (self.ttl_ms > 0).then(|| self.due_ms.saturating_add(self.ttl_ms))
+    }
+}
+
+impl Row {
+    /// Whether its time has come.
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        !self.is_kept && self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
+    }
+}
+
+impl Sub {
+    /// How it orders what it hands out.
+    pub fn order(&self) -> Order {
+        Order::try_from(self.settings.order).unwrap_or(Order::None)
     }
 
-    /// The messages that may be anything but done, with their positions.
-    pub fn open(&self) -> impl Iterator<Item = (u64, &Message)> {
-        (self.done_up_to as u64 + 1..).zip(&self.messages[self.done_up_to..])
+    /// The messages that may be anything but done.
+    pub fn open(&self) -> impl Iterator<Item = &Row> {
+        self.rows[self.done_up_to..].iter()
+    }
+
+    pub(crate) fn open_mut(&mut self) -> impl Iterator<Item = &mut Row> {
+        self.rows[self.done_up_to..].iter_mut()
     }
 
     /// The positions that a consumer holds.
     pub fn held(&self, consumer: u64) -> Vec<u64> {
-        let is_held =
-            |message: &Message| matches!(message.at, At::Leased { consumer: c, .. } if c == consumer);
-        self.open().filter(|(_, message)| is_held(message)).map(|(position, _)| position).collect()
+        let is_held = |row: &&Row| matches!(row.at, At::Leased { consumer: c, .. } if c == consumer);
+        self.open().filter(is_held).map(|row| row.position).collect()
     }
 
     /// Whether a consumer holds a position under this token.
     pub(crate) fn is_held(&self, consumer: u64, position: u64, token: u64) -> bool {
-        let message = position.checked_sub(1).and_then(|at| self.messages.get(at as usize));
-        message.is_some_and(
+        let row = position.checked_sub(1).and_then(|at| self.rows.get(at as usize));
+        row.is_some_and(
             |row| matches!(row.at, At::Leased { consumer: c, token: t, .. } if c == consumer && t == token),
         )
     }
 
-    pub(crate) fn message(&mut self, position: u64) -> &mut Message {
-        &mut self.messages[position as usize - 1]
+    /// A message that was published.
+    pub fn row(&self, position: u64) -> &Row {
+        &self.rows[position as usize - 1]
     }
 
+    pub(crate) fn row_mut(&mut self, position: u64) -> &mut Row {
+        &mut self.rows[position as usize - 1]
+    }
+
+    /// The lease of a message that is leased.
     pub(crate) fn lease(&self, position: u64) -> Lease {
-        let message = &self.messages[position as usize - 1];
-        let At::Leased { token, deadline_ms, .. } = message.at else { panic!("{position} is not leased") };
+        let row = self.row(position);
+        let At::Leased { token, deadline_ms, .. } = row.at else { panic!("{position} is not leased") };
         Lease {
             namespace: 1,
-            queue: self.id,
+            queue: self.queue,
             first_position: position,
             count: 1,
             first_token: token,
-            attempt: message.attempt,
+            attempt: row.attempt,
             deadline_ms,
         }
+    }
+}
+
+impl Queue {
+    /// The position of the next message.
+    pub fn next_position(&self) -> u64 {
+        self.messages.len() as u64 + 1
+    }
+
+    /// Whether the message at a position is stored.
+    pub fn is_stored(&self, position: u64) -> bool {
+        self.batches.iter().any(|batch| (batch.first..batch.end).contains(&position))
+    }
+
+    /// The first position that is stored, or else the next one.
+    pub fn first_stored(&self) -> u64 {
+        self.batches.first().map_or_else(|| self.next_position(), |batch| batch.first)
+    }
+
+    /// A subscription by name, where empty means `default`.
+    pub(crate) fn sub(&mut self, name: &str) -> Result<&mut Sub, Refusal> {
+        let name = if name.is_empty() { "default" } else { name };
+        self.subs.get_mut(name).ok_or_else(|| Refusal::UnknownSubscription(name.into()))
+    }
+
+    /// What follows from a command: batches go that nobody needs.
+    fn tidy(&mut self) {
+        for sub in self.subs.values_mut() {
+            let open = sub.done_up_to;
+            sub.done_up_to += sub.rows[open..].iter().take_while(|row| row.at == At::Done).count();
+        }
+        let subs = &self.subs;
+        self.batches.retain(|batch| {
+            let is_open = |position: u64| subs.values().any(|sub| sub.row(position).at != At::Done);
+            (batch.first..batch.end).any(is_open)
+        });
     }
 }
 
@@ -196,64 +335,43 @@ impl Naive {
 
     /// Carries out one command. After the last one of an entry comes [`Naive::assign_all`].
     pub fn carry_out(&mut self, verb: &Verb) -> Outcome {
-        match verb {
+        let answer = match verb {
             Verb::CreateQueue(command) => self.create(command),
-            Verb::DeleteQueue(command) => self.delete(&command.name),
+            Verb::UpdateQueue(command) => self.update(command),
+            Verb::DeleteQueue(command) => self.delete(command),
+            Verb::Purge(command) => self.purge(command),
+            Verb::CreateSub(command) => self.create_sub(command),
+            Verb::UpdateSub(command) => self.update_sub(command),
+            Verb::DeleteSub(command) => self.delete_sub(command),
+            Verb::Pause(command) => self.pause(command),
+            Verb::Seek(command) => self.seek(command),
             Verb::OpenProducer(command) => self.open(command),
             Verb::CloseProducer(command) => self.close(command.producer, command.epoch),
             Verb::Publish(command) => self.publish(command),
             Verb::Attach(command) => self.attach(command),
-            Verb::Credit(command) => {
-                fields::credit(command.credit)?;
-                self.holder(command.consumer, command.generation)?.credit = command.credit;
-                Ok(Reply::Done)
-            }
+            Verb::Credit(command) => self.credit(command),
             Verb::Detach(command) => self.detach(command.consumer, command.generation),
             Verb::Settle(command) => self.settle(command),
+            Verb::Unpark(command) => self.unpark(command),
+            Verb::Reschedule(command) => self.reschedule(command),
             Verb::Tick(_) => self.tick(),
             Verb::GiveNodeIds(command) => self.give_node_ids(command.above, command.count),
-        }
-    }
-
-    pub(crate) fn queue_by_id(&mut self, id: u64) -> &mut Queue {
-        self.queues.values_mut().find(|queue| queue.id == id).expect("consumers end with their queue")
-    }
-
-    fn create(&mut self, command: &CreateQueue) -> Outcome {
-        fields::name(&command.name)?;
-        let settings = fields::settings(&command.settings)?;
-        if let Some(queue) = self.queues.get(&command.name) {
-            if queue.settings != settings {
-                return Err(Refusal::QueueExists(command.name.clone()));
-            }
-            let created_at_ms = queue.created_at_ms;
-            return Ok(Reply::QueueCreated { settings, created: false, created_at_ms });
-        }
-        self.last_queue += 1;
-        let queue = Queue {
-            id: self.last_queue,
-            settings,
-            created_at_ms: self.now_ms,
-            messages: Vec::new(),
-            done_up_to: 0,
-            leased_up_to: 0,
-            last_token: 0,
-            served_last: 0,
         };
-        self.queues.insert(command.name.clone(), queue);
-        Ok(Reply::QueueCreated { settings, created: true, created_at_ms: self.now_ms })
+        self.queues.values_mut().for_each(Queue::tidy);
+        answer
     }
 
-    fn delete(&mut self, name: &str) -> Outcome {
-        let queue = self.queues.remove(name).ok_or_else(|| Refusal::UnknownQueue(name.into()))?;
-        let ended: Vec<u64> =
-            self.consumers.iter().filter(|(_, row)| row.queue == queue.id).map(|(id, _)| *id).collect();
-        for consumer in ended {
-            self.consumers.remove(&consumer);
-            self.effects.push(Effect::Ended { consumer });
-        }
-        self.unswept = true;
-        Ok(Reply::Done)
+    /// A queue by name.
+    pub(crate) fn queue(&mut self, namespace: &str, name: &str) -> Result<&mut Queue, Refusal> {
+        fields::namespace(namespace)?;
+        self.queues.get_mut(name).ok_or_else(|| Refusal::UnknownQueue(name.into()))
+    }
+
+    /// The subscription of a consumer.
+    pub(crate) fn sub_of(&mut self, queue: u64, sub: u32) -> &mut Sub {
+        let queue = self.queues.values_mut().find(|row| row.id == queue);
+        let sub = queue.and_then(|queue| queue.subs.values_mut().find(|row| row.id == sub));
+        sub.expect("consumers end with their subscription")
     }
 
     fn give_node_ids(&mut self, above: u64, count: u64) -> Outcome {
@@ -264,137 +382,5 @@ impl Naive {
         }
         self.last_node = last as u64;
         Ok(Reply::NodeIdsGiven(self.last_node))
-    }
-
-    pub(crate) fn next_producer(&mut self) -> u64 {
-        self.last_producer += 1;
-        self.last_producer
-    }
-
-    fn attach(&mut self, command: &Attach) -> Outcome {
-        let session_timeout_ms = fields::attach(command)?;
-        let queue =
-            self.queues.get(&command.queue).ok_or_else(|| Refusal::UnknownQueue(command.queue.clone()))?;
-        let (queue_id, settings) = (queue.id, queue.settings);
-        let known = self.consumers.iter().find(|(_, row)| row.session == command.session).map(|(id, _)| *id);
-        if known.is_some_and(|id| self.consumers[&id].queue != queue_id) {
-            return Err(invalid("session"));
-        }
-        let consumer = known.unwrap_or_else(|| {
-            self.last_consumer += 1;
-            self.last_consumer
-        });
-        let row = self.consumers.entry(consumer).or_insert(Consumer {
-            session: command.session.clone(),
-            queue: queue_id,
-            generation: 0,
-            credit: 0,
-            session_timeout_ms: 0,
-        });
-        row.generation += 1;
-        row.credit = command.credit;
-        row.session_timeout_ms = session_timeout_ms;
-        let generation = row.generation;
-        self.effects.push(Effect::Attached { consumer, generation, session_timeout_ms });
-        let queue = &self.queues[&command.queue];
-        let leases = queue.held(consumer).into_iter().map(|position| queue.lease(position)).collect();
-        Ok(Reply::Attached(Attached { consumer, generation, resumed: known.is_some(), settings, leases }))
-    }
-
-    fn holder(&mut self, consumer: u64, generation: u64) -> Result<&mut Consumer, Refusal> {
-        let row = self.consumers.get_mut(&consumer).ok_or(Refusal::UnknownConsumer)?;
-        if row.generation != generation {
-            return Err(Refusal::ConsumerFenced { given: generation, current: row.generation });
-        }
-        Ok(row)
-    }
-
-    fn detach(&mut self, consumer: u64, generation: u64) -> Outcome {
-        let queue = self.holder(consumer, generation)?.queue;
-        let queue = self.queue_by_id(queue);
-        for position in queue.held(consumer) {
-            queue.message(position).at = At::Ready;
-        }
-        self.consumers.remove(&consumer);
-        self.effects.push(Effect::Ended { consumer });
-        Ok(Reply::Done)
-    }
-
-    /// Hands out what can be handed out, in every queue.
-    pub fn assign_all(&mut self) {
-        for queue in self.queues.values_mut() {
-            let from = queue.done_up_to;
-            queue.done_up_to += queue.messages[from..].iter().take_while(|row| row.at == At::Done).count();
-        }
-        let names: Vec<String> = self.queues.keys().cloned().collect();
-        for name in names {
-            if self.queues[&name].is_total() {
-                self.assign_total(&name);
-            } else {
-                while self.assign_round(&name) {}
-            }
-        }
-    }
-
-    fn free(&self, queue: &Queue, consumer: u64) -> usize {
-        (self.consumers[&consumer].credit as usize).saturating_sub(queue.held(consumer).len())
-    }
-
-    fn lease(&mut self, name: &str, position: u64, consumer: u64) {
-        let now_ms = self.now_ms;
-        let queue = self.queues.get_mut(name).expect("it was listed");
-        queue.last_token += 1;
-        queue.leased_up_to = queue.leased_up_to.max(position);
-        let (token, deadline_ms) = (queue.last_token, now_ms + queue.settings.lease_ms);
-        queue.message(position).at = At::Leased { consumer, token, deadline_ms };
-        let lease = queue.lease(position);
-        self.effects.push(Effect::Assigned { consumer, lease });
-    }
-
-    fn assign_total(&mut self, name: &str) {
-        loop {
-            let queue = &self.queues[name];
-            let Some(active) =
-                self.consumers.iter().find(|(_, row)| row.queue == queue.id).map(|(id, _)| *id)
-            else {
-                return;
-            };
-            let waits = |message: &Message| !matches!(message.at, At::Done | At::Leased { .. });
-            let Some((position, message)) = queue.open().find(|(_, message)| waits(message)) else { return };
-            if message.at != At::Ready || self.free(queue, active) == 0 {
-                return;
-            }
-            self.lease(name, position, active);
-        }
-    }
-
-    /// Deals the ready messages once round the consumers with credit left.
-    fn assign_round(&mut self, name: &str) -> bool {
-        let queue = &self.queues[name];
-        let mut ready: Vec<u64> = queue
-            .open()
-            .filter(|(_, message)| message.at == At::Ready)
-            .map(|(position, _)| position)
-            .collect();
-        let mut waiting: Vec<u64> = self
-            .consumers
-            .iter()
-            .filter(|(id, row)| row.queue == queue.id && self.free(queue, **id) > 0)
-            .map(|(id, _)| *id)
-            .collect();
-        if ready.is_empty() || waiting.is_empty() {
-            return false;
-        }
-        let served = waiting.iter().filter(|id| **id <= queue.served_last).count();
-        waiting.rotate_left(served);
-        let share = ready.len().div_ceil(waiting.len());
-        for consumer in waiting {
-            let take = self.free(&self.queues[name], consumer).min(share).min(ready.len());
-            for position in ready.drain(..take) {
-                self.lease(name, position, consumer);
-                self.queues.get_mut(name).expect("it was listed").served_last = consumer;
-            }
-        }
-        true
     }
 }

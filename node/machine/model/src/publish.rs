@@ -1,14 +1,18 @@
 //! The model's producers.
 
+use bytes::Bytes;
+use prost::Message as _;
 use quorate_machine::command::{OpenProducer, Publish};
+use quorate_machine::message::{self, PRIORITISED};
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
 
 use crate::fields;
-use crate::naive::{At, Message, Naive, Producer, invalid};
+use crate::naive::{Message, Naive, Producer, Queue, Together, invalid};
 
 impl Naive {
     pub(crate) fn open(&mut self, command: &OpenProducer) -> Outcome {
         let ttl_ms = fields::open(command)?;
+        fields::namespace(&command.namespace)?;
         let name = command.session.as_str();
         let known = self.producers.iter().find(|(_, row)| row.name == name).map(|(id, _)| *id);
         if command.resume > 0 {
@@ -20,7 +24,10 @@ impl Naive {
                 return Err(Refusal::ProducerTaken { epoch: row.epoch });
             }
         }
-        let producer = known.unwrap_or_else(|| self.next_producer());
+        let producer = known.unwrap_or_else(|| {
+            self.last_producer += 1;
+            self.last_producer
+        });
         let now_ms = self.now_ms;
         let row = self
             .producers
@@ -51,9 +58,13 @@ impl Naive {
         if command.lengths.iter().map(|length| *length as usize).sum::<usize>() != command.messages.len() {
             return Err(invalid("lengths"));
         }
+        fields::namespace(&command.namespace)?;
         let Some(queue) = self.queues.get_mut(&command.queue) else {
             return Err(Refusal::UnknownQueue(command.queue.clone()));
         };
+        if command.attributes & PRIORITISED != 0 && !queue.settings.priorities {
+            return Err(invalid("priority"));
+        }
         let mut without_session = Producer::default();
         let sessionless = command.producer == 0;
         let first_seq = if sessionless { 1 } else { command.first_seq };
@@ -81,26 +92,40 @@ impl Naive {
             return Err(invalid("queue"));
         }
 
+        let first_new = queue.next_position();
         let (mut positions, mut duplicates, mut offset) = (Vec::new(), 0, 0);
         for (seq, length) in seqs.iter().zip(&command.lengths) {
             let end = offset + *length as usize;
             if row.receipts.contains_key(seq) {
                 duplicates += 1;
             } else {
-                queue.messages.push(Message {
-                    at: At::Ready,
-                    attempt: 1,
-                    published_at_ms: self.now_ms,
-                    bytes: command.messages.slice(offset..end),
-                });
+                queue.append(command.messages.slice(offset..end), self.now_ms);
                 row.receipts.insert(*seq, (queue.id, queue.messages.len() as u64));
                 row.last_seq = *seq;
             }
             positions.push(PositionRun { first_position: row.receipts[seq].1, count: 1 });
             offset = end;
         }
+        if queue.next_position() > first_new {
+            queue.batches.push(Together { first: first_new, end: queue.next_position() });
+        }
         row.acked_seq = acked;
         row.used_at_ms = self.now_ms;
         Ok(Reply::Published { positions, duplicates })
+    }
+}
+
+impl Queue {
+    /// A message is published, and every subscription looks at it.
+    fn append(&mut self, bytes: Bytes, now_ms: u64) {
+        let content = message::Message::decode(bytes.clone()).unwrap_or_default();
+        let due_ms = now_ms.saturating_add(content.delay_ms).max(content.deliver_at_ms);
+        let ttl_ms = if content.ttl_ms == 0 { self.settings.ttl_ms } else { content.ttl_ms };
+        let expiry_is_ahead = ttl_ms > 0;
+        let message = Message { published_at_ms: now_ms, bytes, content, due_ms, ttl_ms, expiry_is_ahead };
+        for sub in self.subs.values_mut() {
+            sub.look(&message, true, now_ms);
+        }
+        self.messages.push(message);
     }
 }

@@ -1,20 +1,22 @@
-//! The model's settles and ticks.
+//! The model's settles.
 
-use quorate_machine::command::{Outcome as Settled, Settle, SettleRange};
+use quorate_machine::command::{Outcome as To, Settle, SettleRange};
 use quorate_machine::effect::Effect;
-use quorate_machine::reply::{NotSettled, Outcome, Refusal, Reply};
+use quorate_machine::reply::{Left, NotSettled, Outcome, Refusal, Reply, Settled};
+use twox_hash::XxHash3_64;
 
 use crate::fields;
-use crate::naive::{At, Naive, Queue};
+use crate::naive::{At, Naive, Sub};
 
 impl Naive {
     pub(crate) fn settle(&mut self, command: &Settle) -> Outcome {
-        let queue = self.consumers.get(&command.consumer).ok_or(Refusal::UnknownConsumer)?.queue;
+        let row = self.consumers.get(&command.consumer).ok_or(Refusal::UnknownConsumer)?;
+        let (queue, sub, now_ms) = (row.queue, row.sub, self.now_ms);
         let mut joined: Vec<SettleRange> = Vec::new();
         let mut refused = Vec::new();
         let mut last_was_valid = false;
         for range in &command.ranges {
-            let valid = fields::range(range);
+            let valid = fields::range(range, &command.reasons);
             let is_valid = valid.is_ok();
             match (valid, joined.last_mut()) {
                 (Err(refusal), _) => {
@@ -26,115 +28,121 @@ impl Naive {
             }
             last_was_valid = is_valid;
         }
-        let gives_back = |range: &SettleRange| matches!(range.outcome(), Settled::Retry | Settled::Release);
-        for second in [false, true] {
-            for range in joined.iter().filter(|range| gives_back(range) == second) {
-                self.settle_range(queue, command.consumer, range, &mut refused);
+        let is_later = |range: &SettleRange| matches!(range.outcome(), To::Retry | To::Release | To::Park);
+        let (mut effects, mut left) = (Vec::new(), Vec::new());
+        for later in [false, true] {
+            for range in joined.iter().filter(|range| is_later(range) == later) {
+                let reason = (range.reason as usize).checked_sub(1).and_then(|at| command.reasons.get(at));
+                let sub = self.sub_of(queue, sub);
+                let held = sub.judge(command.consumer, range, &mut refused);
+                let reason = reason.map_or("", String::as_str);
+                left.extend(sub.carry_out(range, &held, reason, now_ms, &mut effects));
             }
         }
-        Ok(Reply::Settled(refused))
-    }
-
-    fn settle_range(
-        &mut self,
-        queue: u64,
-        consumer: u64,
-        range: &SettleRange,
-        refused: &mut Vec<NotSettled>,
-    ) {
-        let now_ms = self.now_ms;
-        let mut effects = Vec::new();
-        let queue = self.queue_by_id(queue);
-        let settings = queue.settings;
-        let mut settled = Vec::new();
-        for (position, token) in (range.first_position..).zip(range.first_token..).take(range.count as usize)
-        {
-            if queue.is_held(consumer, position, token) {
-                settled.push(position);
-                continue;
-            }
-            let leased_once =
-                (1..=queue.leased_up_to).contains(&position) && (1..=queue.last_token).contains(&token);
-            let refusal = if leased_once { Refusal::StaleLease } else { Refusal::NeverLeased };
-            refused.push(NotSettled { first_position: position, count: 1, refusal });
-        }
-        for position in &settled {
-            let message = queue.message(*position);
-            message.at = match (range.outcome(), message.at) {
-                (Settled::Ack, _) => At::Done,
-                (Settled::Release, _) => At::Ready,
-                (Settled::Retry, _) => {
-                    let mut delay_ms = settings.backoff_first_ms;
-                    for _ in 1..message.attempt {
-                        delay_ms = (delay_ms * 2).min(settings.backoff_last_ms);
-                    }
-                    message.attempt += 1;
-                    At::Retrying {
-                        at_ms: now_ms + if range.delay_ms == 0 { delay_ms } else { range.delay_ms },
-                    }
-                }
-                (_, At::Leased { consumer, token, .. }) => {
-                    let length_ms = if range.delay_ms == 0 { settings.lease_ms } else { range.delay_ms };
-                    At::Leased { consumer, token, deadline_ms: now_ms + length_ms }
-                }
-                (_, at) => at,
-            };
-        }
-        if let Some(first) = settled.first()
-            && matches!(range.outcome(), Settled::Retry | Settled::Release)
-            && queue.is_total()
-        {
-            for position in queue.held(consumer) {
-                if position > *first {
-                    effects.push(Effect::Revoked { consumer, lease: queue.lease(position) });
-                    queue.message(position).at = At::Ready;
-                }
-            }
-        }
+        let revoked = effects.iter().filter_map(|effect| match effect {
+            Effect::Revoked { lease, .. } => Some(*lease),
+            _ => None,
+        });
+        let revoked = revoked.collect();
         self.effects.extend(effects);
-    }
-
-    pub(crate) fn tick(&mut self) -> Outcome {
-        let now_ms = self.now_ms;
-        for queue in self.queues.values_mut() {
-            expire(queue, now_ms, &mut self.effects);
-            let open = queue.done_up_to;
-            for message in &mut queue.messages[open..] {
-                if matches!(message.at, At::Retrying { at_ms } if at_ms <= now_ms) {
-                    message.at = At::Ready;
-                }
-            }
-        }
-        self.producers.retain(|_, row| row.used_at_ms + row.ttl_ms > now_ms);
-        for row in self.producers.values_mut() {
-            if row.look_at_ms <= now_ms {
-                row.look_at_ms = row.used_at_ms + row.ttl_ms;
-            }
-        }
-        self.unswept = false;
-        Ok(Reply::Done)
+        Ok(Reply::Settled(Settled { refused, left, revoked }))
     }
 }
 
 fn continues(last: &SettleRange, next: &SettleRange) -> bool {
+    // To others a reason means nothing.
+    let has_a_reason = matches!(next.outcome(), To::Retry | To::Park);
     last.first_position + u64::from(last.count) == next.first_position
         && last.first_token + u64::from(last.count) == next.first_token
         && last.outcome == next.outcome
         && last.delay_ms == next.delay_ms
+        && (last.reason == next.reason || !has_a_reason)
 }
 
-/// What is over counts an attempt; with order total, whatever is leased behind it goes back too.
-fn expire(queue: &mut Queue, now_ms: u64, effects: &mut Vec<Effect>) {
-    let mut something_is_over = false;
-    for position in queue.done_up_to as u64 + 1..=queue.messages.len() as u64 {
-        let At::Leased { consumer, deadline_ms, .. } = queue.message(position).at else { continue };
-        let is_over = deadline_ms <= now_ms;
-        something_is_over |= is_over;
-        if is_over || (something_is_over && queue.is_total()) {
-            effects.push(Effect::Revoked { consumer, lease: queue.lease(position) });
-            let message = queue.message(position);
-            message.at = At::Ready;
-            message.attempt += u32::from(is_over);
+impl Sub {
+    /// The messages of a range that the consumer holds under the tokens it names.
+    fn judge(&self, consumer: u64, range: &SettleRange, refused: &mut Vec<NotSettled>) -> Vec<u64> {
+        let mut held = Vec::new();
+        for (position, token) in (range.first_position..).zip(range.first_token..).take(range.count as usize)
+        {
+            if self.is_held(consumer, position, token) {
+                held.push(position);
+                continue;
+            }
+            let refusal =
+                if self.was_leased(position, token) { Refusal::StaleLease } else { Refusal::NeverLeased };
+            refused.push(NotSettled { first_position: position, count: 1, refusal });
         }
+        held
+    }
+
+    /// Whether there may have been such a lease: exactly that is not remembered.
+    fn was_leased(&self, position: u64, token: u64) -> bool {
+        (1..=self.rows.len() as u64).contains(&position) && (1..=self.last_token).contains(&token)
+    }
+
+    /// Carries out a range for what is held of it. Returns what was to go back, and left.
+    fn carry_out(
+        &mut self,
+        range: &SettleRange,
+        held: &[u64],
+        reason: &str,
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Vec<Left> {
+        let (mut back, mut left) = (Vec::new(), Vec::new());
+        for position in held {
+            let went = match range.outcome() {
+                To::Unspecified => panic!("such a range is refused"),
+                To::Ack => {
+                    self.row_mut(*position).at = At::Done;
+                    continue;
+                }
+                To::Extend => {
+                    let length_ms = if range.delay_ms == 0 { self.settings.lease_ms } else { range.delay_ms };
+                    if let At::Leased { deadline_ms, .. } = &mut self.row_mut(*position).at {
+                        *deadline_ms = now_ms.saturating_add(length_ms);
+                    }
+                    continue;
+                }
+                To::Release => self.go_back(*position, At::Ready, now_ms),
+                To::Retry => {
+                    self.note(*position, reason, now_ms);
+                    let delay_ms = match range.delay_ms {
+                        0 => self.backoff_ms(*position, range.first_token, now_ms),
+                        given => given,
+                    };
+                    self.fail(*position, At::Retrying { at_ms: now_ms.saturating_add(delay_ms) }, now_ms)
+                }
+                To::Park => {
+                    self.note(*position, reason, now_ms);
+                    self.park_on_demand(*position)
+                }
+            };
+            if went.revokes() {
+                back.push(*position);
+            }
+            if let (To::Retry | To::Release, Some(how)) = (range.outcome(), went.left()) {
+                left.push(Left { first_position: *position, count: 1, how });
+            }
+        }
+        self.revoke_behind(&back, now_ms, effects);
+        left
+    }
+
+    /// How long a message waits after its failed attempt.
+    fn backoff_ms(&self, position: u64, first_token: u64, now_ms: u64) -> u64 {
+        let mut backoff_ms = self.settings.backoff_first_ms;
+        for _ in 1..self.row(position).attempt {
+            if backoff_ms >= self.settings.backoff_last_ms {
+                break;
+            }
+            backoff_ms *= 2;
+        }
+        backoff_ms = backoff_ms.min(self.settings.backoff_last_ms);
+        let drawn_from = [first_token.to_be_bytes(), now_ms.to_be_bytes()].concat();
+        let h = XxHash3_64::oneshot(&drawn_from);
+        let jitter_percent = u64::from(self.settings.jitter_percent.unwrap_or(20));
+        backoff_ms - backoff_ms * jitter_percent * (h % 1001) / 100_000
     }
 }

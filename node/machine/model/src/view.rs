@@ -1,13 +1,11 @@
 //! Brings the machine's answers and the model's into one form: message by message, since where runs begin and end is the
 //! machine's own affair.
 
-use std::mem::discriminant;
-
 use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::read::{Peeked, Stat, State};
-use quorate_machine::reply::{Outcome, Refusal, Reply};
+use quorate_machine::reply::{LeftHow, Outcome, Refusal, Reply};
 
-use crate::naive::{At, Message, Naive, Queue};
+use crate::naive::{At, Naive, Queue, Row, Sub};
 
 /// A refusal without its wording.
 fn refusal(refusal: &Refusal) -> String {
@@ -36,14 +34,21 @@ pub fn reply(outcome: &Outcome) -> String {
                 quorate_machine::reply::Attached { leases: Vec::new(), ..attached.clone() }
             )
         }
-        Ok(Reply::Settled(refused)) => {
-            let mut each: Vec<(u64, String)> = Vec::new();
-            for part in refused {
+        Ok(Reply::Settled(settled)) => {
+            let mut refused: Vec<(u64, String)> = Vec::new();
+            for part in &settled.refused {
                 let positions = (part.first_position..).take(part.count.max(1) as usize);
-                each.extend(positions.map(|position| (position, refusal(&part.refusal))));
+                refused.extend(positions.map(|position| (position, refusal(&part.refusal))));
             }
-            each.sort();
-            format!("{each:?}")
+            refused.sort();
+            let mut left: Vec<(u64, LeftHow)> = Vec::new();
+            for part in &settled.left {
+                left.extend((part.first_position..).take(part.count as usize).map(|at| (at, part.how)));
+            }
+            left.sort();
+            let mut revoked: Vec<Lease> = settled.revoked.iter().flat_map(singles).collect();
+            revoked.sort();
+            format!("refused {refused:?}, left {left:?}, revoked {revoked:?}")
         }
         Ok(other) => format!("{other:?}"),
     }
@@ -82,50 +87,87 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
     each
 }
 
-/// The figures of a queue, counted.
-pub fn stat(queue: &Queue, naive: &Naive) -> Stat {
-    let count =
-        |at: At| queue.open().filter(|(_, row)| discriminant(&row.at) == discriminant(&at)).count() as u64;
-    let left = || queue.open().filter(|(_, row)| row.at != At::Done);
+/// The figures of a subscription, counted.
+pub fn stat(queue: &Queue, sub: &Sub, naive: &Naive) -> Stat {
+    let count = |state: State| sub.open().filter(|row| state_of(sub, row) == state).count() as u64;
+    let left = || sub.open().filter(|row| row.at != At::Done);
+    let message = |row: &Row| &queue.messages[row.position as usize - 1];
     Stat {
         length: left().count() as u64,
-        ready: count(At::Ready),
-        leased: count(At::Leased { consumer: 0, token: 0, deadline_ms: 0 }),
-        delayed: 0,
-        retrying: count(At::Retrying { at_ms: 0 }),
-        parked: 0,
-        bytes: left().map(|(_, row)| row.bytes.len() as u64).sum(),
-        first_position: left().next().map_or(0, |(position, _)| position),
+        ready: count(State::Ready),
+        leased: count(State::Leased),
+        delayed: count(State::Delayed),
+        retrying: count(State::Retrying),
+        parked: count(State::Parked),
+        bytes: left().map(|row| message(row).bytes.len() as u64).sum(),
+        first_position: left().next().map_or(0, |row| row.position),
         last_position: queue.messages.len() as u64,
-        oldest_age_ms: left().next().map_or(0, |(_, row)| naive.now_ms - row.published_at_ms),
-        consumers: naive.consumers.values().filter(|row| row.queue == queue.id).count() as u32,
+        oldest_age_ms: left().next().map_or(0, |row| naive.now_ms - message(row).published_at_ms),
+        consumers: naive.consumers.values().filter(|row| (row.queue, row.sub) == (queue.id, sub.id)).count()
+            as u32,
+        expired: sub.expired,
+        discarded: sub.discarded,
+        unseen: 0,
+    }
+}
+
+/// Where a message stands, as a peek says it.
+pub fn state_of(sub: &Sub, row: &Row) -> State {
+    match row.at {
+        _ if sub.is_parked(row) => State::Parked,
+        At::Delayed => State::Delayed,
+        At::Ready => State::Ready,
+        At::Leased { .. } => State::Leased,
+        At::Retrying { .. } => State::Retrying,
+        At::Parked { .. } => State::Parked,
+        At::Done => State::Done,
     }
 }
 
 /// What a peek with no bounds would find; without a state, all that are not done.
-pub fn peek(queue: &Queue, from: u64, state: Option<State>) -> Vec<Peeked> {
+pub fn peek(queue: &Queue, sub: &Sub, from: u64, state: Option<State>) -> Vec<Peeked> {
     let wanted = |row: &Peeked| state.map_or(row.state != State::Done, |state| state == row.state);
-    let rows = queue.open().filter(|(position, _)| *position >= from);
-    rows.map(|(position, row)| peeked(position, row)).filter(wanted).collect()
+    let rows = sub.open().filter(|row| row.position >= from);
+    rows.map(|row| peeked(queue, sub, row)).filter(wanted).collect()
 }
 
-fn peeked(position: u64, row: &Message) -> Peeked {
-    let (state, token, due_at_ms) = match row.at {
-        At::Ready => (State::Ready, 0, 0),
-        At::Leased { token, deadline_ms, .. } => (State::Leased, token, deadline_ms),
-        At::Retrying { at_ms } => (State::Retrying, 0, at_ms),
-        At::Done => (State::Done, 0, 0),
+fn peeked(queue: &Queue, sub: &Sub, row: &Row) -> Peeked {
+    let (token, due_at_ms) = match row.at {
+        At::Leased { token, deadline_ms, .. } => (token, deadline_ms),
+        At::Retrying { at_ms } => (0, at_ms),
+        At::Delayed => (0, row.due_ms),
+        At::Ready | At::Parked { .. } | At::Done => (0, 0),
     };
-    let (attempt, published_at_ms, message) = (row.attempt, row.published_at_ms, row.bytes.clone());
-    Peeked { position, state, attempt, published_at_ms, token, due_at_ms, message }
+    let message = &queue.messages[row.position as usize - 1];
+    Peeked {
+        position: row.position,
+        state: state_of(sub, row),
+        attempt: row.attempt,
+        published_at_ms: message.published_at_ms,
+        token,
+        due_at_ms,
+        failures: row.failures.clone(),
+        message: message.bytes.clone(),
+    }
 }
 
 /// When the next tick is due, where no sweep is.
 pub fn next_deadline(naive: &Naive) -> Option<u64> {
-    let of_messages = naive.queues.values().flat_map(Queue::open).filter_map(|(_, row)| match row.at {
+    let subs = naive.queues.values().flat_map(|queue| queue.subs.values());
+    let of_rows = subs.flat_map(Sub::open).filter_map(|row| match row.at {
         At::Leased { deadline_ms, .. } => Some(deadline_ms),
         At::Retrying { at_ms } => Some(at_ms),
-        At::Ready | At::Done => None,
+        At::Delayed => Some(row.due_ms),
+        At::Ready | At::Parked { .. } | At::Done => None,
     });
-    of_messages.chain(naive.producers.values().map(|row| row.look_at_ms)).min()
+    let of_expiries = naive.queues.values().flat_map(expiries);
+    let of_producers = naive.producers.values().map(|row| row.look_at_ms);
+    of_rows.chain(of_expiries).chain(of_producers).min()
+}
+
+/// A message has a deadline for its expiry until a tick has passed over it, or it is no longer stored: whoever is done with it.
+fn expiries(queue: &Queue) -> impl Iterator<Item = u64> {
+    let stored = queue.batches.iter().flat_map(|batch| batch.first..batch.end);
+    let messages = stored.map(|position| &queue.messages[position as usize - 1]);
+    messages.filter(|message| message.expiry_is_ahead).filter_map(|message| message.expires_ms())
 }

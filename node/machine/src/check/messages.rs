@@ -3,13 +3,14 @@
 use twox_hash::XxHash3_128;
 
 use super::{View, ensure, failed, scan};
-use crate::runs;
 use crate::store::Read;
+use crate::subs::leave::expiries;
+use crate::subs::runs;
 use crate::tables::chunk::{self, Chunk};
 use crate::tables::row::Queue;
 use crate::tables::{QueueId, SubId, Table, key};
 
-pub(super) fn check(store: &impl Read, view: &View, id: QueueId, queue: &Queue) -> Result<(), String> {
+pub(super) fn check(store: &impl Read, view: &mut View, id: QueueId, queue: &Queue) -> Result<(), String> {
     let mut end = 1;
     let rows = scan(store, &key::of_queue(Table::Chunk, id))?;
     let bodies = scan(store, &key::of_queue(Table::Body, id))?.len();
@@ -23,7 +24,11 @@ pub(super) fn check(store: &impl Read, view: &View, id: QueueId, queue: &Queue) 
             format!("{id:?}: the body at {} is not the one that was published", chunk.first)
         })?;
         ensure(chunk.offset(end) == body.len(), || format!("{id:?}: lengths at {} are off", chunk.first))?;
-        let mut needed = false;
+        let now_ms = crate::read::now_ms(store).map_err(failed)?;
+        for (time_ms, first, _) in expiries(&chunk).into_iter().filter(|(time_ms, ..)| *time_ms > now_ms) {
+            view.expected.insert(key::deadline_expiry(time_ms, id, first).to_vec());
+        }
+        let mut needed = store.get(&key::garbage_chunks(id)).map_err(failed)?.is_some();
         for sub in &queue.subs {
             let sub = SubId { queue: id, sub: *sub };
             let run = runs::before(store, sub, end).map_err(failed)?;

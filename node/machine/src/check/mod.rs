@@ -1,5 +1,6 @@
 //! Every structural invariant of the state, checked by a scan: for tests and the simulator, after any entry.
 
+mod lanes;
 mod messages;
 mod producers;
 mod sessions;
@@ -21,13 +22,18 @@ type Rows = Vec<(Bytes, Bytes)>;
 pub fn check(store: &impl Read) -> Result<(), String> {
     let mut view = View::read(store)?;
     for (id, queue) in view.queues.clone() {
-        messages::check(store, &view, id, &queue)?;
+        messages::check(store, &mut view, id, &queue)?;
         for sub in queue.subs {
             subs::check(store, &mut view, SubId { queue: id, sub })?;
         }
     }
     sessions::check(store, &view)?;
     producers::check(store, &mut view)?;
+    for (key, value) in scan(store, &key::all(Table::Job))? {
+        let job: row::Job = row::decode(&key, value).map_err(failed)?;
+        let id = key::last_u64(&key).map_err(failed)?;
+        view.expected.insert(key::deadline_job(job.due_ms, id).to_vec());
+    }
     indexes(store, &view)?;
     let digest = crate::read::digest(store).map_err(failed)?;
     let recount = crate::digest::recount(store).map_err(failed)?;
@@ -73,7 +79,7 @@ impl View {
 /// The index tables hold what is expected; beyond that only what a sweep or a tick still has to remove.
 fn indexes(store: &impl Read, view: &View) -> Result<(), String> {
     let mut found = BTreeSet::new();
-    for table in [Table::ReadyRun, Table::Held, Table::Deadline] {
+    for table in [Table::ReadyRun, Table::ParkedRun, Table::Held, Table::Deadline] {
         for (key, _) in scan(store, &key::all(table))? {
             if view.expected.contains(&key[..]) {
                 found.insert(key.to_vec());
@@ -95,12 +101,27 @@ fn is_left_over(store: &impl Read, view: &View, table: Table, key: &[u8]) -> Res
         let consumer = key::consumer(u64::from_be_bytes(key[1..9].try_into().map_err(|_| "a short key")?));
         return Ok(store.get(&consumer).map_err(failed)?.is_none());
     }
-    if table == Table::Deadline && key::deadline(key).map_err(failed)?.1 == Some(Due::IdleProducer) {
-        return Ok(false);
+    if table == Table::Deadline {
+        match key::deadline(key).map_err(failed)?.1 {
+            Some(Due::IdleProducer | Due::Job) => return Ok(false),
+            // Those to come are expected; one of the past waits for the tick.
+            Some(Due::Expiry) => {
+                let now_ms = crate::read::now_ms(store).map_err(failed)?;
+                let past = key::deadline(key).map_err(failed)?.0 <= now_ms;
+                fields.u64().map_err(failed)?;
+                let deleted = !view.queues.contains_key(&fields.queue().map_err(failed)?);
+                return Ok(past || deleted);
+            }
+            _ => {}
+        }
     }
     fields.u64().map_err(failed)?;
+    if table == Table::ReadyRun {
+        // The priority stands between.
+        fields = Fields::of(&key[..key.len().saturating_sub(9)]);
+    }
     let sub = fields.sub().map_err(failed)?;
-    Ok(!view.queues.contains_key(&sub.queue))
+    Ok(!view.subs.contains_key(&sub))
 }
 
 fn scan(store: &impl Read, prefix: &key::Key) -> Result<Rows, String> {

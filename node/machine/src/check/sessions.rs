@@ -1,8 +1,8 @@
 //! Consumer sessions, and the indexes that lead to them.
 
 use super::{View, ensure, failed, scan};
-use crate::runs;
 use crate::store::Read;
+use crate::subs::runs;
 use crate::tables::row::Consumer;
 use crate::tables::{Table, key, row};
 

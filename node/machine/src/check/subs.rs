@@ -1,9 +1,8 @@
 //! The runs of a subscription, its counters and its order.
 
-use super::{View, ensure, failed, scan};
-use crate::runs::{Run, State};
+use super::{View, ensure, failed, lanes, scan};
 use crate::store::Read;
-use crate::tables::key::Due;
+use crate::subs::runs::{self, Run, State};
 use crate::tables::row::{Consumer, Sub};
 use crate::tables::{SubId, Table, chunk, key, row};
 
@@ -17,31 +16,30 @@ pub(super) fn check(store: &impl Read, view: &mut View, id: SubId) -> Result<(),
     ensure(sub.cursor <= tail, || format!("{id:?}: the cursor is beyond the end"))?;
     disjoint(id, &sub, &runs)?;
     let sum = |of: fn(&State) -> bool| runs.iter().filter(|run| of(&run.state)).map(|run| run.count).sum();
-    let counted: [u64; 3] = [
+    let counted: [u64; 6] = [
         sum(|state| matches!(state, State::Leased { .. })),
         sum(|state| matches!(state, State::Ready)),
         sum(|state| matches!(state, State::Retrying { .. })),
+        sum(|state| matches!(state, State::Delayed { .. })),
+        sum(|state| matches!(state, State::Parked | State::Blocked)),
+        sum(|state| matches!(state, State::Waiting)),
     ];
-    let kept = [sub.leased, sub.returned, sub.retrying];
+    let kept = [sub.leased, sub.returned, sub.retrying, sub.delayed, sub.parked, sub.queued];
     ensure(counted == kept, || format!("{id:?} counts {kept:?}, its runs are {counted:?}"))?;
-    let bytes = left_bytes(store, id, &runs, sub.cursor, tail)?;
+    let seen_end = sub.seen_end(tail);
+    let bytes = left_bytes(store, id, &runs, sub.cursor, seen_end)?;
     let kept = view.queues[&id.queue].bytes_published - sub.bytes_done;
     ensure(bytes == kept, || format!("{id:?} counts {kept} bytes, its messages have {bytes}"))?;
     tokens(store, id, &sub, &runs)?;
-    settled_order(store, id, &sub, &runs, tail)?;
+    settled_order(store, id, &sub, &runs, seen_end)?;
+    lanes::check(store, id, &sub, &runs)?;
+    if sub.unseen_from != 0 {
+        let looking = store.get(&key::looking(id)).map_err(failed)?.is_some();
+        ensure(looking, || format!("{id:?} has not seen everything and does not look"))?;
+    }
     for run in runs {
-        match run.state {
-            State::Leased { consumer, deadline_ms, .. } => {
-                view.expected.insert(key::held(consumer, run.first).to_vec());
-                view.expected.insert(key::deadline_run(deadline_ms, Due::Lease, id, run.first).to_vec());
-            }
-            State::Ready => {
-                view.expected.insert(key::ready_run(id, run.first).to_vec());
-            }
-            State::Retrying { at_ms } => {
-                view.expected.insert(key::deadline_run(at_ms, Due::Retry, id, run.first).to_vec());
-            }
-        }
+        let index = runs::index(id, &run, sub.is_total());
+        view.expected.extend(index.into_iter().flatten().map(|key| key.to_vec()));
     }
     Ok(())
 }
@@ -50,8 +48,7 @@ fn disjoint(id: SubId, sub: &Sub, runs: &[Run]) -> Result<(), String> {
     for pair in runs.windows(2) {
         let (left, right) = (&pair[0], &pair[1]);
         ensure(left.end() <= right.first, || format!("{id:?}: {left:?} overlaps {right:?}"))?;
-        let joinable =
-            left.end() == right.first && left.state == right.state && left.attempt == right.attempt;
+        let joinable = left.end() == right.first && left.is_like(right);
         ensure(!joinable, || format!("{id:?}: {left:?} and {right:?} should be one run"))?;
     }
     for run in runs {
@@ -95,19 +92,14 @@ fn tokens(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run]) -> Result<(), S
     ensure(last <= sub.next_token, || format!("{id:?}: a token beyond {} is in use", sub.next_token))
 }
 
-/// What could be leased is leased, and order `total` is kept: one holder, and nothing leased behind what is not (P3).
-fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], tail: u64) -> Result<(), String> {
+/// What could be leased is leased, and in order `total` there is one holder (P3).
+fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], seen_end: u64) -> Result<(), String> {
     if !sub.is_total() {
-        let ready = sub.returned + (tail - sub.cursor);
-        return ensure(ready == 0 || sub.waiting == 0, || {
+        let ready = sub.returned + (seen_end - sub.cursor);
+        return ensure(ready == 0 || sub.waiting == 0 || sub.paused, || {
             format!("{id:?}: {ready} are ready while {} wait", sub.waiting)
         });
     }
-    let is_leased = |run: &&Run| matches!(run.state, State::Leased { .. });
-    let front = runs.iter().take_while(is_leased).count();
-    ensure(runs[front..].iter().filter(is_leased).count() == 0, || {
-        format!("{id:?}: something is leased behind {:?}", runs[front])
-    })?;
     let attached = scan(store, &key::of_sub(Table::SubConsumer, id))?;
     let Some((first, _)) = attached.first() else { return Ok(()) };
     let active = key::last_u64(first).map_err(failed)?;
@@ -115,10 +107,12 @@ fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], tail: u6
         runs.iter().find(|run| matches!(run.state, State::Leased { consumer, .. } if consumer != active));
     ensure(foreign.is_none(), || format!("{id:?}: {foreign:?} is not held by the active consumer {active}"))?;
     let row: Option<Consumer> = row::get(store, &key::consumer(active)).map_err(failed)?;
-    let next_is_ready = match runs.get(front) {
+    let in_order =
+        |run: &&Run| !matches!(run.state, State::Leased { .. } | State::Delayed { .. } | State::Parked);
+    let next_is_ready = match runs.iter().find(in_order) {
         Some(run) => run.state == State::Ready,
-        None => sub.cursor < tail,
+        None => sub.cursor < seen_end,
     };
-    let idle = row.is_some_and(|row| row.free() > 0) && next_is_ready;
+    let idle = row.is_some_and(|row| row.free() > 0) && next_is_ready && !sub.paused;
     ensure(!idle, || format!("{id:?}: the next message is ready while consumer {active} waits"))
 }

@@ -7,12 +7,13 @@ use crate::limits::{
     CONSUMER_LABEL_BYTES_MAX, CONSUMERS_MAX, CREDIT_MAX, SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT,
     SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
 };
+use crate::names;
 use crate::reply::{Attached, Refusal, Reply};
 use crate::store::Store;
+use crate::subs::runs;
 use crate::tables::row::{self, Consumer, Ids};
 use crate::tables::{SubId, key};
 use crate::tx::Tx;
-use crate::{names, runs};
 
 pub(crate) fn attach<S: Store>(tx: &mut Tx<'_, S>, command: Attach) -> Done {
     if command.session.len() != SESSION_NAME_BYTES {

@@ -1,33 +1,28 @@
 //! Creating a queue with its `default` subscription.
 
-use bytes::Bytes;
-
-use super::{Done, in_range};
-use crate::command::{CreateQueue, Order, Settings};
-use crate::limits::{
-    BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX,
-    LEASE_MS_MIN, QUEUES_MAX,
-};
-use crate::names;
+use super::Done;
+use super::create_sub::add_sub;
+use crate::command::{CreateQueue, Filter, Settings};
+use crate::limits::QUEUES_MAX;
 use crate::reply::{Refusal, Reply};
 use crate::store::Store;
-use crate::tables::key::SUBSCRIPTION_DEFAULT;
-use crate::tables::row::{self, Ids, Namespace, Queue, Sub};
-use crate::tables::{QueueId, SubId, key};
+use crate::subs::filter;
+use crate::tables::row::{self, Ids, Namespace, Queue};
+use crate::tables::{QueueId, key};
 use crate::tx::Tx;
+use crate::{names, settings};
 
 pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) -> Done {
     let namespace = names::namespace(&command.namespace)?;
     names::check(&command.name)?;
-    let settings = resolve(&command.settings)?;
+    let resolved = settings::resolve(&command.settings)?;
+    settings::check_queue(&command.queue)?;
+    let filter = filter::check(command.filter.as_ref())?;
+    settings::check_priorities("priorities", &command.queue, resolved.order())?;
     let name_key = key::queue_name(namespace, &command.name);
     if let Some(queue) = row::get_u64(&tx.rows, &name_key)? {
         let id = QueueId { namespace, queue };
-        let created_at_ms = tx.queue(id)?.created_at_ms;
-        if tx.sub(SubId { queue: id, sub: SUBSCRIPTION_DEFAULT })?.settings != settings {
-            return Err(Refusal::QueueExists(command.name.clone()).into());
-        }
-        return Ok(Reply::QueueCreated { settings, created: false, created_at_ms });
+        return again(tx, id, command, resolved, filter);
     }
     let counts_key = key::namespace(namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
@@ -41,38 +36,36 @@ pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) 
     tx.put_message(&key::ids(), &ids)?;
 
     let id = QueueId { namespace, queue: ids.last_queue };
-    let sub = SubId { queue: id, sub: SUBSCRIPTION_DEFAULT };
     let created_at_ms = tx.now_ms;
     tx.rows.insert(&name_key, row::of_u64(id.queue))?;
-    tx.rows.insert(&key::sub_name(id, names::DEFAULT), Bytes::copy_from_slice(&sub.sub.to_be_bytes()))?;
-    let subs = vec![sub.sub];
-    *tx.find_queue(id)? = Some(Queue { created_at_ms, next_position: 1, bytes_published: 0, subs });
-    *tx.find_sub(sub)? = Some(Sub { settings, cursor: 1, next_token: 1, ..Sub::default() });
-    Ok(Reply::QueueCreated { settings, created: true, created_at_ms })
+    let queue = command.queue.clone();
+    *tx.find_queue(id)? = Some(Queue {
+        created_at_ms,
+        next_position: 1,
+        revision: 1,
+        settings: queue.clone(),
+        ..Queue::default()
+    });
+    add_sub(tx, id, names::DEFAULT, resolved, filter, 1)?;
+    Ok(Reply::QueueCreated { settings: resolved, created: true, created_at_ms, queue })
 }
 
-/// Fills in defaults and checks ranges. A default gives way to a bound that was given: a first backoff above the
-/// default of the last one moves that up, and the other way round.
-fn resolve(given: &Settings) -> Result<Settings, Refusal> {
-    let order = match Order::try_from(given.order) {
-        Ok(Order::Unspecified | Order::None) => Order::None,
-        Ok(Order::Total) => Order::Total,
-        Err(_) => {
-            return Err(Refusal::Invalid {
-                field: "order",
-                problem: format!("{} is not known", given.order),
-            });
-        }
-    };
-    let lease_ms = in_range("lease_ms", given.lease_ms, LEASE_MS_DEFAULT, LEASE_MS_MIN, LEASE_MS_MAX)?;
-    let (first, last) = (given.backoff_first_ms, given.backoff_last_ms);
-    let first_default = if last == 0 { BACKOFF_FIRST_MS_DEFAULT } else { BACKOFF_FIRST_MS_DEFAULT.min(last) };
-    let backoff_first_ms = in_range("backoff_first_ms", first, first_default, 1, BACKOFF_MS_MAX)?;
-    let last_default = BACKOFF_LAST_MS_DEFAULT.max(backoff_first_ms);
-    let backoff_last_ms = in_range("backoff_last_ms", last, last_default, 1, BACKOFF_MS_MAX)?;
-    if backoff_first_ms > backoff_last_ms {
-        let problem = format!("{backoff_last_ms} is less than backoff_first_ms, {backoff_first_ms}");
-        return Err(Refusal::Invalid { field: "backoff_last_ms", problem });
+/// The queue is there already: is it the same?
+fn again<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: QueueId,
+    command: &CreateQueue,
+    settings: Settings,
+    filter: Option<&Filter>,
+) -> Done {
+    let other = || Refusal::QueueExists(command.name.clone());
+    let Ok(sub) = names::sub(&tx.rows, id, names::DEFAULT) else { return Err(other().into()) };
+    let known: Option<Filter> = row::get(&tx.rows, &key::filter(sub))?;
+    let same = tx.sub(sub)?.settings == settings && known.as_ref() == filter;
+    let row = tx.queue(id)?;
+    if !same || row.settings != command.queue {
+        return Err(other().into());
     }
-    Ok(Settings { order: order.into(), lease_ms, backoff_first_ms, backoff_last_ms })
+    let (created_at_ms, queue) = (row.created_at_ms, row.settings.clone());
+    Ok(Reply::QueueCreated { settings, created: false, created_at_ms, queue })
 }

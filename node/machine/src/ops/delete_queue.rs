@@ -18,6 +18,7 @@ pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) 
         let sub = SubId { queue: id, sub };
         end_consumers(tx, sub)?;
         *tx.find_sub(sub)? = None;
+        tx.forget_lanes(sub);
     }
     let names = key::of_queue(Table::SubName, id);
     while let Some((name, _)) = tx.rows.first(&names, &names.end())? {
@@ -32,8 +33,8 @@ pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) 
     Ok(Reply::Done)
 }
 
-/// Ends every session. What they hold is left to the sweep of the queue's runs.
-fn end_consumers<S: Store>(tx: &mut Tx<'_, S>, sub: SubId) -> Result<(), StoreError> {
+/// Ends every session. What they hold is left to the sweep.
+pub(super) fn end_consumers<S: Store>(tx: &mut Tx<'_, S>, sub: SubId) -> Result<(), StoreError> {
     let attached = key::of_sub(Table::SubConsumer, sub);
     while let Some((row, _)) = tx.rows.first(&attached, &attached.end())? {
         let consumer = key::last_u64(&row)?;

@@ -3,30 +3,51 @@
 use bytes::Bytes;
 
 use crate::limits::TICK_GARBAGE_ROWS_MAX;
-use crate::runs::{Run, State};
 use crate::store::{Read, Store, StoreError};
-use crate::tables::key::{Due, Fields};
-use crate::tables::{Key, SubId, Table, key};
+use crate::subs::leave::{delete, forget_with, unneeded};
+use crate::subs::runs::{self, Run};
+use crate::tables::chunk::Chunk;
+use crate::tables::key::Fields;
+use crate::tables::{Key, QueueId, SubId, Table, key};
 use crate::tx::Tx;
 
 /// The tables in which a deleted queue leaves rows, in the order of their keys. Bodies go with their chunks.
-const TABLES: [Table; 3] = [Table::Chunk, Table::Run, Table::ReadyRun];
+const TABLES: [Table; 10] = [
+    Table::Chunk,
+    Table::Run,
+    Table::ReadyRun,
+    Table::Filter,
+    Table::Lane,
+    Table::Queued,
+    Table::Next,
+    Table::ParkedRun,
+    Table::ParkedLane,
+    Table::Failures,
+];
 
 pub(super) fn sweep<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
-    let all = key::all(Table::Garbage);
+    let (from, to) = (key::all_looking().end(), key::all(Table::Garbage).end());
     let mut left = TICK_GARBAGE_ROWS_MAX;
     while left > 0 {
-        let Some((row, progress)) = tx.rows.first(&all, &all.end())? else { return Ok(()) };
+        let Some((row, progress)) = tx.rows.first(&from, &to)? else { return Ok(()) };
         let garbage = Key::read(&row)?;
         // The sweep goes on where the last one stopped: a scan from the start would wade through what is gone.
         let mut at = if progress.is_empty() { None } else { Some(Key::read(&progress)?) };
         let mut fields = Fields::of(&row);
-        if row.get(1) == Some(&2) {
-            sweep_range(tx, &key::producer_runs(fields.u64()?), &mut at, &mut left)?;
-        } else {
-            let id = fields.queue()?;
-            for table in TABLES {
-                sweep_range(tx, &key::of_queue(table, id), &mut at, &mut left)?;
+        match row.get(1) {
+            Some(2) => sweep_range(tx, &key::producer_runs(fields.u64()?), &mut at, &mut left)?,
+            Some(3) => {
+                let id = fields.sub()?;
+                for table in &TABLES[1..] {
+                    sweep_range(tx, &key::of_sub(*table, id), &mut at, &mut left)?;
+                }
+            }
+            Some(4) => sweep_chunks(tx, fields.queue()?, &mut at, &mut left)?,
+            _ => {
+                let id = fields.queue()?;
+                for table in TABLES {
+                    sweep_range(tx, &key::of_queue(table, id), &mut at, &mut left)?;
+                }
             }
         }
         if left > 0 {
@@ -56,9 +77,9 @@ fn sweep_range<S: Store>(
             let sub = Fields::of(&row[..row.len().saturating_sub(8)]).sub()?;
             delete_index(tx, sub, &Run::decode(&row, value)?)?;
         } else if row.first() == Some(&(Table::Chunk as u8)) {
-            let mut fields = Fields::of(&row);
-            let first = fields.u64()?;
-            tx.rows.forget_body(&key::body(fields.queue()?, first))?;
+            let queue = Fields::of(&row[..row.len().saturating_sub(8)]).queue()?;
+            let chunk = Chunk::decode(&row, value)?;
+            forget_with(tx, queue, &chunk)?;
             *left = left.saturating_sub(1);
         }
         from = found.next();
@@ -70,12 +91,34 @@ fn sweep_range<S: Store>(
 
 /// Removes the rows that point to a run from tables that do not begin with the queue; a deadline may have passed and be gone.
 fn delete_index<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
-    match run.state {
-        State::Leased { consumer, deadline_ms, .. } => {
-            tx.rows.delete(&key::held(consumer, run.first))?;
-            tx.rows.delete(&key::deadline_run(deadline_ms, Due::Lease, sub, run.first))
+    for index in runs::index(sub, run, false).into_iter().flatten() {
+        if matches!(index[0], table if table == Table::Held as u8 || table == Table::Deadline as u8) {
+            tx.rows.delete(&index)?;
         }
-        State::Retrying { at_ms } => tx.rows.delete(&key::deadline_run(at_ms, Due::Retry, sub, run.first)),
-        State::Ready => Ok(()),
     }
+    Ok(())
+}
+
+/// Deletes the chunks that nobody needs any more, from `at` on.
+fn sweep_chunks<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: QueueId,
+    at: &mut Option<Key>,
+    left: &mut usize,
+) -> Result<(), StoreError> {
+    if tx.find_queue(id)?.is_none() {
+        return Ok(()); // it was deleted: everything goes
+    }
+    let all = key::of_queue(Table::Chunk, id);
+    while *left > 0 {
+        let from = at.as_ref().unwrap_or(&all);
+        let Some((row, value)) = tx.rows.first(from, &all.end())? else { return Ok(()) };
+        let chunk = Chunk::decode(&row, value)?;
+        if unneeded(tx, id, &chunk)? {
+            delete(tx, id, &chunk)?;
+        }
+        *at = Some(Key::read(&row)?.next());
+        *left -= 1;
+    }
+    Ok(())
 }

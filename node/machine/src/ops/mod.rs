@@ -4,29 +4,42 @@
 mod attach;
 mod close_producer;
 mod create_queue;
+pub(crate) mod create_sub;
 mod credit;
 mod delete_queue;
+mod delete_sub;
 mod detach;
-mod done;
 mod garbage;
 mod give_node_ids;
 mod open_producer;
 mod publish;
 mod ranges;
+mod reschedule;
+mod seek;
 mod settle;
 mod tick;
+mod unpark;
+mod update_queue;
+mod update_sub;
 
 pub(crate) use attach::attach;
 pub(crate) use close_producer::close_producer;
 pub(crate) use create_queue::create_queue;
+pub(crate) use create_sub::create_sub;
 pub(crate) use credit::credit;
 pub(crate) use delete_queue::delete_queue;
+pub(crate) use delete_sub::delete_sub;
 pub(crate) use detach::detach;
 pub(crate) use give_node_ids::give_node_ids;
 pub(crate) use open_producer::open_producer;
 pub(crate) use publish::publish;
+pub(crate) use reschedule::reschedule;
+pub(crate) use seek::{purge, seek};
 pub(crate) use settle::settle;
 pub(crate) use tick::tick;
+pub(crate) use unpark::unpark;
+pub(crate) use update_queue::update_queue;
+pub(crate) use update_sub::{pause, update_sub};
 
 use crate::reply::{Refusal, Reply};
 use crate::store::StoreError;
@@ -54,7 +67,13 @@ impl From<StoreError> for Stop {
 pub(crate) type Done = Result<Reply, Stop>;
 
 /// A number with a default at zero and a range.
-fn in_range(field: &'static str, given: u64, default: u64, min: u64, max: u64) -> Result<u64, Refusal> {
+pub(crate) fn in_range(
+    field: &'static str,
+    given: u64,
+    default: u64,
+    min: u64,
+    max: u64,
+) -> Result<u64, Refusal> {
     match given {
         0 => Ok(default),
         given if (min..=max).contains(&given) => Ok(given),

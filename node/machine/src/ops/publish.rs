@@ -4,25 +4,33 @@
 //! are kept until the producer says that it has them. A batch that is known in part is appended from there on.
 
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::close_producer::current;
 use super::{Done, Stop};
 use crate::command::Publish;
-use crate::limits::{PRODUCER_UNACKED_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
+use crate::limits::{PRIORITY_MAX, PRODUCER_UNACKED_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
+use crate::message::{DELAYED, EXPIRES, KEYED, Message, PRIORITISED};
 use crate::names;
 use crate::reply::{PositionRun, Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
-use crate::tables::chunk::Chunk;
+use crate::subs::leave::{expiries, note_expiry};
+use crate::subs::look::look_at_new;
+use crate::tables::chunk::{Chunk, Columns, lane_of};
 use crate::tables::row::{self, ProducerRun};
-use crate::tables::{Key, QueueId, SubId, key};
+use crate::tables::{Key, QueueId, key};
 use crate::tx::Tx;
 
 pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     check(&command)?;
     let id = names::queue(&tx.rows, &command.namespace, &command.queue)?;
+    if command.attributes & PRIORITISED != 0 && !tx.queue(id)?.settings.priorities {
+        let problem = "the queue does not have priorities: they are one of its settings".into();
+        return Err(Refusal::Invalid { field: "priority", problem }.into());
+    }
     if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
-        let first_position = append(tx, id, &command.lengths, command.messages)?;
+        let first_position = append(tx, id, &command.lengths, command.messages, command.attributes)?;
         let count = command.lengths.len() as u32;
         return Ok(Reply::Published {
             positions: vec![PositionRun { first_position, count }],
@@ -33,7 +41,13 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     let mut positions = receipts(tx, id, &command, known)?;
     let skipped: usize = command.lengths[..known as usize].iter().map(|length| *length as usize).sum();
     if planted(Bug::DedupIgnored) && known > 0 {
-        append(tx, id, &command.lengths[..known as usize], command.messages.slice(..skipped))?;
+        append(
+            tx,
+            id,
+            &command.lengths[..known as usize],
+            command.messages.slice(..skipped),
+            command.attributes,
+        )?;
     }
 
     let (count, now_ms) = (command.lengths.len() as u64, tx.now_ms);
@@ -44,7 +58,7 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     let acked_seq = row.acked_seq;
     if known < count {
         let fresh = &command.lengths[known as usize..];
-        let first_position = append(tx, id, fresh, command.messages.slice(skipped..))?;
+        let first_position = append(tx, id, fresh, command.messages.slice(skipped..), command.attributes)?;
         let run = ProducerRun { queue: id.queue, first_position, count: count - known };
         keep_receipts(tx, command.producer, command.first_seq + known, run)?;
         push(&mut positions, first_position, count - known);
@@ -147,20 +161,62 @@ fn append<S: Store>(
     id: QueueId,
     lengths: &[u32],
     messages: Bytes,
+    attributes: u32,
 ) -> Result<u64, StoreError> {
     let published_at_ms = if planted(Bug::NondeterministicApply) { local_clock_ms() } else { tx.now_ms };
-    let chunk = Chunk::encode(published_at_ms, lengths, &messages);
     let queue = tx.queue(id)?;
+    let columns = columns(lengths, &messages, attributes, published_at_ms, queue.settings.ttl_ms);
+    let row = Chunk::encode(published_at_ms, lengths, &messages, &columns);
     let first_position = queue.next_position;
     queue.next_position += lengths.len() as u64;
     queue.bytes_published += messages.len() as u64;
-    for at in 0..queue.subs.len() {
-        let sub = tx.queue(id)?.subs[at];
-        tx.touch(SubId { queue: id, sub });
+    let key = key::chunk(id, first_position);
+    let chunk = Chunk::decode(&key, row.clone())?;
+    tx.rows.insert(&key, row)?;
+    tx.rows.insert(&key::body(id, first_position), messages.clone())?;
+    for (time_ms, first, count) in expiries(&chunk) {
+        note_expiry(tx, id, time_ms, first, count)?;
     }
-    tx.rows.insert(&key::chunk(id, first_position), chunk)?;
-    tx.rows.insert(&key::body(id, first_position), messages)?;
+    look_at_new(tx, id, &chunk, &messages)?;
     Ok(first_position)
+}
+
+/// What the queue has to know of the messages, if there is anything to know.
+fn columns(lengths: &[u32], messages: &Bytes, attributes: u32, now_ms: u64, ttl_ms: u64) -> Columns {
+    let mut columns = Columns::default();
+    if attributes & (KEYED | DELAYED | EXPIRES | PRIORITISED) == 0 {
+        if ttl_ms != 0 {
+            columns.all_expire_ms = now_ms.saturating_add(ttl_ms);
+        }
+        return columns;
+    }
+    let expire = attributes & EXPIRES != 0 || ttl_ms != 0;
+    let mut at = 0;
+    for length in lengths {
+        let end = at + *length as usize;
+        // What cannot be read was not admitted; it has nothing.
+        let message = Message::decode(messages.slice(at..end)).unwrap_or_default();
+        at = end;
+        let due_ms = now_ms.max(match message.delay_ms {
+            0 => message.deliver_at_ms,
+            delay_ms => now_ms.saturating_add(delay_ms),
+        });
+        let ttl_ms = if message.ttl_ms == 0 { ttl_ms } else { message.ttl_ms };
+        if attributes & KEYED != 0 {
+            columns.lanes.push(lane_of(&message.key));
+        }
+        if attributes & DELAYED != 0 {
+            columns.due_ms.push(due_ms);
+        }
+        if expire {
+            columns.expires_ms.push(if ttl_ms == 0 { 0 } else { due_ms.saturating_add(ttl_ms) });
+        }
+        if attributes & PRIORITISED != 0 {
+            // Above 9 it was not admitted.
+            columns.priorities.push(message.priority.min(PRIORITY_MAX) as u8);
+        }
+    }
+    columns
 }
 
 /// Remembers where messages went. Consecutive messages at consecutive positions share a row.
@@ -170,7 +226,6 @@ fn keep_receipts<S: Store>(
     first_seq: u64,
     run: ProducerRun,
 ) -> Result<(), StoreError> {
-    use prost::Message;
     let all = key::producer_runs(producer);
     if let Some((key, value)) = tx.rows.last(&all, &all.end())? {
         let last: ProducerRun = row::decode(&key, value.clone())?;

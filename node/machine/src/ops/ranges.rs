@@ -1,12 +1,13 @@
 //! The ranges of a settle: which of them can be carried out, and which leases they speak of.
 
 use quorate_simpoint::{Bug, planted};
+use twox_hash::XxHash3_64;
 
-use crate::command::{Outcome, SettleRange};
-use crate::limits::{BACKOFF_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
+use crate::command::{Outcome, Settings, SettleRange};
+use crate::limits::{BACKOFF_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN, REASON_BYTES_MAX};
 use crate::reply::{NotSettled, Refusal};
-use crate::runs::{self, Run, State};
 use crate::store::{Store, StoreError};
+use crate::subs::runs::{self, Run, State};
 use crate::tables::SubId;
 use crate::tx::Tx;
 
@@ -19,6 +20,8 @@ pub(super) struct Range {
     pub(super) first_token: u64,
     pub(super) outcome: Outcome,
     pub(super) delay_ms: u64,
+    /// Number of the reason, counted from 1; 0: none.
+    pub(super) reason: u32,
 }
 
 /// A stretch of a leased run.
@@ -29,7 +32,7 @@ pub(super) struct Part {
 }
 
 impl Range {
-    pub(super) fn check(range: &SettleRange) -> Result<Self, Refusal> {
+    pub(super) fn check(range: &SettleRange, reasons: &[String]) -> Result<Self, Refusal> {
         let invalid = |field, problem: &str| Err(Refusal::Invalid { field, problem: problem.into() });
         let outcome = match Outcome::try_from(range.outcome) {
             Ok(Outcome::Unspecified) | Err(_) => return invalid("outcome", "is not known"),
@@ -53,8 +56,19 @@ impl Range {
             }
             _ => {}
         }
+        let reason = match outcome {
+            Outcome::Retry | Outcome::Park => range.reason,
+            _ => 0, // they need none
+        };
+        if reason != 0 {
+            match reasons.get(reason as usize - 1) {
+                Some(reason) if reason.len() <= REASON_BYTES_MAX => {}
+                Some(_) => return invalid("reason", "is longer than 256 bytes"),
+                None => return invalid("reason", "names none of the reasons"),
+            }
+        }
         let (first, first_token, delay_ms) = (range.first_position, range.first_token, range.delay_ms);
-        Ok(Self { first, end, first_token, outcome, delay_ms })
+        Ok(Self { first, end, first_token, outcome, delay_ms, reason })
     }
 
     /// Whether `next` says the same of the messages and tokens that follow.
@@ -63,6 +77,23 @@ impl Range {
             && next.first_token == self.token(self.end)
             && next.outcome == self.outcome
             && next.delay_ms == self.delay_ms
+            && next.reason == self.reason
+    }
+
+    /// How long its messages wait after their failed attempt `attempt`.
+    pub(super) fn backoff_ms(&self, attempt: u32, settings: &Settings, now_ms: u64) -> u64 {
+        if self.delay_ms != 0 {
+            return self.delay_ms;
+        }
+        // 2^30 times the shortest first backoff is above the longest last one.
+        let doublings = attempt.saturating_sub(1).min(32);
+        let full_ms = settings.backoff_first_ms.saturating_mul(1 << doublings).min(settings.backoff_last_ms);
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&self.first_token.to_be_bytes());
+        seed[8..].copy_from_slice(&now_ms.to_be_bytes());
+        let drawn = XxHash3_64::oneshot(&seed) % 1001;
+        // The longest backoff is below 2^32 ms, so this stays far below 2^64.
+        full_ms - full_ms * u64::from(settings.jitter_percent.unwrap_or(0)) * drawn / 100_000
     }
 
     fn token(&self, position: u64) -> u64 {
@@ -76,35 +107,36 @@ impl Range {
         sub: SubId,
         consumer: u64,
     ) -> Result<(Vec<Part>, Vec<NotSettled>), StoreError> {
-        let row = *tx.sub(sub)?;
+        let bounds = (tx.queue(sub.queue)?.next_position, tx.sub(sub)?.next_token);
         let (mut parts, mut refused, mut at) = (Vec::new(), Vec::new(), self.first);
         for run in runs::held(&tx.rows, sub, consumer, self.first, self.end)? {
             let (from, to) = (run.first.max(self.first), run.end().min(self.end));
             let State::Leased { first_token, .. } = run.state else { continue };
             let current = first_token + (from - run.first) == self.token(from);
             if current || planted(Bug::StaleSettleAccepted) {
-                self.refuse(&row, at, from, &mut refused);
+                self.refuse(bounds, at, from, &mut refused);
                 parts.push(Part { run, from, to });
                 at = to;
             }
         }
-        self.refuse(&row, at, self.end, &mut refused);
+        self.refuse(bounds, at, self.end, &mut refused);
         Ok((parts, refused))
     }
 
     /// Says why `from..to` are not settled.
-    fn refuse(&self, row: &crate::tables::row::Sub, from: u64, to: u64, refused: &mut Vec<NotSettled>) {
+    fn refuse(&self, bounds: (u64, u64), from: u64, to: u64, refused: &mut Vec<NotSettled>) {
+        let (tail, next_token) = bounds;
         let never = |position: u64| {
             let token = self.token(position);
-            position == 0 || position >= row.cursor || token == 0 || token >= row.next_token
+            position == 0 || position >= tail || token == 0 || token >= next_token
         };
         // The reason changes at no other positions than these.
         let mut cuts = [
             from,
             1,
-            row.cursor,
+            tail,
             self.first.saturating_add(1u64.saturating_sub(self.first_token)),
-            self.first.saturating_add(row.next_token.saturating_sub(self.first_token)),
+            self.first.saturating_add(next_token.saturating_sub(self.first_token)),
             to,
         ];
         cuts.sort_unstable();

@@ -1,21 +1,23 @@
 //! Settling leases.
 //!
-//! Acknowledgements and extensions of a settle are carried out first, then retries and releases, each in the order
-//! given; ranges given one after the other that continue each other count as one. In a subscription of order
-//! `total` a retry or a release revokes the leases behind its range: ranges that speak of those and come
-//! later find them stale.
+//! Acknowledgements and extensions of a settle are carried out first, then the others, each in the order
+//! given; ranges given one after the other that continue each other count as one. What goes back revokes the leases behind it in its
+//! order: ranges that speak of those and come later find them stale.
 
 use quorate_simpoint::{Bug, planted};
 
 use super::Done;
-use super::done::done;
 use super::ranges::{Part, Range};
-use crate::command::{Outcome, Settings, Settle};
+use crate::command::{OnExhausted, Outcome, Settings, Settle};
 use crate::effect::Effect;
 use crate::limits::{SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX};
-use crate::reply::{NotSettled, Refusal, Reply};
-use crate::runs::{self, Run, State};
+use crate::reply::{Left, NotSettled, Refusal, Reply, Settled};
 use crate::store::{Store, StoreError};
+use crate::subs::back::{Behind, Failed, fail, go_back, leave_leased, revoke_behind};
+use crate::subs::failures;
+use crate::subs::leave::Why;
+use crate::subs::park::park;
+use crate::subs::runs::{self, Run, State};
 use crate::tables::SubId;
 use crate::tx::Tx;
 
@@ -34,18 +36,23 @@ pub(crate) fn settle<S: Store>(tx: &mut Tx<'_, S>, command: &Settle) -> Done {
     let mut ranges: Vec<Result<Range, NotSettled>> = Vec::with_capacity(command.ranges.len());
     for given in &command.ranges {
         let (first_position, count) = (given.first_position, given.count);
-        let range = Range::check(given).map_err(|refusal| NotSettled { first_position, count, refusal });
+        let range = Range::check(given, &command.reasons);
+        let range = range.map_err(|refusal| NotSettled { first_position, count, refusal });
         match (&range, ranges.last_mut()) {
             (Ok(range), Some(Ok(last))) if last.is_continued_by(range) => last.end = range.end,
             _ => ranges.push(range),
         }
     }
+    let mut left = Vec::new();
+    let before = tx.effects.len();
     let mut refused: Vec<Vec<NotSettled>> = vec![Vec::new(); ranges.len()];
-    for gives_back in [false, true] {
+    for gives_up in [false, true] {
         for (range, refused) in ranges.iter().zip(&mut refused) {
             match range {
-                Ok(range) if matches!(range.outcome, Outcome::Retry | Outcome::Release) == gives_back => {
-                    *refused = carry_out(tx, sub, command.consumer, range)?;
+                Ok(range) if !matches!(range.outcome, Outcome::Ack | Outcome::Extend) == gives_up => {
+                    let reason = command.reasons.get((range.reason as usize).wrapping_sub(1));
+                    let reason = reason.map_or("", String::as_str);
+                    *refused = carry_out(tx, sub, command.consumer, range, reason, &mut left)?;
                 }
                 Ok(_) => {}
                 Err(invalid) => *refused = vec![invalid.clone()],
@@ -53,7 +60,11 @@ pub(crate) fn settle<S: Store>(tx: &mut Tx<'_, S>, command: &Settle) -> Done {
         }
     }
     tx.touch(sub);
-    Ok(Reply::Settled(refused.concat()))
+    let revoked = tx.effects[before..].iter().filter_map(|effect| match effect {
+        Effect::Revoked { lease, .. } => Some(*lease),
+        _ => None,
+    });
+    Ok(Reply::Settled(Settled { refused: refused.concat(), left, revoked: revoked.collect() }))
 }
 
 fn carry_out<S: Store>(
@@ -61,38 +72,40 @@ fn carry_out<S: Store>(
     sub: SubId,
     consumer: u64,
     range: &Range,
+    reason: &str,
+    left: &mut Vec<Left>,
 ) -> Result<Vec<NotSettled>, StoreError> {
     let (parts, refused) = range.judge(tx, sub, consumer)?;
     let settings = tx.sub(sub)?.settings;
+    let mut behind = Behind::default();
     for Part { run, from, to } in &parts {
-        let part = runs::carve(tx, sub, run, *from, *to)?;
         if range.outcome == Outcome::Extend {
+            let part = runs::carve(tx, sub, run, *from, *to)?;
             let longer = extended(part, range.delay_ms, &settings, tx.now_ms);
             runs::write(tx, sub, if planted(Bug::ExtendIgnored) { &part } else { &longer })?;
             continue;
         }
-        runs::uncount(tx, sub, &part)?;
+        let mut part = runs::take(tx, sub, run, *from, *to)?;
         match range.outcome {
-            Outcome::Ack => done(tx, sub, *from, *to)?,
+            Outcome::Ack => leave_leased(tx, sub, &part, Why::Done)?,
             Outcome::Release => {
                 let attempt = part.attempt + u32::from(planted(Bug::AttemptCountedOnRelease));
-                runs::place(tx, sub, Run { attempt, state: State::Ready, ..part })?;
+                go_back(tx, sub, Run { attempt, ..part }, State::Ready, &mut behind)?;
             }
             Outcome::Retry => {
-                let at_ms = tx.now_ms.saturating_add(backoff_ms(range.delay_ms, part.attempt, &settings));
-                let attempt = part.attempt.saturating_add(1);
-                runs::place(tx, sub, Run { attempt, state: State::Retrying { at_ms }, ..part })?;
+                let at_ms = tx.now_ms.saturating_add(range.backoff_ms(part.attempt, &settings, tx.now_ms));
+                fail(tx, sub, part, Failed { at_ms: Some(at_ms), reason }, &mut behind)?;
+            }
+            Outcome::Park => {
+                failures::note(tx, sub, &mut part, reason)?;
+                let whole_key = settings.on_exhausted() == OnExhausted::ParkKey;
+                park(tx, sub, part, whole_key, &mut behind)?;
             }
             Outcome::Unspecified | Outcome::Extend => {}
         }
     }
-    let gave_back = matches!(range.outcome, Outcome::Retry | Outcome::Release);
-    if let Some(Part { from, .. }) = parts.first()
-        && gave_back
-        && tx.sub(sub)?.is_total()
-    {
-        revoke_behind(tx, sub, consumer, *from)?;
-    }
+    revoke_behind(tx, sub, consumer, &behind, false)?;
+    left.append(&mut behind.left);
     Ok(refused)
 }
 
@@ -105,42 +118,4 @@ fn extended(part: Run, delay_ms: u64, settings: &Settings, now_ms: u64) -> Run {
         }
         _ => part,
     }
-}
-
-/// How long a message waits after its failed attempt `attempt`.
-fn backoff_ms(delay_ms: u64, attempt: u32, settings: &Settings) -> u64 {
-    if delay_ms != 0 {
-        return delay_ms;
-    }
-    // 2^30 times the shortest first backoff is above the longest last one.
-    let doublings = attempt.saturating_sub(1).min(32);
-    settings.backoff_first_ms.saturating_mul(1 << doublings).min(settings.backoff_last_ms)
-}
-
-/// Order `total`: gives back what is leased behind `position`, so that nothing overtakes it. Counts no attempt.
-fn revoke_behind<S: Store>(
-    tx: &mut Tx<'_, S>,
-    sub: SubId,
-    consumer: u64,
-    position: u64,
-) -> Result<(), StoreError> {
-    for run in runs::held(&tx.rows, sub, consumer, position, u64::MAX)? {
-        revoke(tx, sub, &run, run.attempt)?;
-    }
-    Ok(())
-}
-
-/// Takes a lease away; the next delivery carries `attempt`.
-pub(super) fn revoke<S: Store>(
-    tx: &mut Tx<'_, S>,
-    sub: SubId,
-    run: &Run,
-    attempt: u32,
-) -> Result<(), StoreError> {
-    let Some((consumer, lease)) = run.lease(sub) else { return Ok(()) };
-    runs::erase(tx, sub, run)?;
-    runs::uncount(tx, sub, run)?;
-    runs::place(tx, sub, Run { attempt, state: State::Ready, ..*run })?;
-    tx.effects.push(Effect::Revoked { consumer, lease });
-    Ok(())
 }

@@ -1,17 +1,20 @@
-//! Letting time pass: leases expire, retries fall due, idle producer sessions and deleted queues go.
+//! Letting time pass: leases end, retries and delayed messages fall due, messages expire, jobs go on, idle producer sessions and deleted
+//! queues go.
 //!
 //! A tick carries out a bounded number of deadlines in the order of their keys; the leader proposes another for the rest.
 
 use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::close_producer::forget_producer;
-use super::done::done;
-use super::settle::revoke;
-use super::{Done, garbage};
+use super::{Done, garbage, unpark};
 use crate::limits::TICK_DEADLINES_MAX;
 use crate::reply::Reply;
-use crate::runs::{self, Run, State};
 use crate::store::{Read, Store, StoreError};
+use crate::subs::back::{self, leave_leased};
+use crate::subs::lanes::{self, LaneId};
+use crate::subs::leave::Why;
+use crate::subs::runs::{self, Run, State};
+use crate::subs::{expire, look};
 use crate::tables::key::{Due, Fields};
 use crate::tables::{Key, SubId, Table, key};
 use crate::tx::Tx;
@@ -21,15 +24,18 @@ pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
     let mut left = TICK_DEADLINES_MAX;
     let now_ms = if planted(Bug::ExpireByLocalClock) { local_clock_ms() } else { tx.now_ms };
     while left > 0 {
-        let Some((row, _)) = tx.rows.first(&all, &all.end())? else { break };
-        let (time_ms, due) = key::deadline(&row)?;
+        let Some((row, value)) = tx.rows.first(&all, &all.end())? else { break };
+        let (time_ms, kind) = key::deadline(&row)?;
         if time_ms > now_ms {
             break;
         }
-        let carried_out = match due {
-            Some(Due::Lease) => expire(tx, &row)?,
+        let carried_out = match kind {
+            Some(Due::Lease) => lease_over(tx, &row)?,
             Some(Due::Retry) => retry(tx, &row)?,
             Some(Due::IdleProducer) => check_idle(tx, &row)?,
+            Some(Due::Delay) => due(tx, &row)?,
+            Some(Due::Expiry) => expiry(tx, &row, &value)?,
+            Some(Due::Job) => unpark::carry_on(tx, &row)?,
             None => 0,
         };
         if carried_out == 0 {
@@ -38,6 +44,7 @@ pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
         }
         left = left.saturating_sub(carried_out.max(1));
     }
+    look::go_on(tx)?;
     garbage::sweep(tx)?;
     Ok(Reply::Done)
 }
@@ -55,41 +62,65 @@ fn run_of<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<Option<(SubId, Run
     Ok(Some((sub, run)))
 }
 
-/// A lease is over. In order `total` all that are over count an attempt, at whatever position, and those behind the
-/// first of them are revoked with it. Returns how many runs that were.
-fn expire<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError> {
+/// A lease is over. Returns how many runs that concerned.
+fn lease_over<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError> {
     let Some((sub, run)) = run_of(tx, row)? else { return Ok(0) };
-    let State::Leased { consumer, .. } = run.state else { return Ok(0) };
+    if !matches!(run.state, State::Leased { .. }) {
+        return Ok(0);
+    }
     tx.touch(sub);
     if planted(Bug::DroppedOnExpiry) {
-        runs::erase(tx, sub, &run)?;
-        runs::uncount(tx, sub, &run)?;
-        done(tx, sub, run.first, run.end())?;
+        let part = runs::take(tx, sub, &run, run.first, run.end())?;
+        leave_leased(tx, sub, &part, Why::Done)?;
         return Ok(1);
     }
-    if !tx.sub(sub)?.is_total() {
-        revoke(tx, sub, &run, run.attempt.saturating_add(1))?;
-        return Ok(1);
-    }
-    let now_ms = tx.now_ms;
-    let mut revoked = 0;
-    for run in runs::held(&tx.rows, sub, consumer, 0, u64::MAX)? {
-        let over = matches!(run.state, State::Leased { deadline_ms, .. } if deadline_ms <= now_ms);
-        if over || revoked > 0 && !planted(Bug::RunNotRevoked) {
-            revoke(tx, sub, &run, run.attempt.saturating_add(over.into()))?;
-            revoked += 1;
-        }
-    }
-    Ok(revoked)
+    back::expire(tx, sub, &run)
 }
 
 /// A backoff is over.
 fn retry<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError> {
     let Some((sub, run)) = run_of(tx, row)? else { return Ok(0) };
-    runs::erase(tx, sub, &run)?;
-    runs::uncount(tx, sub, &run)?;
-    runs::place(tx, sub, Run { state: State::Ready, ..run })?;
     tx.touch(sub);
+    let part = runs::take(tx, sub, &run, run.first, run.end())?;
+    if tx.sub(sub)?.is_keyed() {
+        for (position, lane) in lanes::of(&tx.rows, sub.queue, part.first, part.end())? {
+            let single = part.part(position, position + 1);
+            match lane {
+                0 => runs::place(tx, sub, Run { state: State::Ready, ..single })?,
+                lane => lanes::retried(tx, LaneId { sub, lane }, single)?,
+            }
+        }
+    } else {
+        runs::place(tx, sub, Run { state: State::Ready, ..part })?;
+    }
+    Ok(1)
+}
+
+/// Delayed messages are due.
+fn due<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError> {
+    let Some((sub, run)) = run_of(tx, row)? else { return Ok(0) };
+    tx.touch(sub);
+    let part = runs::take(tx, sub, &run, run.first, run.end())?;
+    look::make_ready(tx, sub, part)?;
+    Ok(1)
+}
+
+/// Messages expire, in every subscription in which nobody holds them and they are not parked.
+fn expiry<S: Store>(tx: &mut Tx<'_, S>, row: &[u8], value: &[u8]) -> Result<usize, StoreError> {
+    let mut fields = Fields::of(row);
+    let first = fields.u64()?;
+    let queue = fields.queue()?;
+    let count = value.try_into().map(u32::from_be_bytes);
+    let count = count.map_err(|_| StoreError("an expiry does not say of how many".into()))?;
+    tx.rows.remove(&Key::read(row)?, value)?;
+    if tx.find_queue(queue)?.is_none() {
+        return Ok(1);
+    }
+    for at in 0..tx.queue(queue)?.subs.len() {
+        let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
+        tx.touch(sub);
+        expire::expire(tx, sub, first, first + u64::from(count))?;
+    }
     Ok(1)
 }
 

@@ -2,8 +2,8 @@
 
 use super::sub_row;
 use crate::effect::Lease;
-use crate::runs;
 use crate::store::{Read, StoreError};
+use crate::subs::runs;
 use crate::tables::key;
 use crate::tables::row::{self, Consumer};
 
@@ -12,7 +12,7 @@ use crate::tables::row::{self, Consumer};
 pub struct Held {
     /// Whether there is such a session.
     pub is_session: bool,
-    /// In order of position.
+    /// In the order in which they were given: by priority, then by position, mostly.
     pub leases: Vec<Lease>,
     /// Leases with this token or a later one were assigned after the look; earlier ones are in `leases`, or no
     /// longer held.
@@ -35,6 +35,8 @@ pub fn held(store: &impl Read, consumer: u64) -> Result<Held, StoreError> {
     };
     let sub = row.sub_id();
     let runs = runs::held(store, sub, consumer, 0, u64::MAX)?;
-    let leases = runs.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease).collect();
+    let leases = runs.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease);
+    let mut leases: Vec<Lease> = leases.collect();
+    leases.sort_by_key(|lease| lease.first_token);
     Ok(Held { is_session: true, leases, next_token: sub_row(store, sub)?.next_token })
 }

@@ -11,8 +11,8 @@ mod stat;
 pub use consumers::{ConsumerInfo, consumers};
 pub use held::{Held, held};
 pub use leases::{Leased, lease_messages, lease_part};
-pub use peek::{Peeked, State, peek};
-pub use queues::{QueueInfo, queue, queues};
+pub use peek::{Failure, Peeked, State, peek};
+pub use queues::{QueueInfo, SubInfo, queue, queues, subs};
 pub use stat::{Stat, stat};
 
 use crate::names;

@@ -4,11 +4,12 @@ use bytes::Bytes;
 
 use super::{ReadError, find};
 use crate::limits::{PAGE_MAX, PEEK_BYTES_MAX, PEEK_ROWS_MAX};
-use crate::runs::{self, Run};
 use crate::store::{Read, StoreError};
+use crate::subs::lanes;
+use crate::subs::runs::{self, Run};
 use crate::tables::chunk::{self, Chunk};
-use crate::tables::row::Sub;
-use crate::tables::{QueueId, SubId};
+use crate::tables::row::{self, Failures, Lane, Sub};
+use crate::tables::{SubId, key};
 
 const COUNT_DEFAULT: u32 = 20;
 
@@ -19,11 +20,11 @@ pub enum State {
     Ready,
     /// A consumer holds it.
     Leased,
-    /// It is not due yet; never yet, there is no `deliver_at`.
+    /// It is not due yet.
     Delayed,
     /// It waits for its backoff.
     Retrying,
-    /// It is parked; never yet.
+    /// It is parked.
     Parked,
     /// It is done, but its bytes are still there.
     Done,
@@ -42,10 +43,26 @@ pub struct Peeked {
     pub published_at_ms: u64,
     /// Token of its current lease; 0 if not leased.
     pub token: u64,
-    /// When its lease ends or it is ready again, by replicated time; 0 if neither.
+    /// When its lease ends, it is due, or it is ready again, by replicated time; 0 if none of them.
     pub due_at_ms: u64,
+    /// Its last failures that left a reason, oldest first.
+    pub failures: Vec<Failure>,
     /// The encoded [`crate::message::Message`].
     pub message: Bytes,
+}
+
+/// Why a message failed once.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Failure {
+    /// When, by replicated time.
+    #[prost(uint64, tag = "1")]
+    pub time_ms: u64,
+    /// Which attempt it was.
+    #[prost(uint32, tag = "2")]
+    pub attempt: u32,
+    /// As its consumer said.
+    #[prost(string, tag = "3")]
+    pub reason: String,
 }
 
 /// Consecutive positions that share a state.
@@ -70,8 +87,8 @@ pub fn peek(
 ) -> Result<(Vec<Peeked>, u64), ReadError> {
     let (id, queue, sub) = find(store, namespace, queue, sub)?;
     let count = if count == 0 { COUNT_DEFAULT } else { count.min(PAGE_MAX) } as usize;
-    let tail = queue.next_position;
-    let mut page = Page { id: id.queue, found: Vec::new(), count, bytes: 0, rows: 0, chunk: None };
+    let tail = sub.seen_end(queue.next_position);
+    let mut page = Page { id, found: Vec::new(), count, bytes: 0, rows: 0, chunk: None };
     let mut at = from.max(1);
     while at < tail {
         if page.rows >= PEEK_ROWS_MAX {
@@ -96,20 +113,32 @@ fn stretch(store: &impl Read, id: SubId, sub: &Sub, at: u64, tail: u64) -> Resul
     }
     let covering = runs::before(store, id, at.saturating_add(1))?.filter(|run| run.end() > at);
     if let Some(run) = covering {
+        // Messages that wait in one run may be of keys of which some are parked.
+        let singly = run.state == runs::State::Waiting && sub.queued_parked > 0;
         let state = match run.state {
             runs::State::Leased { .. } => State::Leased,
-            runs::State::Ready => State::Ready,
+            runs::State::Waiting if singly && is_key_parked(store, id, at)? => State::Parked,
+            runs::State::Ready | runs::State::Waiting => State::Ready,
             runs::State::Retrying { .. } => State::Retrying,
+            runs::State::Delayed { .. } => State::Delayed,
+            runs::State::Parked | runs::State::Blocked => State::Parked,
         };
-        return Ok(Stretch { first: at, end: run.end(), run: Some(run), state });
+        let end = if singly { at + 1 } else { run.end() };
+        return Ok(Stretch { first: at, end, run: Some(run), state });
     }
     let end = runs::from(store, id, at)?.map_or(sub.cursor, |run| run.first);
     Ok(Stretch { first: at, end, run: None, state: State::Done })
 }
 
+fn is_key_parked(store: &impl Read, id: SubId, position: u64) -> Result<bool, StoreError> {
+    let lane = lanes::lane_at(store, id.queue, position)?;
+    let row: Option<Lane> = row::get(store, &key::lane(id, lane))?;
+    Ok(row.is_some_and(|row| row.parked))
+}
+
 /// What was found, and what it took.
 struct Page {
-    id: QueueId,
+    id: SubId,
     found: Vec<Peeked>,
     count: usize,
     bytes: usize,
@@ -125,7 +154,7 @@ impl Page {
         while at < stretch.end {
             if !self.load(store, at)? {
                 // Done in every subscription: what is there begins later.
-                at = chunk::from(store, self.id, at)?.map_or(stretch.end, |chunk| chunk.first);
+                at = chunk::from(store, self.id.queue, at)?.map_or(stretch.end, |chunk| chunk.first);
                 continue;
             }
             let Some((chunk, body)) = &self.chunk else { break };
@@ -136,7 +165,8 @@ impl Page {
                 return Ok(Some(at));
             }
             self.bytes += message.len();
-            self.found.push(peeked(stretch, at, chunk.published_at_ms(), message));
+            let published_at_ms = chunk.published_at_ms();
+            self.found.push(peeked(store, self.id, stretch, at, published_at_ms, message)?);
             at += 1;
         }
         Ok(None)
@@ -148,14 +178,21 @@ impl Page {
             return Ok(true);
         }
         self.rows += 1;
-        let Some(chunk) = chunk::at(store, self.id, position)? else { return Ok(false) };
-        let body = chunk::body(store, self.id, &chunk)?;
+        let Some(chunk) = chunk::at(store, self.id.queue, position)? else { return Ok(false) };
+        let body = chunk::body(store, self.id.queue, &chunk)?;
         self.chunk = Some((chunk, body));
         Ok(true)
     }
 }
 
-fn peeked(stretch: &Stretch, position: u64, published_at_ms: u64, message: Bytes) -> Peeked {
+fn peeked(
+    store: &impl Read,
+    id: SubId,
+    stretch: &Stretch,
+    position: u64,
+    published_at_ms: u64,
+    message: Bytes,
+) -> Result<Peeked, StoreError> {
     let (attempt, token, due_at_ms) = match (&stretch.run, stretch.state) {
         (_, State::Done) => (0, 0, 0),
         (None, _) => (1, 0, 0),
@@ -163,9 +200,22 @@ fn peeked(stretch: &Stretch, position: u64, published_at_ms: u64, message: Bytes
             runs::State::Leased { first_token, deadline_ms, .. } => {
                 (run.attempt, first_token + (position - run.first), deadline_ms)
             }
-            runs::State::Ready => (run.attempt, 0, 0),
-            runs::State::Retrying { at_ms } => (run.attempt, 0, at_ms),
+            runs::State::Retrying { at_ms } | runs::State::Delayed { at_ms } => (run.attempt, 0, at_ms),
+            _ => (run.attempt, 0, 0),
         },
     };
-    Peeked { position, state: stretch.state, attempt, published_at_ms, token, due_at_ms, message }
+    let noted = stretch.run.is_some_and(|run| run.noted);
+    let failures: Option<Failures> =
+        if noted { row::get(store, &key::failures(id, position))? } else { None };
+    let failures = failures.unwrap_or_default().failures;
+    Ok(Peeked {
+        position,
+        state: stretch.state,
+        attempt,
+        published_at_ms,
+        token,
+        due_at_ms,
+        failures,
+        message,
+    })
 }

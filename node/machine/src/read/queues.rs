@@ -1,23 +1,43 @@
 //! Which queues there are.
 
 use super::{ReadError, queue_row, sub_row};
-use crate::command::Settings;
+use crate::command::{Filter, QueueSettings, Settings};
 use crate::limits::{NAME_BYTES_MAX, PAGE_MAX};
 use crate::names;
+use crate::ops::Stop;
 use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
-use crate::tables::key::SUBSCRIPTION_DEFAULT;
-use crate::tables::{Key, QueueId, SubId, key};
+use crate::tables::row::{self, Queue, Sub};
+use crate::tables::{Key, QueueId, SubId, Table, key};
 
 /// A queue, as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueInfo {
     /// Its name.
     pub name: String,
-    /// Settings of its `default` subscription.
-    pub settings: Settings,
+    /// Settings of its `default` subscription and what that takes, unless it was deleted.
+    pub settings: Option<(Settings, Option<Filter>)>,
     /// When it was created, by replicated time.
     pub created_at_ms: u64,
+    /// Its own settings.
+    pub queue: QueueSettings,
+    /// Grows with every change of them.
+    pub revision: u64,
+}
+
+/// A subscription, as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubInfo {
+    /// Its name.
+    pub name: String,
+    /// Its settings, defaults filled in.
+    pub settings: Settings,
+    /// What it takes, if not everything.
+    pub filter: Option<Filter>,
+    /// Grows with every change of settings and filter.
+    pub revision: u64,
+    /// Whether it is paused.
+    pub paused: bool,
 }
 
 /// The queues of a namespace whose names come after `after` (empty: from the first), in the order of their names'
@@ -62,6 +82,30 @@ pub fn queue(store: &impl Read, namespace: &str, name: &str) -> Result<QueueInfo
 }
 
 fn info(store: &impl Read, id: QueueId, name: &str) -> Result<QueueInfo, StoreError> {
-    let settings = sub_row(store, SubId { queue: id, sub: SUBSCRIPTION_DEFAULT })?.settings;
-    Ok(QueueInfo { name: name.into(), settings, created_at_ms: queue_row(store, id)?.created_at_ms })
+    let settings = match names::sub(store, id, names::DEFAULT) {
+        Ok(sub) => Some((sub_row(store, sub)?.settings, row::get(store, &key::filter(sub))?)),
+        Err(Stop::Refused(_)) => None,
+        Err(Stop::Store(error)) => return Err(error),
+    };
+    let Queue { created_at_ms, settings: queue, revision, .. } = queue_row(store, id)?;
+    Ok(QueueInfo { name: name.into(), settings, created_at_ms, queue, revision })
+}
+
+/// The subscriptions of a queue, in the order of their names' bytes. Refused if there is no such queue.
+pub fn subs(store: &impl Read, namespace: &str, queue: &str) -> Result<Vec<SubInfo>, ReadError> {
+    let id = names::queue(store, namespace, queue)?;
+    let all = key::of_queue(Table::SubName, id);
+    let (mut found, mut from) = (Vec::new(), all.clone());
+    while let Some((row, value)) = store.first(&from, &all.end())? {
+        let unreadable = || StoreError("a subscription's name cannot be read".into());
+        let name = std::str::from_utf8(row.get(all.len()..).ok_or_else(unreadable)?);
+        let sub = value[..].try_into().map(u32::from_be_bytes).map_err(|_| unreadable())?;
+        let sub = SubId { queue: id, sub };
+        let Sub { settings, revision, paused, .. } = sub_row(store, sub)?;
+        let filter: Option<Filter> = row::get(store, &key::filter(sub))?;
+        let name = name.map_err(|_| unreadable())?.into();
+        found.push(SubInfo { name, settings, filter, revision, paused });
+        from = Key::read(&row)?.next();
+    }
+    Ok(found)
 }

@@ -3,9 +3,9 @@
 use quorate_simpoint::{Bug, planted};
 
 use super::{ReadError, find, now_ms};
-use crate::runs;
-use crate::store::{Read, StoreError};
-use crate::tables::chunk;
+use crate::store::Read;
+use crate::subs::leave::chunk_of;
+use crate::subs::runs;
 
 /// Exact counts of a subscription. `length` = `ready` + `leased` + `delayed` + `retrying` + `parked`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,11 +16,11 @@ pub struct Stat {
     pub ready: u64,
     /// Those that a consumer holds.
     pub leased: u64,
-    /// Those that are not due yet; always 0, there is no `deliver_at` yet.
+    /// Those that are not due yet.
     pub delayed: u64,
     /// Those that wait for their backoff.
     pub retrying: u64,
-    /// Those that are parked; always 0, nothing parks yet.
+    /// Those that are parked.
     pub parked: u64,
     /// Encoded size of the messages that are not done, in bytes.
     pub bytes: u64,
@@ -32,38 +32,48 @@ pub struct Stat {
     pub oldest_age_ms: u64,
     /// Attached consumers.
     pub consumers: u32,
+    /// Messages that expired, since the subscription began.
+    pub expired: u64,
+    /// Messages that were discarded, since the subscription began.
+    pub discarded: u64,
+    /// Positions that a new or moved subscription has not looked at yet: not in the figures above.
+    pub unseen: u64,
 }
 
 /// Counts a subscription; an empty name means `default`. Refused if it does not exist.
 pub fn stat(store: &impl Read, namespace: &str, queue: &str, sub: &str) -> Result<Stat, ReadError> {
     let (id, queue, sub) = find(store, namespace, queue, sub)?;
-    let never_leased = queue.next_position - sub.cursor;
+    let seen_end = sub.seen_end(queue.next_position);
+    let in_tail = seen_end - sub.cursor;
     let first_position = match runs::from(store, id, 0)? {
         Some(run) => run.first,
-        None if never_leased > 0 => sub.cursor,
+        None if in_tail > 0 => sub.cursor,
         None => 0,
     };
     let oldest_age_ms = match first_position {
         0 => 0,
         first => {
-            let chunk = chunk::at(store, id.queue, first)?;
-            let chunk =
-                chunk.ok_or_else(|| StoreError(format!("the chunk of position {first} is missing")))?;
+            let chunk = chunk_of(store, id.queue, first)?;
             now_ms(store)?.saturating_sub(chunk.published_at_ms())
         }
     };
-    let ready = never_leased + sub.returned;
+    let ready = in_tail + sub.returned + sub.queued - sub.queued_parked;
+    let parked = sub.parked + sub.queued_parked;
     let counted = if planted(Bug::LengthMiscounted) { 0 } else { sub.retrying };
     Ok(Stat {
-        length: ready + sub.leased + counted,
+        length: ready + sub.leased + sub.delayed + counted + parked,
         ready,
         leased: sub.leased,
+        delayed: sub.delayed,
         retrying: sub.retrying,
+        parked,
         bytes: queue.bytes_published - sub.bytes_done,
         first_position,
         last_position: queue.next_position - 1,
         oldest_age_ms,
         consumers: sub.consumers,
-        ..Stat::default()
+        expired: sub.expired,
+        discarded: sub.discarded,
+        unseen: queue.next_position - seen_end,
     })
 }

@@ -1,50 +1,102 @@
 //! The messages of one publish, but for their bytes.
 //!
-//! Layout: time of publishing (u64, ms), xxh3-128 of the body row, then for each message the offset (u32) in the
-//! body row at which it ends. Ends instead of lengths: the size of any stretch of messages is one subtraction.
+//! Layout: what it has (1 byte: the bits of [`crate::message::attributes`], and [`SAME_EXPIRY`]), time of publishing (u64, ms), xxh3-128 of the body
+//! row; with [`SAME_EXPIRY`] the time at which all of them expire (u64, ms); for each message the offset (u32) in the body row at which it ends; and, each
+//! only if the chunk has it, for each message the hash of its key (u64, 0: none), when it is due (u64, ms), when it expires (u64, ms, 0: never), its priority
+//! (1 byte). Ends instead of lengths: the size of any stretch of messages is one subtraction.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use twox_hash::XxHash3_128;
+use twox_hash::{XxHash3_64, XxHash3_128};
 
 use super::{Table, key};
+use crate::message::{DELAYED, EXPIRES, KEYED, PRIORITISED};
 use crate::store::{Read, StoreError};
 use crate::tables::QueueId;
 
-const HEAD_BYTES: usize = 8 + 16;
+const HEAD_BYTES: usize = 1 + 8 + 16;
 const END_BYTES: usize = 4;
+const TIME_BYTES: usize = 8;
+
+/// All messages expire at the same time, which stands there once.
+const SAME_EXPIRY: u8 = 1 << 4;
+
+/// What messages have besides their bytes: for each of them, or empty if none has it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Columns {
+    pub(crate) lanes: Vec<u64>,
+    pub(crate) due_ms: Vec<u64>,
+    pub(crate) expires_ms: Vec<u64>,
+    pub(crate) priorities: Vec<u8>,
+    /// If not 0, when all of them expire; then `expires_ms` is empty.
+    pub(crate) all_expire_ms: u64,
+}
+
+/// Stands for a key: 0 only for none. Two keys of one hash share their order, which costs parallelism and breaks nothing.
+pub(crate) fn lane_of(key: &[u8]) -> u64 {
+    if key.is_empty() { 0 } else { XxHash3_64::oneshot(key).max(1) }
+}
 
 /// A decoded chunk row. Keeps the row and looks up what is asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     /// Position of the first message.
     pub(crate) first: u64,
+    count: usize,
     row: Bytes,
 }
 
 impl Chunk {
     /// The row for a publish of messages of these lengths, whose sum is the length of `body` and fits 32 bits.
-    pub(crate) fn encode(published_at_ms: u64, lengths: &[u32], body: &[u8]) -> Bytes {
-        let mut row = BytesMut::with_capacity(HEAD_BYTES + lengths.len() * END_BYTES);
+    pub(crate) fn encode(published_at_ms: u64, lengths: &[u32], body: &[u8], columns: &Columns) -> Bytes {
+        let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
+        let flags = flag(!columns.lanes.is_empty(), KEYED)
+            | flag(!columns.due_ms.is_empty(), DELAYED)
+            | flag(!columns.expires_ms.is_empty(), EXPIRES)
+            | flag(!columns.priorities.is_empty(), PRIORITISED)
+            | flag(columns.all_expire_ms != 0, SAME_EXPIRY.into());
+        let most = HEAD_BYTES + TIME_BYTES + lengths.len() * (END_BYTES + 3 * TIME_BYTES + 1);
+        let mut row =
+            BytesMut::with_capacity(if flags == 0 { HEAD_BYTES + lengths.len() * END_BYTES } else { most });
+        row.put_u8(flags);
         row.put_u64(published_at_ms);
         row.put_u128(XxHash3_128::oneshot(body));
+        if columns.all_expire_ms != 0 {
+            row.put_u64(columns.all_expire_ms);
+        }
         let mut end = 0u32;
         for length in lengths {
             end = end.saturating_add(*length);
             row.put_u32(end);
         }
+        for value in columns.lanes.iter().chain(&columns.due_ms).chain(&columns.expires_ms) {
+            row.put_u64(*value);
+        }
+        row.put_slice(&columns.priorities);
         row.freeze()
     }
 
     pub(crate) fn decode(key: &[u8], row: Bytes) -> Result<Self, StoreError> {
         let first = key::last_u64(key)?;
-        if row.len() <= HEAD_BYTES || !(row.len() - HEAD_BYTES).is_multiple_of(END_BYTES) {
-            return Err(StoreError(format!("the chunk at {first} has a length of {} bytes", row.len())));
+        let bad = || StoreError(format!("the chunk at {first} has a length of {} bytes", row.len()));
+        let flags = *row.first().ok_or_else(bad)?;
+        let head = HEAD_BYTES + if flags & SAME_EXPIRY == 0 { 0 } else { TIME_BYTES };
+        let each = END_BYTES
+            + TIME_BYTES * [KEYED, DELAYED, EXPIRES].iter().filter(|flag| flags & **flag as u8 != 0).count()
+            + usize::from(flags & PRIORITISED as u8 != 0);
+        if row.len() <= head || !(row.len() - head).is_multiple_of(each) {
+            return Err(bad());
         }
-        Ok(Self { first, row })
+        Ok(Self { first, count: (row.len() - head) / each, row })
+    }
+
+    /// Whether any message has one of these attributes.
+    pub(crate) fn has(&self, attributes: u32) -> bool {
+        let same = if self.row[0] & SAME_EXPIRY == 0 { 0 } else { EXPIRES };
+        (u32::from(self.row[0]) | same) & attributes != 0
     }
 
     pub(crate) fn count(&self) -> u64 {
-        ((self.row.len() - HEAD_BYTES) / END_BYTES) as u64
+        self.count as u64
     }
 
     /// The position after the last message.
@@ -53,11 +105,68 @@ impl Chunk {
     }
 
     pub(crate) fn published_at_ms(&self) -> u64 {
-        u64::from_be_bytes(self.row[..8].try_into().expect("the range is 8 bytes"))
+        self.u64_at(1)
     }
 
     pub(crate) fn content_hash(&self) -> u128 {
-        u128::from_be_bytes(self.row[8..HEAD_BYTES].try_into().expect("the range is 16 bytes"))
+        u128::from_be_bytes(self.row[9..HEAD_BYTES].try_into().expect("the range is 16 bytes"))
+    }
+
+    fn u64_at(&self, at: usize) -> u64 {
+        u64::from_be_bytes(self.row[at..at + TIME_BYTES].try_into().expect("the range is 8 bytes"))
+    }
+
+    fn ends_at(&self) -> usize {
+        HEAD_BYTES + if self.row[0] & SAME_EXPIRY == 0 { 0 } else { TIME_BYTES }
+    }
+
+    /// Where in the row the value of a message is, if the chunk has such values.
+    fn column(&self, wanted: u32, position: u64) -> Option<usize> {
+        let index =
+            usize::try_from(position.checked_sub(self.first)?).ok().filter(|index| *index < self.count)?;
+        let mut at = self.ends_at() + self.count * END_BYTES;
+        for flag in [KEYED, DELAYED, EXPIRES, PRIORITISED] {
+            let width = if flag == PRIORITISED { 1 } else { TIME_BYTES };
+            let has = self.row[0] & flag as u8 != 0;
+            if flag == wanted {
+                return has.then_some(at + index * width);
+            }
+            at += if has { self.count * width } else { 0 };
+        }
+        None
+    }
+
+    /// What stands for the key of a message; 0: it has none.
+    pub(crate) fn lane(&self, position: u64) -> u64 {
+        self.column(KEYED, position).map_or(0, |at| self.u64_at(at))
+    }
+
+    /// When a message is due.
+    pub(crate) fn due_ms(&self, position: u64) -> u64 {
+        self.column(DELAYED, position).map_or_else(|| self.published_at_ms(), |at| self.u64_at(at))
+    }
+
+    /// When a message expires; 0: never.
+    pub(crate) fn expires_ms(&self, position: u64) -> u64 {
+        if self.row[0] & SAME_EXPIRY != 0 {
+            return self.u64_at(HEAD_BYTES);
+        }
+        self.column(EXPIRES, position).map_or(0, |at| self.u64_at(at))
+    }
+
+    pub(crate) fn priority(&self, position: u64) -> u8 {
+        self.column(PRIORITISED, position).map_or(0, |at| self.row[at])
+    }
+
+    /// The row with other times for one message, which has such times of its own.
+    pub(crate) fn with_times(&self, position: u64, due_ms: u64, expires_ms: u64) -> Bytes {
+        let mut row = BytesMut::from(&self.row[..]);
+        for (flag, time) in [(DELAYED, due_ms), (EXPIRES, expires_ms)] {
+            if let Some(at) = self.column(flag, position) {
+                row[at..at + TIME_BYTES].copy_from_slice(&time.to_be_bytes());
+            }
+        }
+        row.freeze()
     }
 
     /// Where the message at `position` begins in the body row, or where the last one before it ends.
@@ -66,7 +175,7 @@ impl Chunk {
         if index == 0 {
             return 0;
         }
-        let at = HEAD_BYTES + (index - 1) * END_BYTES;
+        let at = self.ends_at() + (index - 1) * END_BYTES;
         u32::from_be_bytes(self.row[at..at + END_BYTES].try_into().expect("the range is 4 bytes")) as usize
     }
 

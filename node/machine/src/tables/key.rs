@@ -12,8 +12,6 @@ const _: () = assert!(1 + 4 + PRODUCER_NAME_BYTES_MAX <= KEY_BYTES_MAX);
 
 /// The namespace `default`, the only one there is yet.
 pub const NAMESPACE_DEFAULT: u32 = 1;
-/// The subscription `default` of every queue.
-pub const SUBSCRIPTION_DEFAULT: u32 = 1;
 
 /// Names a queue for ever: the id is not used again after the queue was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -156,6 +154,9 @@ pub(crate) enum Due {
     Lease = 1,
     Retry = 2,
     IdleProducer = 3,
+    Delay = 4,
+    Expiry = 5,
+    Job = 6,
 }
 
 pub(crate) fn all(table: Table) -> Key {
@@ -217,8 +218,65 @@ pub(crate) fn run(id: SubId, first_position: u64) -> Key {
     Key::table(Table::Run).sub(id).u64(first_position)
 }
 
-pub(crate) fn ready_run(id: SubId, first_position: u64) -> Key {
-    Key::table(Table::ReadyRun).sub(id).u64(first_position)
+pub(crate) fn ready_run(id: SubId, priority: u8, first_position: u64) -> Key {
+    Key::table(Table::ReadyRun).sub(id).u8(u8::MAX - priority).u64(first_position)
+}
+
+pub(crate) fn parked_run(id: SubId, first_position: u64) -> Key {
+    Key::table(Table::ParkedRun).sub(id).u64(first_position)
+}
+
+pub(crate) fn filter(id: SubId) -> Key {
+    Key::table(Table::Filter).sub(id)
+}
+
+pub(crate) fn lane(id: SubId, lane: u64) -> Key {
+    Key::table(Table::Lane).sub(id).u64(lane)
+}
+
+pub(crate) fn queued(id: SubId, lane: u64, position: u64) -> Key {
+    Key::table(Table::Queued).sub(id).u64(lane).u64(position)
+}
+
+pub(crate) fn queued_in(id: SubId, lane: u64) -> Key {
+    Key::table(Table::Queued).sub(id).u64(lane)
+}
+
+pub(crate) fn next(id: SubId, consumer: u64, position: u64) -> Key {
+    Key::table(Table::Next).sub(id).u64(consumer).u64(position)
+}
+
+pub(crate) fn next_of(id: SubId, consumer: u64) -> Key {
+    Key::table(Table::Next).sub(id).u64(consumer)
+}
+
+pub(crate) fn parked_lane(id: SubId, lane: u64) -> Key {
+    Key::table(Table::ParkedLane).sub(id).u64(lane)
+}
+
+pub(crate) fn failures(id: SubId, position: u64) -> Key {
+    Key::table(Table::Failures).sub(id).u64(position)
+}
+
+pub(crate) fn looking(id: SubId) -> Key {
+    Key::table(Table::Garbage).u8(0).sub(id)
+}
+
+/// Every [`looking`].
+pub(crate) fn all_looking() -> Key {
+    Key::table(Table::Garbage).u8(0)
+}
+
+pub(crate) fn job(job: u64) -> Key {
+    Key::table(Table::Job).u64(job)
+}
+
+pub(crate) fn deadline_job(time_ms: u64, job: u64) -> Key {
+    Key::table(Table::Deadline).u64(time_ms).u8(Due::Job as u8).u64(job)
+}
+
+pub(crate) fn deadline_expiry(time_ms: u64, id: QueueId, first_position: u64) -> Key {
+    Key::table(Table::Deadline).u64(time_ms).u8(Due::Expiry as u8).queue(id).u64(first_position)
 }
 
 pub(crate) fn held(consumer: u64, first_position: u64) -> Key {
@@ -245,6 +303,9 @@ pub(crate) fn deadline(key: &[u8]) -> Result<(u64, Option<Due>), StoreError> {
         1 => Some(Due::Lease),
         2 => Some(Due::Retry),
         3 => Some(Due::IdleProducer),
+        4 => Some(Due::Delay),
+        5 => Some(Due::Expiry),
+        6 => Some(Due::Job),
         _ => None,
     };
     Ok((u64::from_be_bytes(time), due))
@@ -286,6 +347,16 @@ pub(crate) fn producer_runs(producer: u64) -> Key {
 
 pub(crate) fn garbage_queue(id: QueueId) -> Key {
     Key::table(Table::Garbage).u8(1).queue(id)
+}
+
+/// Everything that a subscription had under a number that it has no more.
+pub(crate) fn garbage_sub(id: SubId) -> Key {
+    Key::table(Table::Garbage).u8(3).sub(id)
+}
+
+/// Chunks that nobody may need any more.
+pub(crate) fn garbage_chunks(id: QueueId) -> Key {
+    Key::table(Table::Garbage).u8(4).queue(id)
 }
 
 pub(crate) fn garbage_producer(producer: u64) -> Key {

@@ -34,12 +34,13 @@ pub enum Table {
     /// Key: namespace, queue, subscription, first position. Value: `row::Run`. The runs of a subscription are disjoint and
     /// cover exactly the positions below its cursor that are not done.
     Run = 9,
-    /// The runs that are ready, by the key of [`Table::Run`]. No value.
+    /// The runs that are ready. Key: namespace, queue, subscription, 255 less the priority (1 byte), first position. No value.
     ReadyRun = 10,
     /// The runs that a consumer holds. Key: consumer, first position. No value.
     Held = 11,
-    /// What falls due. Key: time (ms), kind (1 byte), then for a lease (1) or a retry (2) the key of the run, for an
-    /// idle producer (3) its id. No value.
+    /// What falls due. Key: time (ms), kind (1 byte), then for a lease (1), a retry (2) or a delay (4) the key of the run, for an
+    /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position. No value, but for an
+    /// expiry: how many messages (u32).
     Deadline = 12,
     /// Key: consumer. Value: `row::Consumer`.
     Consumer = 13,
@@ -55,7 +56,27 @@ pub enum Table {
     Producer = 18,
     /// Receipts that may still be asked for. Key: producer, first sequence number. Value: `row::ProducerRun`.
     ProducerRun = 19,
-    /// What ticks still have to sweep. Key: kind (1 byte), then for a deleted queue (1) namespace and queue, for an
-    /// ended producer (2) its id. Value: the key from which the sweep goes on, empty before it has begun.
+    /// What ticks still have to do. Key: kind (1 byte), then for a subscription that has not looked at every message yet (0) namespace,
+    /// queue and number; and what is to be swept: for a deleted queue (1) namespace and queue, for an
+    /// ended producer (2) its id, for a subscription's former number (3) namespace, queue and number, for chunks that may not be needed any
+    /// more (4) namespace and queue. Value: the key from which the sweep goes on, empty before it has begun.
     Garbage = 20,
+    /// Key: namespace, queue, subscription. Value: `command::Filter`. Absent if it takes everything.
+    Filter = 21,
+    /// The keys of a subscription that orders by them and has messages of them. Key: namespace, queue, subscription, hash of
+    /// the key (u64). Value: `row::Lane`.
+    Lane = 22,
+    /// The messages of a key that are neither leased nor on offer. Key: as in [`Table::Lane`], position. No value.
+    Queued = 23,
+    /// The messages that only the holder of their key may get, and may get now. Key: namespace, queue, subscription, consumer,
+    /// position. Value: hash of the key (u64).
+    Next = 24,
+    /// The runs that are parked, by the key of [`Table::Run`]. No value.
+    ParkedRun = 25,
+    /// The keys that are parked, by the key of [`Table::Lane`]. No value.
+    ParkedLane = 26,
+    /// Why a message failed. Key: namespace, queue, subscription, position. Value: `row::Failures`.
+    Failures = 27,
+    /// Redrives and discards under way. Key: id. Value: `row::Job`.
+    Job = 28,
 }

@@ -6,7 +6,7 @@ use prost::Message;
 use quorate_simpoint::{Bug, planted};
 
 use super::key;
-use crate::command::Settings;
+use crate::command::{Order, QueueSettings, Selector, Settings};
 use crate::store::{Read, StoreError};
 use crate::tables::{Key, QueueId, SubId};
 
@@ -21,6 +21,8 @@ pub(crate) struct Ids {
     pub last_consumer: u64,
     #[prost(uint64, tag = "4")]
     pub last_node: u64,
+    #[prost(uint64, tag = "5")]
+    pub last_job: u64,
 }
 
 /// See [`super::Table::Namespace`].
@@ -46,6 +48,14 @@ pub(crate) struct Queue {
     /// The subscriptions, ascending.
     #[prost(uint32, repeated, tag = "4")]
     pub subs: Vec<u32>,
+    /// The highest number that a subscription ever had.
+    #[prost(uint32, tag = "5")]
+    pub last_sub: u32,
+    #[prost(message, required, tag = "6")]
+    pub settings: QueueSettings,
+    /// Of the settings; starts at 1.
+    #[prost(uint64, tag = "7")]
+    pub revision: u64,
 }
 
 /// See [`super::Table::Sub`].
@@ -63,7 +73,7 @@ pub(crate) struct Sub {
     /// Messages in leased runs.
     #[prost(uint64, tag = "4")]
     pub leased: u64,
-    /// Messages in ready runs: below the cursor, given back.
+    /// Messages in ready runs: below the cursor, and free to be leased.
     #[prost(uint64, tag = "5")]
     pub returned: u64,
     /// Messages in retrying runs.
@@ -81,11 +91,49 @@ pub(crate) struct Sub {
     /// The consumer that was served last: the next one is served first.
     #[prost(uint64, tag = "10")]
     pub last_served: u64,
+    /// Of settings and filter; starts at 1.
+    #[prost(uint64, tag = "11")]
+    pub revision: u64,
+    #[prost(bool, tag = "12")]
+    pub paused: bool,
+    /// It has a row in [`super::Table::Filter`].
+    #[prost(bool, tag = "13")]
+    pub filtered: bool,
+    /// The first position that it has not looked at; 0: it has seen everything.
+    #[prost(uint64, tag = "14")]
+    pub unseen_from: u64,
+    /// Messages in delayed runs.
+    #[prost(uint64, tag = "15")]
+    pub delayed: u64,
+    /// Messages in parked runs, blocked ones included.
+    #[prost(uint64, tag = "16")]
+    pub parked: u64,
+    /// Messages in waiting runs: behind others of their key.
+    #[prost(uint64, tag = "17")]
+    pub queued: u64,
+    /// Those of them whose key is parked.
+    #[prost(uint64, tag = "18")]
+    pub queued_parked: u64,
+    /// Messages that expired.
+    #[prost(uint64, tag = "19")]
+    pub expired: u64,
+    /// Messages that were discarded.
+    #[prost(uint64, tag = "20")]
+    pub discarded: u64,
 }
 
 impl Sub {
     pub(crate) fn is_total(&self) -> bool {
-        self.settings.order() == crate::command::Order::Total
+        self.settings.order() == Order::Total
+    }
+
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.settings.order() == Order::Key
+    }
+
+    /// The position after the last that it has looked at, if the queue ends before `tail`.
+    pub(crate) fn seen_end(&self, tail: u64) -> u64 {
+        if self.unseen_from == 0 { tail } else { self.unseen_from }
     }
 }
 
@@ -96,7 +144,7 @@ pub(crate) struct Run {
     pub count: u64,
     #[prost(uint32, tag = "2")]
     pub attempt: u32,
-    /// 1 leased, 2 ready, 3 retrying.
+    /// 1 leased, 2 ready, 3 retrying, 4 delayed, 5 parked, 6 blocked, 7 waiting.
     #[prost(uint32, tag = "3")]
     pub state: u32,
     /// Leased: the holder.
@@ -105,9 +153,85 @@ pub(crate) struct Run {
     /// Leased: token of the first message.
     #[prost(uint64, tag = "5")]
     pub first_token: u64,
-    /// Leased: when the lease ends. Retrying: when the messages are ready again.
+    /// Leased: when the lease ends. Retrying: when the messages are ready again. Delayed: when they are due.
     #[prost(uint64, tag = "6")]
     pub time_ms: u64,
+    #[prost(uint32, tag = "7")]
+    pub priority: u32,
+    /// They were parked, by themselves or with their key when their time came: they expire no more.
+    #[prost(bool, tag = "8")]
+    pub kept: bool,
+    /// Some of them may have a row in [`super::Table::Failures`].
+    #[prost(bool, tag = "9")]
+    pub noted: bool,
+}
+
+/// See [`super::Table::Lane`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Lane {
+    /// Who holds messages of the key, while somebody does.
+    #[prost(uint64, tag = "1")]
+    pub holder: u64,
+    /// Positions of those messages, ascending.
+    #[prost(uint64, repeated, tag = "2")]
+    pub leased: Vec<u64>,
+    /// Position of the message on offer; 0: none.
+    #[prost(uint64, tag = "3")]
+    pub offered: u64,
+    /// Rows in [`super::Table::Queued`].
+    #[prost(uint64, tag = "4")]
+    pub queued: u64,
+    /// Those of them in waiting runs; the others retry or are blocked.
+    #[prost(uint64, tag = "5")]
+    pub waiting: u64,
+    /// Parked.
+    #[prost(bool, tag = "6")]
+    pub parked: bool,
+    /// Position of its row in [`super::Table::Next`]; 0: none.
+    #[prost(uint64, tag = "7")]
+    pub next: u64,
+}
+
+/// See [`super::Table::Failures`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Failures {
+    /// The last ones, oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub failures: Vec<crate::read::Failure>,
+}
+
+/// See [`super::Table::Job`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Job {
+    #[prost(uint32, tag = "1")]
+    pub namespace: u32,
+    #[prost(uint64, tag = "2")]
+    pub queue: u64,
+    #[prost(uint32, tag = "3")]
+    pub sub: u32,
+    #[prost(enumeration = "crate::command::Action", tag = "4")]
+    pub action: i32,
+    #[prost(message, required, tag = "5")]
+    pub selector: Selector,
+    #[prost(uint32, tag = "6")]
+    pub per_second: u32,
+    #[prost(uint64, tag = "7")]
+    pub started_at_ms: u64,
+    /// Messages that it has redriven or discarded.
+    #[prost(uint64, tag = "8")]
+    pub done: u64,
+    /// Where it goes on among the parked runs.
+    #[prost(uint64, tag = "9")]
+    pub next_position: u64,
+    /// The queue's next position when it was asked for.
+    #[prost(uint64, tag = "10")]
+    pub end: u64,
+    /// The time of its row in [`super::Table::Deadline`].
+    #[prost(uint64, tag = "11")]
+    pub due_ms: u64,
+    /// It has been through the parked runs, and is at this key now.
+    #[prost(uint64, optional, tag = "12")]
+    pub lane: Option<u64>,
 }
 
 /// See [`super::Table::Consumer`].

@@ -56,6 +56,7 @@ pub fn publish(queue: &str, session: (u64, u64), first_seq: u64, bodies: &[&str]
         acked_seq: 0,
         lengths,
         messages,
+        attributes: 0,
     }
 }
 
@@ -66,6 +67,7 @@ pub fn range(first: Got, count: u32, outcome: Settled) -> SettleRange {
         first_token: first.token,
         outcome: outcome.into(),
         delay_ms: 0,
+        reason: 0,
     }
 }
 
@@ -113,8 +115,14 @@ impl World {
             lease_ms: LEASE_MS,
             backoff_first_ms: BACKOFF_MS,
             backoff_last_ms: 4 * BACKOFF_MS,
+            jitter_percent: Some(0),
+            ..Settings::default()
         };
-        self.one(Verb::CreateQueue(CreateQueue { namespace: String::new(), name: name.into(), settings }))
+        self.create_with(name, settings)
+    }
+
+    pub fn create_with(&mut self, name: &str, settings: Settings) -> Outcome {
+        self.one(Verb::CreateQueue(CreateQueue { name: name.into(), settings, ..CreateQueue::default() }))
     }
 
     pub fn delete(&mut self, name: &str) -> Outcome {
@@ -165,8 +173,8 @@ impl World {
     }
 
     pub fn settle(&mut self, consumer: u64, ranges: Vec<SettleRange>) -> Vec<NotSettled> {
-        match self.one(Verb::Settle(Settle { consumer, ranges })) {
-            Ok(Reply::Settled(refused)) => refused,
+        match self.one(Verb::Settle(Settle { consumer, ranges, ..Settle::default() })) {
+            Ok(Reply::Settled(settled)) => settled.refused,
             other => panic!("{other:?}"),
         }
     }

@@ -6,6 +6,7 @@ mod report;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::Failure;
 use super::options::Options;
 use super::stop::Stop;
+use super::units::{duration, time};
 use input::{Input, Line};
 use report::Report;
 
@@ -47,6 +49,18 @@ pub(super) struct Args {
     /// Subject, such as orders.eu.created.
     #[arg(long)]
     subject: Option<String>,
+    /// Hand it out so long after it was published, and not before.
+    #[arg(long, value_parser = duration)]
+    delay: Option<Duration>,
+    /// Hand it out at this time, such as 2026-12-24T18:00:00Z, and not before.
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "delay")]
+    at: Option<SystemTime>,
+    /// Let it expire so long after it was due, unless a consumer holds it then.
+    #[arg(long, value_parser = duration)]
+    ttl: Option<Duration>,
+    /// 0 to 9; 9 goes first. Only in queues that have priorities.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: u8,
     /// Most messages without a receipt.
     #[arg(long, default_value_t = 1024)]
     window: u32,
@@ -157,6 +171,10 @@ impl Run<'_> {
             key: args.key.clone().unwrap_or_default().into(),
             subject: args.subject.clone().unwrap_or_default(),
             headers: args.header.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect(),
+            delay: args.delay.filter(|delay| !delay.is_zero()),
+            deliver_at: args.at,
+            ttl: args.ttl.filter(|ttl| !ttl.is_zero()),
+            priority: args.priority,
         };
         if args.key_field.is_some() || args.id_field.is_some() {
             let value: serde_json::Value = serde_json::from_slice(&line.body).map_err(|error| {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use quorate_machine::command::{Batch, Order, Settings};
+use quorate_machine::command::{Batch, OnExhausted, Order, Settings};
 use quorate_machine::message::Message;
 use quorate_machine::read::{Peeked, Stat, State};
-use quorate_model::naive::{Naive, Queue};
+use quorate_model::naive::{Naive, Queue, Sub};
 use quorate_model::view;
 use quorate_proto::v1 as wire;
 
@@ -60,22 +60,29 @@ pub(super) fn compare(log: &CommittedLog, mut asked: Vec<Asked<'_>>, report: &mu
 }
 
 fn same(asked: &Asked<'_>, naive: &Naive) -> Result<(), String> {
-    let find = |name: &str| naive.queues.get(name).ok_or_else(|| format!("there was no queue {name}"));
+    let find = |name: &str| -> Result<(&Queue, &Sub), String> {
+        let queue = naive.queues.get(name).ok_or_else(|| format!("there was no queue {name}"))?;
+        let sub = queue.subs.get("default").ok_or_else(|| format!("{name} had no default subscription"))?;
+        Ok((queue, sub))
+    };
     match (asked.call, asked.answer) {
-        (Call::Stat { queue }, Answer::Stat(given)) => same_stat(given, &view::stat(find(queue)?, naive)),
+        (Call::Stat { queue }, Answer::Stat(given)) => {
+            let (queue, sub) = find(queue)?;
+            same_stat(given, &view::stat(queue, sub, naive))
+        }
         (Call::Peek { queue, from, count, state }, Answer::Peeked(given)) => {
             same_peek(given, find(queue)?, *from, *count, *state)
         }
         (Call::ShowQueue { queue }, Answer::Shown(given)) => {
-            let row = find(queue)?;
+            let (row, sub) = find(queue)?;
             let shown = given.queue.as_ref().ok_or("no queue is shown")?;
             if shown.name != *queue
                 || shown.created_at_ms != row.created_at_ms
-                || !same_settings(shown, &row.settings)
+                || !same_settings(shown, Some(&sub.settings))
             {
-                return Err(format!("shown as {shown:?}, it is {:?} of {}", row.settings, row.created_at_ms));
+                return Err(format!("shown as {shown:?}, it is {:?} of {}", sub.settings, row.created_at_ms));
             }
-            same_stat(given.stat.as_ref().ok_or("no stat is shown")?, &view::stat(row, naive))
+            same_stat(given.stat.as_ref().ok_or("no stat is shown")?, &view::stat(row, sub, naive))
         }
         (call, answer) => Err(format!("{call:?} was answered {answer:?}")),
     }
@@ -94,6 +101,9 @@ fn same_stat(given: &wire::StatResponse, expected: &Stat) -> Result<(), String> 
         last_position: given.last_position,
         oldest_age_ms: given.oldest_age_ms,
         consumers: given.consumers,
+        expired: given.expired,
+        discarded: given.discarded,
+        unseen: given.unseen,
     };
     if given == *expected { Ok(()) } else { Err(format!("{given:?}, the model says {expected:?}")) }
 }
@@ -101,7 +111,7 @@ fn same_stat(given: &wire::StatResponse, expected: &Stat) -> Result<(), String> 
 /// A page may end early, but not leave anything out before its end.
 fn same_peek(
     given: &wire::PeekResponse,
-    queue: &Queue,
+    (queue, sub): (&Queue, &Sub),
     from: u64,
     count: u32,
     state: Option<wire::MessageState>,
@@ -116,7 +126,7 @@ fn same_peek(
         Some(wire::MessageState::Done) => return Ok(()), // of what is done, nothing says how long it stays
     };
     let count = if count == 0 { PEEK_DEFAULT } else { count as usize };
-    let all = view::peek(queue, from, state);
+    let all = view::peek(queue, sub, from, state);
     let end = match given.next_position {
         0 => all.len(),
         next => all.partition_point(|row| row.position < next),
@@ -146,6 +156,7 @@ fn same_message(given: &wire::PeekedMessage, expected: &Peeked) -> Result<bool, 
     };
     let stored = Message::decode(expected.message.clone()).map_err(|e| e.to_string())?;
     let message = given.message.clone().unwrap_or_default();
+    let failures = given.failures.iter().map(|one| (one.time_ms, one.attempt, &one.reason));
     let headers = stored.headers.into_iter().map(|header| (header.name, header.value));
     Ok(given.position == expected.position
         && given.state == i32::from(state)
@@ -154,28 +165,51 @@ fn same_message(given: &wire::PeekedMessage, expected: &Peeked) -> Result<bool, 
         && (given.token, given.due_at_ms) == (expected.token, expected.due_at_ms)
         && (message.id, message.key, message.subject) == (stored.id, stored.key, stored.subject)
         && (message.body, message.content_type) == (stored.body, stored.content_type)
+        && (message.delay_ms, message.deliver_at_ms) == (stored.delay_ms, stored.deliver_at_ms)
+        && (message.ttl_ms, message.priority) == (stored.ttl_ms, stored.priority)
+        && failures.eq(expected.failures.iter().map(|one| (one.time_ms, one.attempt, &one.reason)))
         && message.headers.into_iter().map(|header| (header.name, header.value)).eq(headers))
 }
 
-pub(super) fn same_settings(given: &wire::Queue, expected: &Settings) -> bool {
-    let order = match expected.order() {
+/// What a subscription takes is not among its settings in the log's facts, and is left out.
+pub(super) fn same_settings(given: &wire::Queue, expected: Option<&Settings>) -> bool {
+    let given = given.default_subscription.clone();
+    let given = given.map(|settings| wire::SubscriptionSettings { filter: None, ..settings });
+    given == expected.map(wire_settings)
+}
+
+fn wire_settings(settings: &Settings) -> wire::SubscriptionSettings {
+    let order = match settings.order() {
         Order::Total => wire::Order::Total,
+        Order::Key => wire::Order::Key,
         Order::None | Order::Unspecified => wire::Order::None,
     };
-    given.default_subscription.as_ref().is_some_and(|given| {
-        *given
-            == wire::SubscriptionSettings {
-                order: order.into(),
-                lease_ms: expected.lease_ms,
-                backoff_first_ms: expected.backoff_first_ms,
-                backoff_last_ms: expected.backoff_last_ms,
-            }
-    })
+    let on_exhausted = match settings.on_exhausted() {
+        OnExhausted::Unspecified => wire::OnExhausted::Unspecified,
+        OnExhausted::Park => wire::OnExhausted::Park,
+        OnExhausted::ParkKey => wire::OnExhausted::ParkKey,
+        OnExhausted::Block => wire::OnExhausted::Block,
+        OnExhausted::Discard => wire::OnExhausted::Discard,
+    };
+    wire::SubscriptionSettings {
+        order: order.into(),
+        lease_ms: settings.lease_ms,
+        backoff_first_ms: settings.backoff_first_ms,
+        backoff_last_ms: settings.backoff_last_ms,
+        jitter_percent: settings.jitter_percent,
+        max_attempts: settings.max_attempts,
+        on_exhausted: on_exhausted.into(),
+        per_key_inflight: settings.per_key_inflight,
+        auto_ack: settings.auto_ack,
+        filter: None,
+    }
 }
 
 pub(super) fn same_listing(given: &[wire::Queue], expected: &Listing) -> bool {
     given.len() == expected.len()
         && given.iter().zip(expected).all(|(given, (name, (settings, created_at_ms)))| {
-            given.name == *name && given.created_at_ms == *created_at_ms && same_settings(given, settings)
+            given.name == *name
+                && given.created_at_ms == *created_at_ms
+                && same_settings(given, settings.as_ref())
         })
 }

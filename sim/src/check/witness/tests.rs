@@ -50,6 +50,7 @@ impl Day {
             acked_seq: 0,
             lengths,
             messages,
+            attributes: 0,
         };
         let call = Call::Publish { session: "s".into(), queue: "q".into(), body, bytes: BYTES };
         self.carry_out(1, call, Verb::Publish(publish), |outcome| match outcome {
@@ -67,11 +68,12 @@ impl Day {
             first_token: token,
             outcome: outcome.into(),
             delay_ms: 0,
+            reason: 0,
         };
         let call = Call::Settle { queue: "q".into(), position, token, how };
-        let verb = Verb::Settle(Settle { consumer: 1, ranges: vec![range] });
+        let verb = Verb::Settle(Settle { consumer: 1, ranges: vec![range], reasons: Vec::new() });
         self.carry_out(5, call, verb, |outcome| match outcome {
-            Ok(Reply::Settled(refused)) if refused.is_empty() => Answer::Done,
+            Ok(Reply::Settled(settled)) if settled.refused.is_empty() => Answer::Done,
             Ok(Reply::Settled(_)) => Answer::Refused("STALE_LEASE".into()),
             other => panic!("{other:?}"),
         });
@@ -112,6 +114,7 @@ impl Day {
             token: row.token,
             due_at_ms: row.due_at_ms,
             message: Some(wire::Message { body: message(2).body, ..Default::default() }),
+            failures: Vec::new(),
         });
         wire::PeekResponse { messages: messages.collect(), next_position, applied_index: self.index() }
     }
@@ -122,8 +125,15 @@ impl Day {
             lease_ms: 300,
             backoff_first_ms: BACKOFF_MS.0,
             backoff_last_ms: BACKOFF_MS.1,
+            jitter_percent: Some(20),
+            ..Default::default()
         };
-        wire::Queue { name: "q".into(), default_subscription: Some(settings), created_at_ms }
+        wire::Queue {
+            name: "q".into(),
+            default_subscription: Some(settings),
+            created_at_ms,
+            ..Default::default()
+        }
     }
 
     fn create(&mut self) {
@@ -134,11 +144,14 @@ impl Day {
             lease_ms,
             backoff_first_ms: backoff_ms.0,
             backoff_last_ms: backoff_ms.1,
+            ..Default::default()
         };
-        let verb = CreateQueue { namespace: DEFAULT.into(), name: "q".into(), settings };
+        let verb =
+            CreateQueue { namespace: DEFAULT.into(), name: "q".into(), settings, ..Default::default() };
         let queue = self.queue(1_000_001);
         self.carry_out(0, call, Verb::CreateQueue(verb), |_| {
-            Answer::Created(wire::CreateQueueResponse { queue: Some(queue.clone()), created: true })
+            let answer = wire::CreateQueueResponse { queue: Some(queue.clone()), created: true };
+            Answer::Created(Box::new(answer))
         });
     }
 
@@ -202,7 +215,7 @@ fn day() -> Day {
     day.story.stat(stat);
     day.story.did(9, Call::Peek { queue: "q".into(), from: 0, count: 1, state: None }, Answer::Peeked(peek));
     let show = wire::ShowQueueResponse { queue: Some(shown.clone()), stat: Some(stat) };
-    day.story.did(9, Call::ShowQueue { queue: "q".into() }, Answer::Shown(show));
+    day.story.did(9, Call::ShowQueue { queue: "q".into() }, Answer::Shown(Box::new(show)));
     day.story.did(9, Call::ListQueues, Answer::Listed(vec![shown]));
     let close = Verb::CloseProducer(CloseProducer { producer: 1, epoch: 1 });
     day.carry_out(1, Call::CloseProducer { session: "s".into() }, close, |_| Answer::Done);
@@ -221,7 +234,7 @@ fn a_good_day_is_accepted() {
 fn an_answer_that_is_not_the_log_s_is_seen() {
     type Change = fn(&mut Answer);
     let cases: [(u64, Change); 13] = [
-        (0, |answer| *answer = Answer::Created(wire::CreateQueueResponse::default())),
+        (0, |answer| *answer = Answer::Created(Box::default())),
         (0, |answer| *answer = Answer::Refused("QUEUE_EXISTS".into())),
         (1, |answer| *answer = Answer::Opened { last_seq: 4 }),
         (2, |answer| *answer = Answer::Receipt { position: 2, duplicate: false }),
@@ -245,7 +258,9 @@ fn an_answer_that_is_not_the_log_s_is_seen() {
             }
         }),
         (9, |answer| {
-            if let Answer::Shown(wire::ShowQueueResponse { queue: Some(queue), .. }) = answer {
+            if let Answer::Shown(shown) = answer
+                && let Some(queue) = &mut shown.queue
+            {
                 queue.created_at_ms += 1;
             }
         }),
@@ -360,9 +375,10 @@ fn real_time_order_is_kept() {
         lease_ms: 300,
         backoff_first_ms: BACKOFF_MS.0,
         backoff_last_ms: BACKOFF_MS.1,
+        ..Default::default()
     };
     let at = day.now();
-    let verb = CreateQueue { namespace: DEFAULT.into(), name: "r".into(), settings };
+    let verb = CreateQueue { namespace: DEFAULT.into(), name: "r".into(), settings, ..Default::default() };
     day.written.entry(at, vec![Verb::CreateQueue(verb)]);
     let stat = wire::StatResponse { applied_index: day.index() + 1, ..day.stat() };
     day.written.entry(at, vec![Verb::Tick(quorate_machine::command::Tick {})]);
@@ -371,8 +387,8 @@ fn real_time_order_is_kept() {
     if let Some(settings) = &mut queue.default_subscription {
         settings.order = wire::Order::None.into();
     }
-    let created = Answer::Created(wire::CreateQueueResponse { queue: Some(queue), created: true });
-    day.story.answer(2, late, created);
+    let created = wire::CreateQueueResponse { queue: Some(queue), created: true };
+    day.story.answer(2, late, Answer::Created(Box::new(created)));
     assert_eq!(day.violations(), Vec::<String>::new());
 
     // A read of a later state, over before the call began.

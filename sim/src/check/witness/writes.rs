@@ -244,11 +244,12 @@ fn asked_for(settings: &Settings) -> (bool, u64, (u64, u64)) {
 
 fn created(row: &Done<quorate_machine::command::CreateQueue>, answer: &Answer) -> bool {
     match (&row.outcome, answer) {
-        (Ok(Reply::QueueCreated { settings, created, created_at_ms }), Answer::Created(given)) => {
+        (Ok(Reply::QueueCreated { settings, created, created_at_ms, .. }), Answer::Created(given)) => {
             let queue = given.queue.as_ref();
             *created == given.created
                 && queue.is_some_and(|queue| {
-                    queue.created_at_ms == *created_at_ms && super::reads::same_settings(queue, settings)
+                    queue.created_at_ms == *created_at_ms
+                        && super::reads::same_settings(queue, Some(settings))
                 })
         }
         (Err(refusal), Answer::Refused(given)) => reason(refusal) == given,

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use super::everything::is_everything;
 use super::{Without, fill, next};
 use crate::workload::cx::Cx;
 use crate::workload::settle::settled;
-use crate::workload::verbs::{ack, attach, detach, list_queues, stat};
+use crate::workload::verbs::{ack, attach, delete_queue, detach, list_queues, stat};
 
 const CREDIT: u32 = 200;
 const SESSION_TIMEOUT_MS: u64 = 10_000;
@@ -19,7 +20,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub(crate) async fn run(cx: Cx) {
     loop {
         if let Ok(queues) = list_queues::call(&cx).await {
-            let names: Vec<String> = queues.into_iter().map(|queue| queue.name).collect();
+            let names = queues.into_iter().map(|queue| queue.name);
+            // Delayed, parked and paused messages have nobody to wait for.
+            let (others, names): (Vec<String>, Vec<String>) = names.partition(|name| is_everything(name));
+            join_all(others.iter().map(|name| delete_queue::call(&cx, name))).await;
             join_all(names.iter().map(|name| empty(&cx, name))).await;
             if all_empty(&cx, &names).await {
                 cx.shared.set_drained();

@@ -4,6 +4,7 @@ pub(crate) mod drain;
 
 mod admin;
 mod consumer;
+mod everything;
 mod handful;
 mod producer;
 mod reader;
@@ -34,6 +35,7 @@ pub(crate) fn live(
         Role::Consumer(plan) => Box::pin(consumer::run(cx, plan, rng)),
         Role::Reader(plan) => Box::pin(reader::run(cx, plan, rng)),
         Role::Admin(plan) => Box::pin(admin::run(cx, plan, rng)),
+        Role::Everything(plan) => Box::pin(everything::run(cx, plan, rng)),
     }
 }
 

@@ -8,12 +8,18 @@ const USED: &[(&str, &[&str])] = &[
     ("rpc Members", &["members"]),
     ("rpc Status", &["status"]),
     ("rpc RemoveMember", &["remove_member"]),
-    ("rpc Receive", &["attach", "credit", "detach", "ack", "retry", "release", "extend"]),
+    ("rpc Receive", &["attach", "credit", "detach", "ack", "retry", "release", "extend", "park"]),
     ("rpc Publish", &["open_producer", "publish", "close_producer"]),
-    ("rpc Create", &["create_queue"]),
-    ("rpc List", &["list_queues"]),
+    ("rpc Create", &["create_queue", "create_subscription"]),
+    ("rpc List", &["list_queues", "list_subscriptions"]),
     ("rpc Show", &["show_queue"]),
-    ("rpc Delete", &["delete_queue"]),
+    ("rpc Delete", &["delete_queue", "delete_subscription"]),
+    ("rpc Update", &["update_queue", "update_subscription"]),
+    ("rpc Purge", &["purge"]),
+    ("rpc Reschedule", &["reschedule"]),
+    ("rpc Pause", &["pause"]),
+    ("rpc Seek", &["seek"]),
+    ("rpc Unpark", &["unpark"]),
     ("rpc Peek", &["peek"]),
     ("rpc Stat", &["stat"]),
     ("Verb::CreateQueue", &["create_queue"]),
@@ -24,7 +30,16 @@ const USED: &[(&str, &[&str])] = &[
     ("Verb::Attach", &["attach"]),
     ("Verb::Credit", &["credit"]),
     ("Verb::Detach", &["detach"]),
-    ("Verb::Settle", &["ack", "retry", "release", "extend"]),
+    ("Verb::Settle", &["ack", "retry", "release", "extend", "park"]),
+    ("Verb::UpdateQueue", &["update_queue"]),
+    ("Verb::Purge", &["purge"]),
+    ("Verb::CreateSub", &["create_subscription"]),
+    ("Verb::UpdateSub", &["update_subscription"]),
+    ("Verb::DeleteSub", &["delete_subscription"]),
+    ("Verb::Pause", &["pause"]),
+    ("Verb::Seek", &["seek"]),
+    ("Verb::Reschedule", &["reschedule"]),
+    ("Verb::Unpark", &["unpark"]),
     ("Verb::Tick", &[]),        // time is nobody's to ask for: the leader proposes it
     ("Verb::GiveNodeIds", &[]), // the leader proposes it for a new member: see `faults/process/remove.rs`
     ("Outcome::Unspecified", &[]),
@@ -32,6 +47,7 @@ const USED: &[(&str, &[&str])] = &[
     ("Outcome::Retry", &["retry"]),
     ("Outcome::Release", &["release"]),
     ("Outcome::Extend", &["extend"]),
+    ("Outcome::Park", &["park"]),
 ];
 
 fn at(path: &str) -> PathBuf {
@@ -70,9 +86,9 @@ fn offered() -> BTreeSet<String> {
         let text = std::fs::read_to_string(at(&format!("../proto/proto/quorate/v1/{proto}.proto")));
         offered.extend(rpcs(&text.unwrap()));
     }
-    let machine = std::fs::read_to_string(at("../node/machine/src/command.rs")).unwrap();
-    offered.extend(variants(&machine, "Verb"));
-    offered.extend(variants(&machine, "Outcome"));
+    let machine = |file| std::fs::read_to_string(at("../node/machine/src/command").join(file)).unwrap();
+    offered.extend(variants(&machine("mod.rs"), "Verb"));
+    offered.extend(variants(&machine("consumer.rs"), "Outcome"));
     offered
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_client::{Order, QueueSettings};
+use quorate_client::{Order, SubscriptionSettings};
 
 use crate::history::{Answer, Call};
 use crate::seed::Rng;
@@ -30,12 +30,13 @@ pub(crate) async fn call(cx: &Cx, queue: &QueuePlan) -> Result<(), Answer> {
         backoff_ms: queue.backoff_ms,
     };
     let given = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
-    let settings = QueueSettings {
+    let settings = SubscriptionSettings {
         order: if queue.total { Order::Total } else { Order::None },
         lease: given(queue.lease_ms),
         backoff: given(queue.backoff_ms.0).zip(given(queue.backoff_ms.1)),
+        ..SubscriptionSettings::default()
     };
     let queues = cx.client.queues();
     let work = queues.create(&queue.name, settings);
-    cx.call(call, work, |created| Answer::Created(created.clone())).await.map(drop)
+    cx.call(call, work, |created| Answer::Created(Box::new(created.clone()))).await.map(drop)
 }

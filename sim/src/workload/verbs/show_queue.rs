@@ -8,5 +8,5 @@ pub(crate) async fn call(cx: &Cx, queue: &str) -> Result<(), Answer> {
     let queues = cx.client.queues();
     let work = queues.show(queue);
     let call = Call::ShowQueue { queue: queue.to_owned() };
-    cx.call(call, work, |shown| Answer::Shown(shown.clone())).await.map(drop)
+    cx.call(call, work, |shown| Answer::Shown(Box::new(shown.clone()))).await.map(drop)
 }

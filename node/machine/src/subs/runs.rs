@@ -1,7 +1,6 @@
-//! The interval map of a subscription: which positions below the cursor are leased, ready again, or waiting for a
-//! retry. Positions without a run are done.
+//! The interval map of a subscription: where the positions below the cursor stand. Those without a run are done.
 //!
-//! A run's row comes with its index rows (ready, held, deadline) and is counted in its subscription and its holder.
+//! A run's row comes with its index rows (ready, held, deadline, parked) and is counted in its subscription and its holder.
 //! [`write`] and [`erase`] keep the index rows, [`count`] and [`uncount`] the counters: cutting a run in pieces
 //! changes rows, but no counter.
 
@@ -11,7 +10,7 @@ use prost::Message;
 use crate::effect::Lease;
 use crate::store::{Read, Store, StoreError};
 use crate::tables::key::Due;
-use crate::tables::{SubId, Table, key, row};
+use crate::tables::{Key, SubId, Table, key, row};
 use crate::tx::Tx;
 
 /// `count` consecutive positions that share a fate.
@@ -22,19 +21,51 @@ pub(crate) struct Run {
     /// The number that their current or next delivery carries.
     pub(crate) attempt: u32,
     pub(crate) state: State,
+    pub(crate) priority: u8,
+    /// Their time came while they were parked: they expire no more.
+    pub(crate) kept: bool,
+    /// Some of them may have failures on record.
+    pub(crate) noted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    Leased { consumer: u64, first_token: u64, deadline_ms: u64 },
+    Leased {
+        consumer: u64,
+        first_token: u64,
+        deadline_ms: u64,
+    },
+    /// May be leased: in order `key` it is on offer.
     Ready,
-    Retrying { at_ms: u64 },
+    Retrying {
+        at_ms: u64,
+    },
+    Delayed {
+        at_ms: u64,
+    },
+    /// Out of its order.
+    Parked,
+    /// Parked in its place: what follows waits.
+    Blocked,
+    /// Order `key`: ready, and behind others of its key, or its key is parked.
+    Waiting,
 }
 
 impl Run {
     /// The position after the last.
     pub(crate) fn end(&self) -> u64 {
         self.first.saturating_add(self.count)
+    }
+
+    /// Messages that nobody has had yet.
+    pub(crate) fn fresh(first: u64, count: u64, state: State) -> Run {
+        Run { first, count, attempt: 1, state, priority: 0, kept: false, noted: false }
+    }
+
+    /// Whether nothing but their positions tells them apart. Leases are not joined: their tokens would have to continue each other.
+    pub(crate) fn is_like(&self, other: &Run) -> bool {
+        !matches!(self.state, State::Leased { .. })
+            && Run { first: 0, count: 0, ..*self } == Run { first: 0, count: 0, ..*other }
     }
 
     /// The part `from..to`, which must lie within.
@@ -63,13 +94,24 @@ impl Run {
     }
 
     fn encode(&self) -> Bytes {
-        let mut value = row::Run { count: self.count, attempt: self.attempt, ..row::Run::default() };
+        let mut value = row::Run {
+            count: self.count,
+            attempt: self.attempt,
+            priority: self.priority.into(),
+            kept: self.kept,
+            noted: self.noted,
+            ..row::Run::default()
+        };
         match self.state {
             State::Leased { consumer, first_token, deadline_ms } => {
                 value = row::Run { state: 1, consumer, first_token, time_ms: deadline_ms, ..value };
             }
             State::Ready => value.state = 2,
             State::Retrying { at_ms } => value = row::Run { state: 3, time_ms: at_ms, ..value },
+            State::Delayed { at_ms } => value = row::Run { state: 4, time_ms: at_ms, ..value },
+            State::Parked => value.state = 5,
+            State::Blocked => value.state = 6,
+            State::Waiting => value.state = 7,
         }
         value.encode_to_vec().into()
     }
@@ -84,9 +126,17 @@ impl Run {
             },
             2 => State::Ready,
             3 => State::Retrying { at_ms: row.time_ms },
+            4 => State::Delayed { at_ms: row.time_ms },
+            5 => State::Parked,
+            6 => State::Blocked,
+            7 => State::Waiting,
             other => return Err(StoreError(format!("a run has the unknown state {other}"))),
         };
-        Ok(Run { first: key::last_u64(key)?, count: row.count, attempt: row.attempt, state })
+        let priority = u8::try_from(row.priority)
+            .map_err(|_| StoreError(format!("a run has the priority {}", row.priority)))?;
+        let first = key::last_u64(key)?;
+        let row::Run { count, attempt, kept, noted, .. } = row;
+        Ok(Run { first, count, attempt, state, priority, kept, noted })
     }
 }
 
@@ -109,10 +159,17 @@ pub(crate) fn before(rows: &impl Read, sub: SubId, position: u64) -> Result<Opti
     found.map(|(key, value)| Run::decode(&key, value)).transpose()
 }
 
-/// The lowest ready run.
-pub(crate) fn first_ready(rows: &impl Read, sub: SubId) -> Result<Option<Run>, StoreError> {
+/// The run that `position` is in.
+pub(crate) fn at(rows: &impl Read, sub: SubId, position: u64) -> Result<Option<Run>, StoreError> {
+    Ok(before(rows, sub, position.saturating_add(1))?.filter(|run| run.end() > position))
+}
+
+/// The ready run that goes first: the lowest of the highest priority. In order `total`, which has no priorities: the lowest from `from`
+/// on that is in its order and not leased, though it may retry or be blocked.
+pub(crate) fn first_ready(rows: &impl Read, sub: SubId, from: u64) -> Result<Option<Run>, StoreError> {
     let ready = key::of_sub(Table::ReadyRun, sub);
-    let Some((key, _)) = rows.first(&ready, &ready.end())? else { return Ok(None) };
+    let start = if from == 0 { ready.clone() } else { key::ready_run(sub, 0, from) };
+    let Some((key, _)) = rows.first(&start, &ready.end())? else { return Ok(None) };
     let first = key::last_u64(&key)?;
     get(rows, sub, first)?
         .map_or_else(|| Err(StoreError(format!("the ready run at {first} has no row"))), |run| Ok(Some(run)))
@@ -148,31 +205,37 @@ pub(crate) fn held(
 /// Writes a run's row and index rows.
 pub(crate) fn write<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
     tx.rows.insert(&key::run(sub, run.first), run.encode())?;
-    let none = Bytes::new();
-    match run.state {
-        State::Leased { consumer, deadline_ms, .. } => {
-            tx.rows.insert(&key::held(consumer, run.first), none.clone())?;
-            tx.rows.insert(&key::deadline_run(deadline_ms, Due::Lease, sub, run.first), none)
-        }
-        State::Ready => tx.rows.insert(&key::ready_run(sub, run.first), none),
-        State::Retrying { at_ms } => {
-            tx.rows.insert(&key::deadline_run(at_ms, Due::Retry, sub, run.first), none)
-        }
+    for index in index(sub, run, tx.sub(sub)?.is_total()).into_iter().flatten() {
+        tx.rows.insert(&index, Bytes::new())?;
     }
+    Ok(())
 }
 
 /// Removes a run's row and index rows.
 pub(crate) fn erase<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
     tx.rows.remove(&key::run(sub, run.first), &run.encode())?;
+    for index in index(sub, run, tx.sub(sub)?.is_total()).into_iter().flatten() {
+        tx.rows.remove(&index, &[])?;
+    }
+    Ok(())
+}
+
+/// The index rows of a run; `total`: of a subscription of that order.
+pub(crate) fn index(sub: SubId, run: &Run, total: bool) -> [Option<Key>; 2] {
+    let first = run.first;
+    let ready = key::ready_run(sub, run.priority, first);
+    // What holds up everything behind it stands among what is ready, so that it is found in its place.
+    let holds_up = total.then(|| ready.clone());
     match run.state {
         State::Leased { consumer, deadline_ms, .. } => {
-            tx.rows.remove(&key::held(consumer, run.first), &[])?;
-            tx.rows.remove(&key::deadline_run(deadline_ms, Due::Lease, sub, run.first), &[])
+            [Some(key::held(consumer, first)), Some(key::deadline_run(deadline_ms, Due::Lease, sub, first))]
         }
-        State::Ready => tx.rows.remove(&key::ready_run(sub, run.first), &[]),
-        State::Retrying { at_ms } => {
-            tx.rows.remove(&key::deadline_run(at_ms, Due::Retry, sub, run.first), &[])
-        }
+        State::Ready => [Some(ready), None],
+        State::Retrying { at_ms } => [Some(key::deadline_run(at_ms, Due::Retry, sub, first)), holds_up],
+        State::Delayed { at_ms } => [Some(key::deadline_run(at_ms, Due::Delay, sub, first)), None],
+        State::Parked => [Some(key::parked_run(sub, first)), None],
+        State::Blocked => [Some(key::parked_run(sub, first)), holds_up],
+        State::Waiting => [None, None],
     }
 }
 
@@ -197,6 +260,9 @@ fn shift<S: Store>(
         State::Leased { .. } => &mut row.leased,
         State::Ready => &mut row.returned,
         State::Retrying { .. } => &mut row.retrying,
+        State::Delayed { .. } => &mut row.delayed,
+        State::Parked | State::Blocked => &mut row.parked,
+        State::Waiting => &mut row.queued,
     };
     *counter = by(*counter, run.count);
     if let State::Leased { consumer, .. } = run.state {
@@ -207,6 +273,19 @@ fn shift<S: Store>(
         })?;
     }
     Ok(())
+}
+
+/// Takes `from..to` out of a run, whose other parts stay, and out of the counters. Returns the part.
+pub(crate) fn take<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    from: u64,
+    to: u64,
+) -> Result<Run, StoreError> {
+    let part = carve(tx, sub, run, from, to)?;
+    uncount(tx, sub, &part)?;
+    Ok(part)
 }
 
 /// Takes `from..to` out of a run, whose other parts stay. Counts nothing. Returns the part.
@@ -231,17 +310,15 @@ pub(crate) fn carve<S: Store>(
 pub(crate) fn place<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: Run) -> Result<(), StoreError> {
     count(tx, sub, &run)?;
     let mut joined = run;
-    // Leases are not joined: the neighbours' tokens would have to continue each other.
-    let alike = |other: &Run| other.state == run.state && other.attempt == run.attempt;
     if let Some(left) = before(&tx.rows, sub, run.first)?
         && left.end() == run.first
-        && alike(&left)
+        && run.is_like(&left)
     {
         erase(tx, sub, &left)?;
         joined = Run { first: left.first, count: left.count + joined.count, ..joined };
     }
     if let Some(right) = get(&tx.rows, sub, run.end())?
-        && alike(&right)
+        && run.is_like(&right)
     {
         erase(tx, sub, &right)?;
         joined.count += right.count;

@@ -5,14 +5,16 @@
 //! what is there, rounded up, so that one with a large credit does not take a small backlog from all others. What
 //! remains because some had less credit than their share is dealt again in the same way.
 //!
-//! Order `total`: only the consumer that attached first is served. Its leases always lie below everything that is
-//! ready or waits for a retry; so the next position is the one after its last lease, and a retry there holds up
-//! everything behind it.
+//! Order `key`: the same with what is on offer. Before each round, whoever holds messages of a key gets more of them.
+//!
+//! Order `total`: only the consumer that attached first is served, with the lowest message that is in its order and not
+//! leased. If that waits for a retry, or is blocked, it holds up everything behind it.
 
 use quorate_simpoint::{Bug, planted};
 
+use super::lanes::{self, LaneId};
+use super::runs::{self, Run, State};
 use crate::effect::Effect;
-use crate::runs::{self, Run, State};
 use crate::store::{Read, Store, StoreError};
 use crate::tables::{SubId, Table, key};
 use crate::tx::Tx;
@@ -20,15 +22,16 @@ use crate::tx::Tx;
 /// Leases what can be leased. The subscription may be gone.
 pub(crate) fn assign<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
     let Some(sub) = *tx.find_sub(id)? else { return Ok(()) };
-    if sub.waiting == 0 {
+    if sub.waiting == 0 || sub.paused {
         return Ok(());
     }
-    let tail = tx.queue(id.queue)?.next_position;
+    let tail = sub.seen_end(tx.queue(id.queue)?.next_position);
     if sub.is_total() { in_order(tx, id, tail) } else { deal(tx, id, tail) }
 }
 
 fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
     loop {
+        continue_keys(tx, id)?;
         let sub = *tx.sub(id)?;
         let mut left = sub.returned + tail.saturating_sub(sub.cursor);
         if left == 0 || sub.waiting == 0 {
@@ -46,6 +49,34 @@ fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreE
             }
         }
     }
+}
+
+/// Consumers that hold messages of a key get more of them: one after the other, each the lowest first.
+fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
+    let sub = *tx.sub(id)?;
+    if sub.settings.per_key_inflight <= 1 {
+        return Ok(());
+    }
+    let all = key::of_sub(Table::Waiting, id);
+    let mut from = all.clone();
+    while let Some((row, _)) = tx.rows.first(&from, &all.end())? {
+        let consumer = key::last_u64(&row)?;
+        let next = key::next_of(id, consumer);
+        while tx.consumer(consumer)?.free() > 0
+            && let Some((row, value)) = tx.rows.first(&next, &next.end())?
+        {
+            let lane = u64::from_be_bytes(
+                value[..].try_into().map_err(|_| StoreError("a key's hash is not 8 bytes".into()))?,
+            );
+            let position = key::last_u64(&row)?;
+            let run = runs::at(&tx.rows, id, position)?
+                .ok_or_else(|| lanes::lost(LaneId { sub: id, lane }, position))?;
+            let part = runs::take(tx, id, &run, position, position + 1)?;
+            lease(tx, id, consumer, part)?;
+        }
+        from = key::Key::read(&row)?.next();
+    }
+    Ok(())
 }
 
 /// The waiting consumers after `last`, then those up to it: at most `waiting`, and no more than there are messages.
@@ -85,7 +116,7 @@ fn hand_out<S: Store>(
         let sub = *tx.sub(id)?;
         let run = match sub.returned {
             0 => None,
-            _ => runs::first_ready(&tx.rows, id)?,
+            _ => runs::first_ready(&tx.rows, id, 0)?,
         };
         take -= match run {
             Some(run) => lease_ready(tx, id, consumer, &run, take)?.count,
@@ -100,15 +131,12 @@ fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), St
     let Some((key, _)) = tx.rows.first(&attached, &attached.end())? else { return Ok(()) };
     let active = key::last_u64(&key)?;
     let mut free = tx.consumer(active)?.free();
-    let mut next = match tx.rows.last(&key::held_by(active), &key::held_by(active).end())? {
-        Some((key, _)) => runs::get(&tx.rows, id, key::last_u64(&key)?)?.map_or(0, |run| run.end()),
-        None => 0,
-    };
+    let mut next = 0;
     while free > 0 {
         let sub = *tx.sub(id)?;
-        let run = match sub.returned + sub.retrying {
+        let run = match sub.returned + sub.retrying + sub.parked {
             0 => None,
-            _ => runs::from(&tx.rows, id, next)?,
+            _ => runs::first_ready(&tx.rows, id, next)?,
         };
         let leased = match run {
             Some(run) if run.state == State::Ready => lease_ready(tx, id, active, &run, free)?,
@@ -135,12 +163,11 @@ fn lease_ready<S: Store>(
     most: u64,
 ) -> Result<Run, StoreError> {
     let end = run.first + run.count.min(most);
-    let part = runs::carve(tx, id, run, run.first, end)?;
-    runs::uncount(tx, id, &part)?;
-    lease(tx, id, consumer, part.first, part.count, part.attempt)
+    let part = runs::take(tx, id, run, run.first, end)?;
+    lease(tx, id, consumer, part)
 }
 
-/// Leases `count` messages that were never leased.
+/// Leases `count` messages of the tail.
 fn lease_new<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, count: u64) -> Result<Run, StoreError> {
     if count == 0 {
         return Err(StoreError(format!("{id:?} counts ready messages and has none")));
@@ -148,25 +175,32 @@ fn lease_new<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, count: u64)
     let sub = tx.sub(id)?;
     let first = sub.cursor;
     sub.cursor += count;
-    lease(tx, id, consumer, first, count, 1)
+    // A message in the tail has no key, or the order asks for none.
+    lease_run(tx, id, consumer, Run::fresh(first, count, State::Ready))
 }
 
-fn lease<S: Store>(
-    tx: &mut Tx<'_, S>,
-    id: SubId,
-    consumer: u64,
-    first: u64,
-    count: u64,
-    attempt: u32,
-) -> Result<Run, StoreError> {
+/// Leases messages that are gone from the rows and the counters.
+fn lease<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, part: Run) -> Result<Run, StoreError> {
+    let run = lease_run(tx, id, consumer, part)?;
+    if tx.sub(id)?.is_keyed() {
+        for (position, lane) in lanes::of(&tx.rows, id.queue, run.first, run.end())? {
+            if lane != 0 {
+                lanes::leased(tx, LaneId { sub: id, lane }, position, consumer)?;
+            }
+        }
+    }
+    Ok(run)
+}
+
+fn lease_run<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, part: Run) -> Result<Run, StoreError> {
     let now_ms = tx.now_ms;
     let sub = tx.sub(id)?;
     let first_token = sub.next_token;
-    if !(planted(Bug::TokenReused) && attempt > 1) {
-        sub.next_token += count;
+    if !(planted(Bug::TokenReused) && part.attempt > 1) {
+        sub.next_token += part.count;
     }
     let deadline_ms = now_ms.saturating_add(sub.settings.lease_ms);
-    let run = Run { first, count, attempt, state: State::Leased { consumer, first_token, deadline_ms } };
+    let run = Run { state: State::Leased { consumer, first_token, deadline_ms }, ..part };
     runs::write(tx, id, &run)?;
     runs::count(tx, id, &run)?;
     if let Some((consumer, lease)) = run.lease(id) {

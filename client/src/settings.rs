@@ -1,0 +1,199 @@
+//! Settings of queues and subscriptions.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use quorate_proto::v1;
+
+use crate::error::Error;
+
+/// How a subscription orders the messages it hands out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Competing consumers; a returned message keeps its position.
+    #[default]
+    None,
+    /// One active consumer; no message overtakes an earlier one.
+    Total,
+    /// The same inside each key; keys run in parallel over any number of consumers. A message without a key is a key of its own.
+    Key,
+}
+
+/// What becomes of a message that has failed too often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnExhausted {
+    /// It is parked, and in nobody's way.
+    #[default]
+    Park,
+    /// It is parked, and so is whatever follows it under its key; only with [`Order::Key`].
+    ParkKey,
+    /// It is parked where it stands: what follows it in its order waits. Not with [`Order::None`].
+    Block,
+    /// It is done.
+    Discard,
+}
+
+/// Which messages a subscription takes: those that match everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// A pattern of subjects: tokens between dots, `*` for any one token, a last `>` for one or more, such as
+    /// `orders.*.created` or `orders.>`. Empty: any subject.
+    pub subject: String,
+    /// Headers that a message must have, with these values; at most 16.
+    pub headers: Vec<(String, Bytes)>,
+}
+
+/// Settings of a subscription; what is not given is the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionSettings {
+    /// Default [`Order::None`]. Stays as it was set.
+    pub order: Order,
+    /// Length of a lease, 100 ms to 12 h. Default 30 s.
+    pub lease: Option<Duration>,
+    /// Backoff of a failed message: doubles from the first to the second, at most 30 days. Default 1 s to 60 s.
+    pub backoff: Option<(Duration, Duration)>,
+    /// By how many percent a backoff may be shorter, at random; 0 to 100. Default 20.
+    pub jitter_percent: Option<u8>,
+    /// A message that failed so often is exhausted, at least 1. Default: none ever is.
+    pub max_attempts: Option<u32>,
+    /// What becomes of exhausted messages; only with `max_attempts`. Default [`OnExhausted::Park`].
+    pub on_exhausted: Option<OnExhausted>,
+    /// How many messages of one key may be leased at once, 1 to 256; only with [`Order::Key`]. Default 1. Stays as it was set.
+    pub per_key_inflight: Option<u32>,
+    /// Messages are acknowledged before they are sent: at most once. Concerns consumers that attach from then on.
+    pub auto_ack: bool,
+    /// Which messages it takes. Default: all of them.
+    pub filter: Option<Filter>,
+}
+
+/// Settings of a queue; what is not given is the default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Settings of its subscription `default`.
+    pub default_subscription: SubscriptionSettings,
+    /// How long after it was due a message expires that does not say so itself; at most 10 years. Default: never.
+    pub ttl: Option<Duration>,
+    /// Whether messages may have a priority. Not together with an order.
+    pub priorities: bool,
+}
+
+/// Settings of a queue of which only those of its subscription `default` matter.
+impl From<SubscriptionSettings> for QueueSettings {
+    fn from(default_subscription: SubscriptionSettings) -> Self {
+        Self { default_subscription, ..Self::default() }
+    }
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the first message that the queue stores.
+    #[default]
+    Earliest,
+    /// After the last message.
+    Latest,
+    /// At a position that the queue stores, or its next one.
+    Position(u64),
+    /// At the first message that was published at this time or later.
+    Time(SystemTime),
+}
+
+/// Parked messages that match everything that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// 0: from the first.
+    pub from_position: u64,
+    /// This one included; 0: to the last.
+    pub to_position: u64,
+    /// Of this key.
+    pub key: Option<Bytes>,
+    /// Matching this.
+    pub filter: Option<Filter>,
+}
+
+impl Selector {
+    pub(crate) fn to_wire(&self) -> v1::Selector {
+        v1::Selector {
+            from_position: self.from_position,
+            to_position: self.to_position,
+            key: self.key.clone(),
+            filter: self.filter.as_ref().map(Filter::to_wire),
+        }
+    }
+}
+
+impl Filter {
+    fn to_wire(&self) -> v1::Filter {
+        let header =
+            |(name, value): &(String, Bytes)| v1::Header { name: name.clone(), value: value.clone() };
+        v1::Filter { subject: self.subject.clone(), headers: self.headers.iter().map(header).collect() }
+    }
+}
+
+impl Start {
+    pub(crate) fn to_wire(self) -> v1::Start {
+        use v1::start::Start as Wire;
+        let start = match self {
+            Self::Earliest => Wire::Earliest(v1::Earliest {}),
+            Self::Latest => Wire::Latest(v1::Latest {}),
+            Self::Position(position) => Wire::Position(position),
+            Self::Time(time) => {
+                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                Wire::TimeMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+            }
+        };
+        v1::Start { start: Some(start) }
+    }
+}
+
+impl SubscriptionSettings {
+    pub(crate) fn to_wire(&self) -> Result<v1::SubscriptionSettings, Error> {
+        let (first, last) = self.backoff.unzip();
+        let order = match self.order {
+            Order::None => v1::Order::None,
+            Order::Total => v1::Order::Total,
+            Order::Key => v1::Order::Key,
+        };
+        let on_exhausted = match self.on_exhausted {
+            None => v1::OnExhausted::Unspecified,
+            Some(OnExhausted::Park) => v1::OnExhausted::Park,
+            Some(OnExhausted::ParkKey) => v1::OnExhausted::ParkKey,
+            Some(OnExhausted::Block) => v1::OnExhausted::Block,
+            Some(OnExhausted::Discard) => v1::OnExhausted::Discard,
+        };
+        Ok(v1::SubscriptionSettings {
+            order: order.into(),
+            lease_ms: millis("lease", self.lease)?,
+            backoff_first_ms: millis("backoff", first)?,
+            backoff_last_ms: millis("backoff", last)?,
+            jitter_percent: self.jitter_percent.map(u32::from),
+            max_attempts: at_least_one("max_attempts", self.max_attempts)?,
+            on_exhausted: on_exhausted.into(),
+            per_key_inflight: at_least_one("per_key_inflight", self.per_key_inflight)?,
+            auto_ack: self.auto_ack,
+            filter: self.filter.as_ref().map(Filter::to_wire),
+        })
+    }
+}
+
+impl QueueSettings {
+    pub(crate) fn to_wire(&self) -> Result<v1::QueueSettings, Error> {
+        Ok(v1::QueueSettings { ttl_ms: millis("ttl", self.ttl)?, priorities: self.priorities })
+    }
+}
+
+/// On the wire a zero means the default, so a zero that was asked for has to be refused here.
+pub(crate) fn millis(what: &str, duration: Option<Duration>) -> Result<u64, Error> {
+    match duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)) {
+        Some(0) => Err(Error::Config(format!("{what}: at least 1 ms"))),
+        Some(ms) => Ok(ms),
+        None => Ok(0),
+    }
+}
+
+fn at_least_one(what: &str, number: Option<u32>) -> Result<u32, Error> {
+    match number {
+        Some(0) => Err(Error::Config(format!("{what}: at least 1"))),
+        number => Ok(number.unwrap_or(0)),
+    }
+}

@@ -1,0 +1,99 @@
+//! The model's queues: created, changed, emptied and deleted.
+
+use std::collections::BTreeMap;
+
+use quorate_machine::command::{CreateQueue, DeleteQueue, Order, Purge, Start, StartKind, UpdateQueue};
+use quorate_machine::effect::Effect;
+use quorate_machine::reply::{Outcome, Refusal, Reply};
+
+use crate::fields;
+use crate::naive::{At, Naive, Queue, Sub, invalid};
+
+impl Naive {
+    pub(crate) fn create(&mut self, command: &CreateQueue) -> Outcome {
+        fields::namespace(&command.namespace)?;
+        fields::name(&command.name)?;
+        let settings = fields::settings(&command.settings)?;
+        fields::queue_settings(&command.queue)?;
+        let filter = fields::filter(command.filter.as_ref())?;
+        if command.queue.priorities && settings.order() != Order::None {
+            return Err(invalid("priorities"));
+        }
+        let (queue, now_ms) = (command.queue.clone(), self.now_ms);
+        if let Some(known) = self.queues.get(&command.name) {
+            let is_same = |sub: &Sub| sub.settings == settings && sub.filter == filter;
+            if !known.subs.get("default").is_some_and(is_same) || known.settings != queue {
+                return Err(Refusal::QueueExists(command.name.clone()));
+            }
+            let created_at_ms = known.created_at_ms;
+            return Ok(Reply::QueueCreated { settings, created: false, created_at_ms, queue });
+        }
+        self.last_queue += 1;
+        let mut row = Queue {
+            id: self.last_queue,
+            settings: queue.clone(),
+            revision: 1,
+            created_at_ms: now_ms,
+            messages: Vec::new(),
+            batches: Vec::new(),
+            subs: BTreeMap::new(),
+            last_sub: 0,
+            is_unswept: false,
+        };
+        let start = Start { kind: StartKind::Latest.into(), at: 0 };
+        row.add_sub("default", settings, filter, &start, now_ms)?;
+        self.queues.insert(command.name.clone(), row);
+        Ok(Reply::QueueCreated { settings, created: true, created_at_ms: now_ms, queue })
+    }
+
+    pub(crate) fn update(&mut self, command: &UpdateQueue) -> Outcome {
+        let queue = self.queue(&command.namespace, &command.name)?;
+        fields::queue_settings(&command.queue)?;
+        fields::revision(command.revision, queue.revision)?;
+        let has_order = queue.subs.values().any(|sub| sub.order() != Order::None);
+        if command.queue.priorities && has_order {
+            return Err(invalid("priorities"));
+        }
+        if queue.settings != command.queue {
+            queue.settings = command.queue.clone();
+            queue.revision += 1;
+        }
+        Ok(Reply::Updated { revision: queue.revision })
+    }
+
+    pub(crate) fn delete(&mut self, command: &DeleteQueue) -> Outcome {
+        let id = self.queue(&command.namespace, &command.name)?.id;
+        self.queues.remove(&command.name);
+        self.end_consumers(id, None);
+        self.unswept = true;
+        Ok(Reply::Done)
+    }
+
+    /// Ends the consumers of a queue, or of one of its subscriptions.
+    pub(crate) fn end_consumers(&mut self, queue: u64, sub: Option<u32>) {
+        let ended: Vec<u64> = self
+            .consumers
+            .iter()
+            .filter(|(_, row)| row.queue == queue && sub.is_none_or(|sub| row.sub == sub))
+            .map(|(id, _)| *id)
+            .collect();
+        for consumer in ended {
+            self.consumers.remove(&consumer);
+            self.effects.push(Effect::Ended { consumer });
+        }
+    }
+
+    pub(crate) fn purge(&mut self, command: &Purge) -> Outcome {
+        let queue = self.queue(&command.namespace, &command.name)?;
+        for sub in queue.subs.values_mut() {
+            for row in sub.open_mut() {
+                if !matches!(row.at, At::Leased { .. }) {
+                    row.at = At::Done;
+                }
+            }
+            sub.parked_keys.clear();
+        }
+        queue.is_unswept = true;
+        Ok(Reply::Done)
+    }
+}

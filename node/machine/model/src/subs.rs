@@ -1,0 +1,189 @@
+//! The model's subscriptions: created, changed, moved and deleted; and how they look at messages.
+
+use std::collections::BTreeSet;
+
+use quorate_machine::command::{
+    CreateSub, DeleteSub, Filter, Order, Pause, Seek, Settings, Start, StartKind, UpdateSub,
+};
+use quorate_machine::effect::Effect;
+use quorate_machine::reply::{Outcome, Refusal, Reply};
+
+use crate::naive::{At, Message, Naive, Queue, Row, Sub, invalid};
+use crate::{fields, filter};
+
+/// Most subscriptions of a queue.
+const SUBSCRIPTIONS_MAX: usize = 256;
+
+impl Sub {
+    /// Looks at the message that follows those that it has looked at.
+    pub(crate) fn look(&mut self, message: &Message, is_wanted: bool, now_ms: u64) {
+        let position = self.rows.len() as u64 + 1;
+        let expires_ms = message.expires_ms();
+        let at = if !is_wanted || !filter::takes(self.filter.as_ref(), &message.content) {
+            At::Done
+        } else if expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms) {
+            self.expired += 1;
+            At::Done
+        } else if message.due_ms > now_ms {
+            At::Delayed
+        } else {
+            At::Ready
+        };
+        self.rows.push(Row {
+            position,
+            key: message.content.key.clone(),
+            priority: if self.order() == Order::None { message.content.priority } else { 0 },
+            due_ms: message.due_ms,
+            expires_ms,
+            at,
+            attempt: 1,
+            failures: Vec::new(),
+            is_kept: false,
+        });
+    }
+}
+
+impl Queue {
+    /// The first position that a subscription beginning there is not done with.
+    fn resolve(&self, start: &Start) -> Result<u64, Refusal> {
+        let (first, next) = (self.first_stored(), self.next_position());
+        match StartKind::try_from(start.kind) {
+            Err(_) => Err(invalid("start")),
+            Ok(StartKind::Unspecified | StartKind::Earliest) => Ok(first),
+            Ok(StartKind::Latest) => Ok(next),
+            Ok(StartKind::Position) if (first..=next).contains(&start.at) => Ok(start.at),
+            Ok(StartKind::Position) => Err(Refusal::OutOfRange { position: start.at, first, next }),
+            Ok(StartKind::Time) => {
+                let is_later = |position: u64| {
+                    self.is_stored(position)
+                        && self.messages[position as usize - 1].published_at_ms >= start.at
+                };
+                Ok((first..next).find(|position| is_later(*position)).unwrap_or(next))
+            }
+        }
+    }
+
+    /// Looks at every message anew, from a position on.
+    fn look_from(&self, sub: &mut Sub, start: u64, now_ms: u64) {
+        for (position, message) in (1..).zip(&self.messages) {
+            sub.look(message, position >= start && self.is_stored(position), now_ms);
+        }
+    }
+
+    pub(crate) fn add_sub(
+        &mut self,
+        name: &str,
+        settings: Settings,
+        filter: Option<Filter>,
+        start: &Start,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
+        let start = self.resolve(start)?;
+        self.last_sub += 1;
+        let mut sub = Sub {
+            queue: self.id,
+            id: self.last_sub,
+            settings,
+            filter,
+            revision: 1,
+            is_paused: false,
+            rows: Vec::new(),
+            done_up_to: 0,
+            parked_keys: BTreeSet::new(),
+            last_token: 0,
+            served_last: 0,
+            expired: 0,
+            discarded: 0,
+        };
+        self.look_from(&mut sub, start, now_ms);
+        self.subs.insert(name.into(), sub);
+        Ok(())
+    }
+}
+
+impl Naive {
+    pub(crate) fn create_sub(&mut self, command: &CreateSub) -> Outcome {
+        let now_ms = self.now_ms;
+        let queue = self.queue(&command.namespace, &command.queue)?;
+        fields::name(&command.name)?;
+        let settings = fields::settings(&command.settings)?;
+        let filter = fields::filter(command.filter.as_ref())?;
+        if let Some(known) = queue.subs.get(&command.name) {
+            if known.settings != settings || known.filter != filter {
+                return Err(Refusal::SubscriptionExists(command.name.clone()));
+            }
+            return Ok(Reply::SubCreated { settings, created: false });
+        }
+        if queue.settings.priorities && settings.order() != Order::None {
+            return Err(invalid("order"));
+        }
+        if queue.subs.len() >= SUBSCRIPTIONS_MAX {
+            let limit = SUBSCRIPTIONS_MAX as u64;
+            return Err(Refusal::LimitReached { what: "subscriptions of a queue", limit });
+        }
+        queue.add_sub(&command.name, settings, filter, &command.start, now_ms)?;
+        Ok(Reply::SubCreated { settings, created: true })
+    }
+
+    pub(crate) fn update_sub(&mut self, command: &UpdateSub) -> Outcome {
+        let sub = self.queue(&command.namespace, &command.queue)?.sub(&command.name)?;
+        let settings = fields::settings(&command.settings)?;
+        let filter = fields::filter(command.filter.as_ref())?;
+        fields::revision(command.revision, sub.revision)?;
+        if settings.order != sub.settings.order {
+            return Err(invalid("order"));
+        }
+        if settings.per_key_inflight != sub.settings.per_key_inflight {
+            return Err(invalid("per_key_inflight"));
+        }
+        if (sub.settings, &sub.filter) != (settings, &filter) {
+            (sub.settings, sub.filter) = (settings, filter);
+            sub.revision += 1;
+        }
+        Ok(Reply::Updated { revision: sub.revision })
+    }
+
+    pub(crate) fn delete_sub(&mut self, command: &DeleteSub) -> Outcome {
+        let queue = self.queue(&command.namespace, &command.queue)?;
+        let (queue_id, sub) = (queue.id, queue.sub(&command.name)?.id);
+        if queue.subs.len() == 1 {
+            return Err(Refusal::LastSubscription);
+        }
+        queue.subs.retain(|_, row| row.id != sub);
+        queue.is_unswept = true;
+        self.end_consumers(queue_id, Some(sub));
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn pause(&mut self, command: &Pause) -> Outcome {
+        self.queue(&command.namespace, &command.queue)?.sub(&command.name)?.is_paused = command.paused;
+        Ok(Reply::Done)
+    }
+
+    pub(crate) fn seek(&mut self, command: &Seek) -> Outcome {
+        let now_ms = self.now_ms;
+        let queue = self.queue(&command.namespace, &command.queue)?;
+        let old = queue.sub(&command.name)?.clone();
+        let position = queue.resolve(&command.to)?;
+        let mut revoked = Vec::new();
+        for row in old.open() {
+            if let At::Leased { consumer, .. } = row.at {
+                revoked.push(Effect::Revoked { consumer, lease: old.lease(row.position) });
+            }
+        }
+        // What is not begun anew: who is attached, what was said about it, and what leases were given.
+        let mut sub = Sub {
+            rows: Vec::new(),
+            done_up_to: 0,
+            parked_keys: BTreeSet::new(),
+            expired: 0,
+            discarded: 0,
+            ..old
+        };
+        queue.look_from(&mut sub, position, now_ms);
+        queue.is_unswept = true;
+        *queue.sub(&command.name)? = sub;
+        self.effects.extend(revoked);
+        Ok(Reply::Sought { position })
+    }
+}

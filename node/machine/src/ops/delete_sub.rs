@@ -1,0 +1,42 @@
+//! Deleting a subscription: its name and sessions go at once, its progress with the ticks after it.
+
+use bytes::Bytes;
+
+use super::Done;
+use super::delete_queue::end_consumers;
+use crate::command::DeleteSub;
+use crate::names;
+use crate::reply::{Refusal, Reply};
+use crate::store::{Store, StoreError};
+use crate::tables::{QueueId, SubId, key};
+use crate::tx::Tx;
+
+pub(crate) fn delete_sub<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteSub) -> Done {
+    let queue = names::queue(&tx.rows, &command.namespace, &command.queue)?;
+    let id = names::sub(&tx.rows, queue, &command.name)?;
+    if tx.queue(queue)?.subs.len() == 1 {
+        return Err(Refusal::LastSubscription.into());
+    }
+    let name = if command.name.is_empty() { names::DEFAULT } else { &command.name };
+    tx.rows.delete(&key::sub_name(queue, name))?;
+    end_consumers(tx, id)?;
+    give_up(tx, id)?;
+    Ok(Reply::Done)
+}
+
+/// Gives up a subscription's number. What stands under it is left to ticks, and so are the chunks that nobody else needs.
+pub(super) fn give_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
+    tx.queue(id.queue)?.subs.retain(|sub| *sub != id.sub);
+    *tx.find_sub(id)? = None;
+    tx.forget_lanes(id);
+    tx.rows.delete(&key::filter(id))?;
+    tx.rows.delete(&key::looking(id))?;
+    tx.rows.insert(&key::garbage_sub(id), Bytes::new())?;
+    sweep_chunks(tx, id.queue)
+}
+
+/// Has ticks look for chunks that nobody needs any more.
+pub(super) fn sweep_chunks<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), StoreError> {
+    // From the front again, if a sweep is under way.
+    tx.rows.put(&key::garbage_chunks(queue), Bytes::new())
+}

@@ -1,0 +1,34 @@
+//! Changing a queue's settings.
+
+use super::Done;
+use crate::command::{Order, UpdateQueue};
+use crate::reply::{Refusal, Reply};
+use crate::store::Store;
+use crate::tables::SubId;
+use crate::tx::Tx;
+use crate::{names, settings};
+
+pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) -> Done {
+    let id = names::queue(&tx.rows, &command.namespace, &command.name)?;
+    settings::check_queue(&command.queue)?;
+    check_revision(command.revision, tx.queue(id)?.revision)?;
+    for at in 0..tx.queue(id)?.subs.len() {
+        let sub = SubId { queue: id, sub: tx.queue(id)?.subs[at] };
+        let order: Order = tx.sub(sub)?.settings.order();
+        settings::check_priorities("priorities", &command.queue, order)?;
+    }
+    let row = tx.queue(id)?;
+    if row.settings != command.queue {
+        row.settings = command.queue.clone();
+        row.revision += 1;
+    }
+    Ok(Reply::Updated { revision: row.revision })
+}
+
+/// Whether nobody changed the settings since they were read.
+pub(super) fn check_revision(given: u64, current: u64) -> Result<(), Refusal> {
+    if given != 0 && given != current {
+        return Err(Refusal::RevisionChanged { given, current });
+    }
+    Ok(())
+}

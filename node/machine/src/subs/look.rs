@@ -1,0 +1,207 @@
+//! Taking messages in: each is looked at once by each subscription, in order of position, and is then ready, delayed, or
+//! none of its business.
+//!
+//! Mostly there is nothing to see: then nothing is written, and the messages lie in the subscription's tail, which
+//! stretches from its cursor to the queue's end. Where a message needs a row of its own, what lies before it in the tail gets one too.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::filter::takes;
+use super::lanes::{self, LaneId};
+use super::leave::{Why, leave_all};
+use super::runs::{self, Run, State};
+use crate::command::{Filter, Order};
+use crate::limits::LOOK_MESSAGES_MAX;
+use crate::message::{DELAYED, EXPIRES, KEYED, Message, PRIORITISED};
+use crate::store::{Read, Store, StoreError};
+use crate::tables::chunk::{self, Chunk};
+use crate::tables::row::{self, Sub};
+use crate::tables::{Key, QueueId, SubId, key};
+use crate::tx::Tx;
+
+/// What becomes of a message.
+enum Fate {
+    Ready(u8),
+    Delayed(u64, u8),
+    Expired,
+    NotTaken,
+}
+
+/// The subscriptions of a queue look at a chunk that was just published.
+pub(crate) fn look_at_new<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    chunk: &Chunk,
+    body: &Bytes,
+) -> Result<(), StoreError> {
+    for at in 0..tx.queue(queue)?.subs.len() {
+        let id = SubId { queue, sub: tx.queue(queue)?.subs[at] };
+        tx.touch(id);
+        let sub = tx.sub(id)?;
+        if sub.unseen_from != 0 {
+            // It will come by; until then they are in no figure.
+            sub.bytes_done += chunk.bytes(chunk.first, chunk.end());
+        } else if is_seen(sub, chunk, true) {
+            look(tx, id, chunk, body, chunk.first)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is anything to see for a subscription. What is new has not expired yet.
+fn is_seen(sub: &Sub, chunk: &Chunk, new: bool) -> bool {
+    let of_order = match sub.settings.order() {
+        Order::None | Order::Unspecified => PRIORITISED,
+        Order::Key => KEYED,
+        Order::Total => 0,
+    };
+    sub.filtered || chunk.has(DELAYED | of_order | if new { 0 } else { EXPIRES })
+}
+
+/// Looks at the messages of a chunk from `from` on. Nothing before it is unseen.
+fn look<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    chunk: &Chunk,
+    body: &Bytes,
+    from: u64,
+) -> Result<(), StoreError> {
+    end_tail(tx, id, from)?;
+    let sub = tx.sub(id)?;
+    sub.cursor = chunk.end();
+    let filter: Option<Filter> = if sub.filtered { row::get(&tx.rows, &key::filter(id))? } else { None };
+    let order = tx.sub(id)?.settings.order();
+    let now_ms = tx.now_ms;
+    let fate = |position| -> Result<Fate, StoreError> {
+        if let Some(filter) = &filter {
+            let message = Message::decode(chunk.message(body, position)?);
+            // What cannot be read was not admitted; it is nobody's to filter.
+            if message.is_ok_and(|message| !takes(filter, &message)) {
+                return Ok(Fate::NotTaken);
+            }
+        }
+        let priority = if order == Order::None { chunk.priority(position) } else { 0 };
+        Ok(match (chunk.expires_ms(position), chunk.due_ms(position)) {
+            (expires_ms, _) if (1..=now_ms).contains(&expires_ms) => Fate::Expired,
+            (_, due_ms) if due_ms > now_ms => Fate::Delayed(due_ms, priority),
+            _ => Fate::Ready(priority),
+        })
+    };
+    // All get their rows before any leaves: a chunk without rows would be taken for one that nobody needs.
+    let mut gone = Vec::new();
+    let mut next: Option<Run> = None;
+    for position in from..chunk.end() {
+        let run = match fate(position)? {
+            Fate::Ready(priority) => Run { priority, ..Run::fresh(position, 1, State::Ready) },
+            Fate::Delayed(at_ms, priority) => {
+                Run { priority, ..Run::fresh(position, 1, State::Delayed { at_ms }) }
+            }
+            Fate::Expired => {
+                gone.push((position, Why::Expired));
+                continue;
+            }
+            Fate::NotTaken => {
+                gone.push((position, Why::Done));
+                continue;
+            }
+        };
+        match &mut next {
+            Some(last) if last.is_like(&run) && last.end() == position => last.count += 1,
+            _ => take_in(tx, id, next.replace(run))?,
+        }
+    }
+    take_in(tx, id, next)?;
+    let gone: Vec<(Run, Why)> =
+        gone.into_iter().map(|(position, why)| (Run::fresh(position, 1, State::Ready), why)).collect();
+    leave_all(tx, id, &gone)
+}
+
+fn take_in<S: Store>(tx: &mut Tx<'_, S>, id: SubId, run: Option<Run>) -> Result<(), StoreError> {
+    match run {
+        Some(run) if run.state == State::Ready => make_ready(tx, id, run),
+        Some(run) => runs::place(tx, id, run),
+        None => Ok(()),
+    }
+}
+
+/// What lies in the tail below `to` gets a row, and the tail begins there.
+pub(crate) fn end_tail<S: Store>(tx: &mut Tx<'_, S>, id: SubId, to: u64) -> Result<(), StoreError> {
+    let sub = tx.sub(id)?;
+    let first = sub.cursor;
+    if first >= to {
+        return Ok(());
+    }
+    sub.cursor = to;
+    runs::place(tx, id, Run::fresh(first, to - first, State::Ready))
+}
+
+/// Messages that are in no row and no counter become ready, each in its order.
+pub(crate) fn make_ready<S: Store>(tx: &mut Tx<'_, S>, id: SubId, run: Run) -> Result<(), StoreError> {
+    let run = Run { state: State::Ready, ..run };
+    if !tx.sub(id)?.is_keyed() {
+        return runs::place(tx, id, run);
+    }
+    for (position, lane) in lanes::of(&tx.rows, id.queue, run.first, run.end())? {
+        let single = run.part(position, position + 1);
+        match lane {
+            0 => runs::place(tx, id, single)?,
+            lane => lanes::join(tx, LaneId { sub: id, lane }, single)?,
+        }
+    }
+    Ok(())
+}
+
+/// Subscriptions that are new or were moved go on looking, a bounded number of messages an entry.
+pub(crate) fn go_on<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
+    let all = key::all_looking();
+    let mut left = LOOK_MESSAGES_MAX;
+    while left > 0 {
+        let Some((row, _)) = tx.rows.first(&all, &all.end())? else { return Ok(()) };
+        let id = key::Fields::of(&row).sub()?;
+        if tx.find_sub(id)?.is_none() {
+            tx.rows.delete(&Key::read(&row)?)?;
+            continue;
+        }
+        catch_up(tx, id, &mut left)?;
+    }
+    Ok(())
+}
+
+/// Looks at what a subscription has not seen, chunk by chunk.
+pub(crate) fn catch_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId, left: &mut u64) -> Result<(), StoreError> {
+    tx.touch(id);
+    while *left > 0 {
+        let from = tx.sub(id)?.unseen_from;
+        let chunk = match chunk::at(&tx.rows, id.queue, from)? {
+            Some(chunk) => Some(chunk),
+            None => chunk::from(&tx.rows, id.queue, from)?,
+        };
+        let Some(chunk) = chunk else {
+            let tail = tx.queue(id.queue)?.next_position;
+            skip(tx, id, from, tail)?;
+            tx.sub(id)?.unseen_from = 0;
+            return tx.rows.delete(&key::looking(id));
+        };
+        skip(tx, id, from, chunk.first)?;
+        let from = from.max(chunk.first);
+        *left = left.saturating_sub(chunk.end() - from);
+        let sub = tx.sub(id)?;
+        sub.bytes_done = sub.bytes_done.saturating_sub(chunk.bytes(from, chunk.end()));
+        sub.unseen_from = chunk.end();
+        if is_seen(sub, &chunk, false) {
+            let body = chunk::body(&tx.rows, id.queue, &chunk)?;
+            look(tx, id, &chunk, &body, from)?;
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is stored from `from` to `to`.
+fn skip<S: Store>(tx: &mut Tx<'_, S>, id: SubId, from: u64, to: u64) -> Result<(), StoreError> {
+    if from < to {
+        end_tail(tx, id, from)?;
+        tx.sub(id)?.cursor = to;
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! `quorate queue create`.
+
+use std::time::Duration;
+
+use quorate_client::QueueSettings;
+
+use super::to_json;
+use crate::cli::Failure;
+use crate::cli::options::Options;
+use crate::cli::output::{Format, print_json, print_line};
+use crate::cli::sub::settings::{OrderArg, SubFlags};
+use crate::cli::units::duration;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// 1 to 128 characters of a-z A-Z 0-9 . _ -, the first a letter or digit.
+    name: String,
+    /// How long after it was due a message expires that does not say so itself [default: never].
+    #[arg(long, value_parser = duration)]
+    ttl: Option<Duration>,
+    /// Let messages have priorities; only with --order none.
+    #[arg(long)]
+    priorities: bool,
+    /// How the default subscription orders what it hands out.
+    #[arg(long, value_enum, default_value_t = OrderArg::None)]
+    order: OrderArg,
+    #[command(flatten)]
+    default_subscription: SubFlags,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let settings = QueueSettings {
+        default_subscription: args.default_subscription.settings(args.order)?,
+        ttl: args.ttl,
+        priorities: args.priorities,
+    };
+    let answer = args.options.client()?.queues().create(&args.name, settings).await?;
+    let queue = answer.queue.unwrap_or_default();
+    match args.options.output {
+        Format::Json => {
+            let mut object = to_json(&queue);
+            object["created"] = answer.created.into();
+            print_json(&object)
+        }
+        Format::Table if answer.created => print_line(&format!("created {}", queue.name)),
+        Format::Table => print_line(&format!("{} was there already, with the same settings", queue.name)),
+    }
+}

@@ -1,0 +1,125 @@
+//! `quorate queue create|list|show|update|purge|delete`.
+
+mod create;
+mod update;
+
+use std::time::Duration;
+
+use quorate_client::wire;
+use serde_json::{Value, json};
+
+use super::Failure;
+use super::options::Options;
+use super::output::{Format, print_json, print_line, print_table, table};
+use super::sub::settings;
+use super::units::{bytes_for_people, rfc3339};
+
+#[derive(clap::Subcommand)]
+pub(super) enum Verb {
+    /// Create a queue. Repeating it with the same settings is no error.
+    Create(create::Args),
+    /// All queues, in the order of their names.
+    List {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// One queue, its settings and its figures.
+    Show(Named),
+    /// Change settings of a queue and of its default subscription; what is not named stays.
+    Update(update::Args),
+    /// Take everything out of a queue that no consumer holds, in every subscription.
+    Purge(Named),
+    /// Delete a queue and what it holds.
+    Delete(Named),
+}
+
+#[derive(clap::Args)]
+pub(super) struct Named {
+    /// The queue.
+    name: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
+    match verb {
+        Verb::Create(args) => create::run(args).await,
+        Verb::List { options } => list(&options).await,
+        Verb::Show(named) => show(named).await,
+        Verb::Update(args) => update::run(args).await,
+        Verb::Purge(named) => purge(named).await,
+        Verb::Delete(named) => delete(named).await,
+    }
+}
+
+async fn list(options: &Options) -> Result<(), Failure> {
+    let queues = options.client()?.queues().list().await?;
+    if options.output == Format::Json {
+        return queues.iter().try_for_each(|queue| print_json(&to_json(queue)));
+    }
+    let mut out = table(&["NAME", "ORDER", "LEASE", "BACKOFF", "CREATED"]);
+    for queue in &queues {
+        let settings = queue.default_subscription.clone().unwrap_or_default();
+        out.add_row([
+            queue.name.clone(),
+            settings::order_name(settings.order()).to_owned(),
+            humantime::format_duration(Duration::from_millis(settings.lease_ms)).to_string(),
+            settings::backoff(&settings),
+            rfc3339(queue.created_at_ms),
+        ]);
+    }
+    print_table(&out)
+}
+
+async fn show(args: Named) -> Result<(), Failure> {
+    let answer = args.options.client()?.queues().show(&args.name).await?;
+    let (queue, stat) = (answer.queue.unwrap_or_default(), answer.stat.unwrap_or_default());
+    if args.options.output == Format::Json {
+        let mut object = to_json(&queue);
+        object["stat"] = super::stat::to_json(&stat);
+        object["consumers"] = stat.consumers.into();
+        return print_json(&object);
+    }
+    let settings = queue.default_subscription.clone().unwrap_or_default();
+    let mut out = table(&["NAME", "ORDER", "LEASE", "BACKOFF", "LENGTH", "BYTES", "CONSUMERS", "CREATED"]);
+    out.add_row([
+        queue.name.clone(),
+        settings::order_name(settings.order()).to_owned(),
+        humantime::format_duration(Duration::from_millis(settings.lease_ms)).to_string(),
+        settings::backoff(&settings),
+        stat.length.to_string(),
+        bytes_for_people(stat.bytes),
+        stat.consumers.to_string(),
+        rfc3339(queue.created_at_ms),
+    ]);
+    print_table(&out)
+}
+
+async fn purge(args: Named) -> Result<(), Failure> {
+    args.options.client()?.queues().purge(&args.name).await?;
+    match args.options.output {
+        Format::Json => print_json(&json!({ "name": args.name, "purged": true })),
+        Format::Table => print_line(&format!("purged {}", args.name)),
+    }
+}
+
+async fn delete(args: Named) -> Result<(), Failure> {
+    args.options.client()?.queues().delete(&args.name).await?;
+    match args.options.output {
+        Format::Json => print_json(&json!({ "name": args.name, "deleted": true })),
+        Format::Table => print_line(&format!("deleted {}", args.name)),
+    }
+}
+
+fn to_json(queue: &wire::Queue) -> Value {
+    let mut object = match &queue.default_subscription {
+        Some(settings) => settings::to_json(settings),
+        None => json!({}),
+    };
+    let own = queue.settings.unwrap_or_default();
+    object["name"] = queue.name.clone().into();
+    object["ttl_ms"] = own.ttl_ms.into();
+    object["priorities"] = own.priorities.into();
+    object["created_at"] = rfc3339(queue.created_at_ms).into();
+    object
+}

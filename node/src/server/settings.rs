@@ -1,0 +1,111 @@
+//! Settings of queues and subscriptions, in from the wire and out to it.
+
+use quorate_machine::command::{Filter, OnExhausted, Order, QueueSettings, Settings, Start, StartKind};
+use quorate_machine::message::Header;
+use quorate_proto::v1;
+use quorate_proto::v1::start::Start as From;
+
+use super::error::Failure;
+
+/// Settings of a subscription and what it takes; none means all defaults.
+pub fn settings_in(
+    settings: Option<v1::SubscriptionSettings>,
+) -> Result<(Settings, Option<Filter>), Failure> {
+    let settings = settings.unwrap_or_default();
+    let order = match v1::Order::try_from(settings.order) {
+        Ok(v1::Order::Unspecified) => Order::Unspecified,
+        Ok(v1::Order::None) => Order::None,
+        Ok(v1::Order::Total) => Order::Total,
+        Ok(v1::Order::Key) => Order::Key,
+        Err(_) => return Err(Failure::invalid("order: not one that this version knows (none, key, total)")),
+    };
+    let on_exhausted = match v1::OnExhausted::try_from(settings.on_exhausted) {
+        Ok(v1::OnExhausted::Unspecified) => OnExhausted::Unspecified,
+        Ok(v1::OnExhausted::Park) => OnExhausted::Park,
+        Ok(v1::OnExhausted::ParkKey) => OnExhausted::ParkKey,
+        Ok(v1::OnExhausted::Block) => OnExhausted::Block,
+        Ok(v1::OnExhausted::Discard) => OnExhausted::Discard,
+        Err(_) => {
+            let what = "on_exhausted: not one that this version knows (park, park-key, block, discard)";
+            return Err(Failure::invalid(what));
+        }
+    };
+    let found = Settings {
+        order: order.into(),
+        lease_ms: settings.lease_ms,
+        backoff_first_ms: settings.backoff_first_ms,
+        backoff_last_ms: settings.backoff_last_ms,
+        jitter_percent: settings.jitter_percent,
+        max_attempts: settings.max_attempts,
+        on_exhausted: on_exhausted.into(),
+        per_key_inflight: settings.per_key_inflight,
+        auto_ack: settings.auto_ack,
+    };
+    Ok((found, settings.filter.map(filter_in)))
+}
+
+/// Settings as the wire carries them.
+pub fn settings_out(settings: &Settings, filter: Option<Filter>) -> v1::SubscriptionSettings {
+    let on_exhausted = match settings.on_exhausted() {
+        OnExhausted::Unspecified => v1::OnExhausted::Unspecified,
+        OnExhausted::Park => v1::OnExhausted::Park,
+        OnExhausted::ParkKey => v1::OnExhausted::ParkKey,
+        OnExhausted::Block => v1::OnExhausted::Block,
+        OnExhausted::Discard => v1::OnExhausted::Discard,
+    };
+    v1::SubscriptionSettings {
+        order: order_out(settings).into(),
+        lease_ms: settings.lease_ms,
+        backoff_first_ms: settings.backoff_first_ms,
+        backoff_last_ms: settings.backoff_last_ms,
+        jitter_percent: settings.jitter_percent,
+        max_attempts: settings.max_attempts,
+        on_exhausted: on_exhausted.into(),
+        per_key_inflight: settings.per_key_inflight,
+        auto_ack: settings.auto_ack,
+        filter: filter.map(filter_out),
+    }
+}
+
+/// The order of a subscription.
+pub fn order_out(settings: &Settings) -> v1::Order {
+    match settings.order() {
+        Order::Total => v1::Order::Total,
+        Order::Key => v1::Order::Key,
+        Order::None | Order::Unspecified => v1::Order::None,
+    }
+}
+
+/// What a subscription takes.
+pub fn filter_in(filter: v1::Filter) -> Filter {
+    let headers = filter.headers.into_iter().map(|h| Header { name: h.name, value: h.value });
+    Filter { subject: filter.subject, headers: headers.collect() }
+}
+
+fn filter_out(filter: Filter) -> v1::Filter {
+    let headers = filter.headers.into_iter().map(|h| v1::Header { name: h.name, value: h.value });
+    v1::Filter { subject: filter.subject, headers: headers.collect() }
+}
+
+/// Settings of a queue itself; none means no rules.
+pub fn queue_in(settings: Option<v1::QueueSettings>) -> QueueSettings {
+    let v1::QueueSettings { ttl_ms, priorities } = settings.unwrap_or_default();
+    QueueSettings { ttl_ms, priorities }
+}
+
+/// Settings of a queue as the wire carries them.
+pub fn queue_out(settings: &QueueSettings) -> v1::QueueSettings {
+    let QueueSettings { ttl_ms, priorities } = *settings;
+    v1::QueueSettings { ttl_ms, priorities }
+}
+
+/// Where a subscription begins; none means at the earliest message.
+pub fn start_in(start: Option<v1::Start>) -> Start {
+    let (kind, at) = match start.and_then(|start| start.start) {
+        None | Some(From::Earliest(_)) => (StartKind::Earliest, 0),
+        Some(From::Latest(_)) => (StartKind::Latest, 0),
+        Some(From::Position(position)) => (StartKind::Position, position),
+        Some(From::TimeMs(time_ms)) => (StartKind::Time, time_ms),
+    };
+    Start { kind: kind.into(), at }
+}

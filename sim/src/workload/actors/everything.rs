@@ -1,0 +1,200 @@
+//! Uses everything there is, on a queue of its own: subscriptions of any kind, keys, delays, times to live, priorities, parking, pauses,
+//! moves. What it sees is not in the history: the replay of the log, entry by entry against the model, is the judge.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_client::{
+    Filter, Message, OnExhausted, Order, QueueSettings, Raw, Selector, SubscriptionSettings,
+};
+
+use crate::history::Answer;
+use crate::seed::Rng;
+use crate::workload::cx::Cx;
+use crate::workload::plan::EverythingPlan;
+use crate::workload::verbs::{
+    Consumer, Delivery, create_subscription, delete_queue, delete_subscription, list_subscriptions, park,
+    pause, purge, reschedule, seek, unpark, update_queue, update_subscription,
+};
+
+const WAIT: Duration = Duration::from_millis(200);
+const SUBS: [&str; 3] = ["default", "one", "two"];
+const KEYS: [&str; 3] = ["", "red", "green"];
+
+/// Whether a queue is one of this actor's.
+pub(super) fn is_everything(queue: &str) -> bool {
+    queue.starts_with("model-")
+}
+
+pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
+    let queue = plan.queue.as_str();
+    let mut producer = None;
+    while !cx.stopping() {
+        // What a call answers stands in the history.
+        match rng.below(40) {
+            0 | 1 => drop(create(&cx, &mut rng, queue).await),
+            2 if rng.percent(20) => drop(delete_queue::call(&cx, queue).await),
+            2..=4 => {
+                let (name, settings) = (*rng.pick(&SUBS), settings(&mut rng));
+                drop(create_subscription::call(&cx, queue, name, &settings).await);
+            }
+            5 => drop(list_subscriptions::call(&cx, queue).await),
+            6 => {
+                let lease_ms = rng.magnitude(100, 5000);
+                drop(update_subscription::call(&cx, queue, *rng.pick(&SUBS), lease_ms).await);
+            }
+            7 => drop(delete_subscription::call(&cx, queue, *rng.pick(&SUBS)).await),
+            8 | 9 => drop(pause::call(&cx, queue, *rng.pick(&SUBS), rng.percent(30)).await),
+            10 => drop(seek::call(&cx, queue, *rng.pick(&SUBS)).await),
+            11 => {
+                let ttl_ms = if rng.percent(50) { 0 } else { rng.magnitude(100, 8000) };
+                drop(update_queue::call(&cx, queue, ttl_ms).await);
+            }
+            12 if rng.percent(30) => drop(purge::call(&cx, queue).await),
+            12..=15 => {
+                let in_ms = rng.percent(60).then(|| rng.magnitude(1, 4000));
+                drop(reschedule::call(&cx, queue, rng.between(1, 60), in_ms).await);
+            }
+            16..=19 => {
+                let (which, how) = (which(&mut rng), (rng.percent(70), 0));
+                drop(unpark::call(&cx, queue, *rng.pick(&SUBS), &which, how).await);
+            }
+            20..=28 => publish(&cx, &mut rng, queue, &mut producer).await,
+            _ => work(&cx, &mut rng, queue).await,
+        }
+        cx.think(&mut rng, plan.every_ms).await;
+    }
+}
+
+async fn create(cx: &Cx, rng: &mut Rng, queue: &str) -> Result<(), Answer> {
+    let priorities = rng.percent(30);
+    let default_subscription = match priorities {
+        true => SubscriptionSettings::default(),
+        false => settings(rng),
+    };
+    let ttl = rng.percent(30).then(|| Duration::from_millis(rng.magnitude(100, 8000)));
+    let settings = QueueSettings { default_subscription, ttl, priorities };
+    cx.manage(queue, "create_queue", cx.client.queues().create(queue, settings)).await
+}
+
+/// Settings of any kind; some contradict each other, and are refused.
+fn settings(rng: &mut Rng) -> SubscriptionSettings {
+    let order = *rng.pick(&[Order::None, Order::Total, Order::Key, Order::Key]);
+    let first = rng.magnitude(1, 500);
+    let max_attempts = rng.percent(60).then(|| rng.between(1, 3) as u32);
+    let on_exhausted = max_attempts.is_some().then(|| match order {
+        Order::Key => *rng.pick(&[OnExhausted::ParkKey, OnExhausted::Block, OnExhausted::Park]),
+        Order::Total => *rng.pick(&[OnExhausted::Block, OnExhausted::Park, OnExhausted::Discard]),
+        Order::None => *rng.pick(&[OnExhausted::Park, OnExhausted::Discard, OnExhausted::Block]),
+    });
+    let filter = rng.percent(30).then(|| Filter { subject: "work.*".into(), headers: Vec::new() });
+    SubscriptionSettings {
+        order,
+        lease: Some(Duration::from_millis(rng.magnitude(100, 5000))),
+        backoff: Some((Duration::from_millis(first), Duration::from_millis(first * 4))),
+        jitter_percent: rng.percent(50).then_some(50),
+        max_attempts,
+        on_exhausted,
+        per_key_inflight: (order == Order::Key).then(|| rng.between(1, 3) as u32),
+        auto_ack: rng.percent(10),
+        filter,
+    }
+}
+
+fn which(rng: &mut Rng) -> Selector {
+    let mut which = Selector::default();
+    match rng.below(4) {
+        0 => which.key = Some(Bytes::from(*rng.pick(&KEYS))),
+        1 => (which.from_position, which.to_position) = (rng.between(1, 30), rng.between(30, 90)),
+        2 => which.filter = Some(Filter { subject: "work.>".into(), headers: Vec::new() }),
+        _ => {}
+    }
+    which
+}
+
+type Producer = quorate_client::Producer<Bytes, Raw>;
+
+/// Messages with everything that a message may have. Their bodies are too short for a number: nobody looks for them.
+async fn publish(cx: &Cx, rng: &mut Rng, queue: &str, open: &mut Option<Producer>) {
+    if open.is_none() {
+        let opening = cx.client.raw_queue(queue).producer().batch_messages(8).open();
+        *open = cx.bounded(opening).await.ok();
+    }
+    let Some(producer) = open else { return };
+    let mut failed = false;
+    for _ in 0..rng.between(1, 6) {
+        let mut message = Message::new(Bytes::from_static(b"m")).key(*rng.pick(&KEYS));
+        if rng.percent(40) {
+            message = message.subject(*rng.pick(&["work.done", "work.done.twice", "play"]));
+        }
+        if rng.percent(25) {
+            message = message.delay(Duration::from_millis(rng.magnitude(1, 5000)));
+        }
+        if rng.percent(20) {
+            message = message.ttl(Duration::from_millis(rng.magnitude(1, 5000)));
+        }
+        if rng.percent(5) {
+            message = message.priority(rng.below(10) as u8);
+        }
+        let sent = cx.bounded(producer.send(message)).await;
+        failed |= match sent {
+            Ok(pending) => rng.percent(50) && cx.bounded(pending).await.is_err(),
+            Err(_) => true,
+        };
+    }
+    if failed {
+        *open = None; // its sequence has a gap, or its session is gone
+    }
+}
+
+/// Takes a few messages and does anything with them.
+async fn work(cx: &Cx, rng: &mut Rng, queue: &str) {
+    let attaching = cx
+        .client
+        .raw_queue(queue)
+        .consumer()
+        .subscription(*rng.pick(&SUBS))
+        .credit(rng.between(1, 12) as u32)
+        .session_timeout(Duration::from_millis(rng.magnitude(1000, 8000)))
+        .attach();
+    let Ok(mut consumer) = cx.bounded(attaching).await else { return };
+    let mut hand = Vec::new();
+    for _ in 0..rng.between(1, 20) {
+        match tokio::time::timeout(WAIT, consumer.next()).await {
+            Ok(Some(Ok(delivery))) => hand.push(delivery),
+            _ => break,
+        }
+        if rng.percent(60) {
+            let at = rng.below(hand.len() as u64) as usize;
+            settle(cx, rng, queue, hand.swap_remove(at)).await;
+        }
+    }
+    if rng.percent(50) {
+        cx.pause(Duration::from_millis(rng.magnitude(1, 3000))).await;
+    }
+    for delivery in hand {
+        if rng.percent(70) {
+            settle(cx, rng, queue, delivery).await;
+        }
+    }
+    leave(cx, rng, consumer).await;
+}
+
+async fn settle(cx: &Cx, rng: &mut Rng, queue: &str, delivery: Delivery) {
+    let after = rng.percent(30).then(|| Duration::from_millis(rng.magnitude(1, 1000)));
+    // What the answer is, the replay knows better.
+    match rng.below(10) {
+        0..=2 => drop(cx.bounded(delivery.ack()).await),
+        3..=5 => drop(cx.bounded(delivery.retry_because("again", after)).await),
+        6 => drop(cx.bounded(delivery.release()).await),
+        7 => drop(cx.bounded(delivery.extend(after)).await),
+        8 => delivery.retry_later(after),
+        _ => drop(park::call(cx, queue, delivery).await),
+    }
+}
+
+async fn leave(cx: &Cx, rng: &mut Rng, consumer: Consumer) {
+    if rng.percent(70) {
+        let _ = cx.bounded(consumer.detach()).await; // it ends by itself otherwise
+    }
+}
