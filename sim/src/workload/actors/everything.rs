@@ -35,17 +35,17 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
             0 | 1 => drop(create(&cx, &mut rng, queue).await),
             2 if rng.percent(20) => drop(delete_queue::call(&cx, queue).await),
             2..=4 => {
-                let (name, settings) = (*rng.pick(&SUBS), settings(&mut rng));
+                let (name, settings) = (some_sub(&mut rng), settings(&mut rng));
                 drop(create_subscription::call(&cx, queue, name, &settings).await);
             }
             5 => drop(list_subscriptions::call(&cx, queue).await),
             6 => {
                 let lease_ms = rng.magnitude(100, 5000);
-                drop(update_subscription::call(&cx, queue, *rng.pick(&SUBS), lease_ms).await);
+                drop(update_subscription::call(&cx, queue, some_sub(&mut rng), lease_ms).await);
             }
-            7 => drop(delete_subscription::call(&cx, queue, *rng.pick(&SUBS)).await),
-            8 | 9 => drop(pause::call(&cx, queue, *rng.pick(&SUBS), rng.percent(30)).await),
-            10 => drop(seek::call(&cx, queue, *rng.pick(&SUBS)).await),
+            7 => drop(delete_subscription::call(&cx, queue, some_sub(&mut rng)).await),
+            8 | 9 => drop(pause::call(&cx, queue, some_sub(&mut rng), rng.percent(30)).await),
+            10 => drop(seek::call(&cx, queue, some_sub(&mut rng)).await),
             11 => {
                 let ttl_ms = if rng.percent(50) { 0 } else { rng.magnitude(100, 8000) };
                 drop(update_queue::call(&cx, queue, ttl_ms).await);
@@ -57,13 +57,17 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
             }
             16..=19 => {
                 let (which, how) = (which(&mut rng), (rng.percent(70), 0));
-                drop(unpark::call(&cx, queue, *rng.pick(&SUBS), &which, how).await);
+                drop(unpark::call(&cx, queue, some_sub(&mut rng), &which, how).await);
             }
             20..=28 => publish(&cx, &mut rng, queue, &mut producer).await,
             _ => work(&cx, &mut rng, queue).await,
         }
         cx.think(&mut rng, plan.every_ms).await;
     }
+}
+
+fn some_sub(rng: &mut Rng) -> &'static str {
+    SUBS[rng.below(SUBS.len() as u64) as usize]
 }
 
 async fn create(cx: &Cx, rng: &mut Rng, queue: &str) -> Result<(), Answer> {
@@ -153,7 +157,7 @@ async fn work(cx: &Cx, rng: &mut Rng, queue: &str) {
         .client
         .raw_queue(queue)
         .consumer()
-        .subscription(*rng.pick(&SUBS))
+        .subscription(some_sub(rng))
         .credit(rng.between(1, 12) as u32)
         .session_timeout(Duration::from_millis(rng.magnitude(1000, 8000)))
         .attach();
