@@ -16,7 +16,8 @@ const FILES: [&str; 7] = [
 
 /// Messages that are passed on without being taken apart: on the wire they are what the .proto files say, in Rust they are
 /// their own encoding, a slice of the receive buffer.
-const ENCODED: [(&str, &str); 2] = [("PublishBatch", "messages"), ("Delivery", "message")];
+const ENCODED: [(&str, &str); 3] =
+    [("PublishBatch", "messages"), ("Delivery", "message"), ("StoredMessage", "message")];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -50,6 +50,7 @@ mod producer;
 mod queue;
 mod queues;
 mod random;
+mod reader;
 mod settings;
 mod silence;
 mod status;
@@ -66,6 +67,7 @@ pub use producer::{Pending, Producer, ProducerBuilder, Receipt};
 pub use queue::{Queue, RawQueue};
 pub use queues::{Peek, Queues};
 pub use random::{Random, SystemRandom};
+pub use reader::{Reader, StoredMessage};
 pub use settings::{Filter, OnExhausted, Order, QueueSettings, Selector, Start, SubscriptionSettings};
 pub use subscriptions::Subscriptions;
 

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use quorate_proto::v1;
+use quorate_proto::v1::producer_client::ProducerClient;
 use quorate_proto::v1::queues_client::QueuesClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
@@ -11,7 +12,8 @@ use crate::client::Client;
 use crate::connect::MESSAGE_BYTES_MAX;
 use crate::error::Error;
 use crate::leader::Failed;
-use crate::settings::QueueSettings;
+use crate::reader::Reader;
+use crate::settings::{QueueSettings, Start};
 
 /// What to look at with [`Queues::peek`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,6 +194,35 @@ impl Queues {
             async move { Ok(grpc(channel).peek(request).await?.into_inner()) }
         };
         Ok(self.client.router.call(self.deadline(), ask).await.map_err(|failed| failed.error)?.value)
+    }
+
+    /// Reads what a queue stores like a log, from a start on, whoever is done with it: at most `count` messages, 0 meaning all. With
+    /// `follow` it waits at the end for new ones.
+    pub fn read(&self, queue: &str, start: Start, count: u64, follow: bool) -> Reader {
+        Reader::new(self.client.clone(), queue, start, count, follow)
+    }
+
+    /// The producer sessions that are remembered, in the order of their names.
+    ///
+    /// # Errors
+    /// Reason `UNKNOWN_NAMESPACE`; [`Error::NoLeader`].
+    pub async fn producers(&self) -> Result<Vec<v1::ProducerSession>, Error> {
+        let deadline = self.deadline();
+        let mut sessions: Vec<v1::ProducerSession> = Vec::new();
+        loop {
+            let after = sessions.last().map(|session| session.name.clone()).unwrap_or_default();
+            let request = v1::ListProducersRequest { namespace: self.namespace(), after, limit: 0 };
+            let ask = |channel| {
+                let request = request.clone();
+                async move { Ok(ProducerClient::new(channel).list(request).await?.into_inner()) }
+            };
+            let page = self.client.router.call(deadline, ask).await.map_err(|failed| failed.error)?.value;
+            let more = page.more && !page.sessions.is_empty();
+            sessions.extend(page.sessions);
+            if !more {
+                return Ok(sessions);
+            }
+        }
     }
 
     /// Exact figures of a subscription; an empty name means `default`.

@@ -145,6 +145,19 @@ impl Subscriptions {
         Ok(call!(self, seek, request, Failed::of_change).position)
     }
 
+    /// Why nothing, or not more, is handed out, the gravest reason first; nothing if messages are handed out as they come.
+    ///
+    /// # Errors
+    /// Reasons `UNKNOWN_QUEUE`, `UNKNOWN_SUBSCRIPTION`; [`Error::NoLeader`].
+    pub async fn explain(&self, name: &str) -> Result<Vec<v1::Obstacle>, Error> {
+        let request = v1::ExplainRequest {
+            namespace: self.namespace(),
+            queue: self.queue.clone(),
+            subscription: name.to_owned(),
+        };
+        Ok(call!(self, explain, request, |failed: Failed| failed.error).obstacles)
+    }
+
     /// Parked messages are ready again in their places, as if they had never failed; at most `per_second`, if that is not 0.
     ///
     /// # Errors

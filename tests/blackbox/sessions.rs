@@ -182,3 +182,44 @@ fn a_message_keeps_id_key_subject_and_headers() {
     });
     assert_eq!(cluster.stat("q", "length"), 0);
 }
+
+#[test]
+fn a_reader_follows_a_queue_through_a_change_of_leader_and_sessions_are_listed() {
+    let mut cluster = Cluster::start(3, &[]);
+    cluster.quorate(&["queue", "create", "log"]).ok();
+    let client = cluster.client(s(60));
+    let runtime = runtime();
+    let leader = cluster.leader();
+    let producer = runtime.block_on(async {
+        let producer = client.raw_queue("log").producer().session("billing").open().await.expect("a session");
+        for number in 1..=50 {
+            producer.send(Bytes::from(number.to_string())).await.expect("room").await.expect("a receipt");
+        }
+        producer
+    });
+    let mut reader = client.queues().read("log", quorate_client::Start::Position(11), 0, true);
+    let read = |reader: &mut quorate_client::Reader, count: u64| {
+        runtime.block_on(async {
+            let mut bodies = Vec::new();
+            for _ in 0..count {
+                let stored = tokio::time::timeout(s(30), reader.next()).await.expect("in time");
+                let stored = stored.expect("it follows").expect("no error that lasts");
+                assert_eq!(stored.missing, 0);
+                bodies.push(String::from_utf8(stored.body.to_vec()).expect("a number"));
+            }
+            bodies
+        })
+    };
+    let numbers = |from: u64, to: u64| (from..=to).map(|number| number.to_string()).collect::<Vec<_>>();
+    assert_eq!(read(&mut reader, 40), numbers(11, 50));
+    cluster.kill(leader);
+    runtime.block_on(async {
+        for number in 51..=60 {
+            producer.send(Bytes::from(number.to_string())).await.expect("room").await.expect("a receipt");
+        }
+    });
+    assert_eq!(read(&mut reader, 10), numbers(51, 60));
+    let listed = cluster.quorate(&["producers", "-o", "json"]).ok().lines();
+    let billing = listed.iter().find(|session| session["name"] == "billing").expect("it is listed");
+    assert_eq!((&billing["last_seq"], &billing["ttl_ms"]), (&60.into(), &3_600_000.into()));
+}

@@ -6,6 +6,7 @@ mod bench;
 mod cluster;
 mod delayed;
 pub mod dev;
+mod explain;
 mod failure;
 mod json;
 mod log;
@@ -13,8 +14,10 @@ mod options;
 mod output;
 mod parked;
 mod peek;
+mod producers;
 mod publish;
 mod queue;
+mod read;
 mod receive;
 pub mod serve;
 mod settings;
@@ -55,6 +58,12 @@ enum Verb {
     Receive(receive::Args),
     /// Look at messages without leasing them.
     Peek(peek::Args),
+    /// Read a queue like a log, without leasing anything.
+    Read(read::Args),
+    /// Why nothing, or not more, is being handed out.
+    Explain(explain::Args),
+    /// The producer sessions that are remembered.
+    Producers(producers::Args),
     /// Messages that were set aside: list, redrive or discard them.
     #[command(subcommand)]
     Parked(parked::Verb),
@@ -93,6 +102,9 @@ async fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Serve(args) => Box::pin(serve::run(args)).await,
         Verb::Queue(verb) => queue::run(verb).await,
         Verb::Sub(verb) => sub::run(verb).await,
+        Verb::Read(args) => Box::pin(read::run(args)).await,
+        Verb::Explain(args) => explain::run(args).await,
+        Verb::Producers(args) => producers::run(args).await,
         Verb::Parked(verb) => parked::run(verb).await,
         Verb::Delayed(verb) => delayed::run(verb).await,
         Verb::Publish(args) => Box::pin(publish::run(args)).await,

@@ -58,6 +58,16 @@ pub(super) fn print_line(line: &str) -> Result<(), Failure> {
     }
 }
 
+/// Writes bytes as a line. A reader that went away is no error.
+pub(super) fn print_bytes_line(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n"));
+    match written.and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
+        _ => Ok(()),
+    }
+}
+
 /// Standard output does not take what was written.
 pub(super) fn unwritable(error: &std::io::Error) -> Failure {
     Failure::new(

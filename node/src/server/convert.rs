@@ -117,3 +117,12 @@ fn not_settled_out(not_settled: NotSettled) -> v1::SettleRefused {
 pub fn positions_out(runs: Vec<PositionRun>) -> Vec<v1::PositionRun> {
     runs.into_iter().map(|r| v1::PositionRun { first_position: r.first_position, count: r.count }).collect()
 }
+
+/// A count from a request: zero means the default, and more than the most is refused.
+pub fn bounded(given: u32, default: u32, most: u32, field: &str) -> Result<u32, Failure> {
+    match given {
+        0 => Ok(default),
+        n if n <= most => Ok(n),
+        n => Err(Failure::invalid(format!("{field}: {n} is more than {most}"))),
+    }
+}

@@ -7,6 +7,7 @@ pub mod convert;
 pub mod error;
 mod producer;
 mod queues;
+mod read;
 mod refusal;
 mod settings;
 mod subscriptions;

@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use futures::Stream;
 use quorate_machine::command::{CloseProducer, OpenProducer, Publish, Verb};
+use quorate_machine::read::{self, ProducerInfo};
 use quorate_machine::reply::{ProducerOpened, Reply};
 use quorate_proto::v1;
 use quorate_proto::v1::producer_server::Producer;
@@ -25,6 +26,8 @@ use crate::shard::Shard;
 
 /// Batches of one stream that are read and not answered yet.
 const BATCHES_UNANSWERED_MAX: usize = 256;
+/// Most sessions that one listing has.
+const LIST_MAX: u32 = 1000;
 /// Answers that wait for the stream.
 const ANSWERS_WAITING_MAX: usize = 64;
 
@@ -92,6 +95,27 @@ impl Producer for Api {
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
+
+    async fn list(
+        &self,
+        request: Request<v1::ListProducersRequest>,
+    ) -> Result<Response<v1::ListProducersResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::or_default(request.namespace);
+        let limit = convert::bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
+        let look = self
+            .shard_of(&namespace)?
+            .read(|state| read::producers(state, &namespace, &request.after, limit));
+        let (found, applied_index) = look.await?;
+        let (sessions, more) = found.map_err(Failure::from)?;
+        let sessions = sessions.into_iter().map(session_out).collect();
+        Ok(Response::new(v1::ListProducersResponse { sessions, more, applied_index }))
+    }
+}
+
+fn session_out(session: ProducerInfo) -> v1::ProducerSession {
+    let ProducerInfo { name, epoch, last_seq, acked_seq, used_at_ms, ttl_ms } = session;
+    v1::ProducerSession { name, epoch, last_seq, acked_seq, used_at_ms, ttl_ms }
 }
 
 impl Session {

@@ -8,6 +8,7 @@ use quorate_proto::v1::queues_server::Queues;
 use tonic::{Request, Response, Status};
 
 use super::error::Failure;
+use super::read::Parts;
 use super::{Api, convert, settings};
 
 const LIST_MAX: u32 = 1000;
@@ -25,6 +26,12 @@ impl From<ReadError> for Failure {
 
 #[tonic::async_trait]
 impl Queues for Api {
+    type ReadStream = Parts;
+
+    async fn read(&self, request: Request<v1::ReadRequest>) -> Result<Response<Parts>, Status> {
+        self.read_messages(request.into_inner()).await
+    }
+
     async fn create(
         &self,
         request: Request<v1::CreateQueueRequest>,
@@ -55,7 +62,7 @@ impl Queues for Api {
     ) -> Result<Response<v1::ListQueuesResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
-        let limit = bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
+        let limit = convert::bounded(request.limit, LIST_MAX, LIST_MAX, "limit")?;
         let shard = self.shard_of(&namespace)?;
         let look = shard.read(|state| read::queues(state, &namespace, &request.after, limit));
         let (found, applied_index) = look.await?;
@@ -148,7 +155,7 @@ impl Queues for Api {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
         let subscription = convert::or_default(request.subscription);
-        let count = bounded(request.count, PEEK_DEFAULT, PEEK_MAX, "count")?;
+        let count = convert::bounded(request.count, PEEK_DEFAULT, PEEK_MAX, "count")?;
         let wanted = state_in(request.state)?;
         let (queue, from) = (request.queue, request.from_position);
         let look = self
@@ -169,15 +176,6 @@ impl Queues for Api {
             .read(|state| read::stat(state, &namespace, &request.queue, &subscription));
         let (found, applied_index) = look.await?;
         Ok(Response::new(stat_out(&found.map_err(Failure::from)?, applied_index)))
-    }
-}
-
-/// A count from a request: zero means the default, and more than the most is refused.
-fn bounded(given: u32, default: u32, most: u32, field: &str) -> Result<u32, Failure> {
-    match given {
-        0 => Ok(default),
-        n if n <= most => Ok(n),
-        n => Err(Failure::invalid(format!("{field}: {n} is more than {most}"))),
     }
 }
 

@@ -3,7 +3,7 @@
 use quorate_machine::command::{
     Action, CreateSub, DeleteSub, Pause, Seek, Selector, Unpark, UpdateSub, Verb,
 };
-use quorate_machine::read::{self, SubInfo};
+use quorate_machine::read::{self, Obstacle, SubInfo};
 use quorate_machine::reply::Reply;
 use quorate_proto::v1;
 use quorate_proto::v1::subscriptions_server::Subscriptions;
@@ -113,6 +113,21 @@ impl Subscriptions for Api {
         }
     }
 
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let namespace = convert::or_default(request.namespace);
+        let look = self
+            .shard_of(&namespace)?
+            .read(|state| read::explain(state, &namespace, &request.queue, &request.subscription));
+        let (found, applied_index) = look.await?;
+        let (obstacles, _) = found.map_err(Failure::from)?;
+        let obstacles = obstacles.into_iter().map(obstacle_out).collect();
+        Ok(Response::new(v1::ExplainResponse { obstacles, applied_index }))
+    }
+
     async fn unpark(
         &self,
         request: Request<v1::UnparkRequest>,
@@ -154,4 +169,27 @@ fn unexpected(reply: &Reply) -> Status {
 fn sub_out(sub: SubInfo) -> v1::Subscription {
     let SubInfo { name, settings, filter, revision, paused } = sub;
     v1::Subscription { name, settings: Some(settings::settings_out(&settings, filter)), revision, paused }
+}
+
+fn obstacle_out(obstacle: Obstacle) -> v1::Obstacle {
+    use v1::ObstacleKind as Kind;
+    let of = |kind: Kind, count| v1::Obstacle { kind: kind.into(), count, ..v1::Obstacle::default() };
+    match obstacle {
+        Obstacle::Paused => of(Kind::Paused, 0),
+        Obstacle::NoConsumer => of(Kind::NoConsumer, 0),
+        Obstacle::NoCredit { consumers } => of(Kind::NoCredit, consumers.into()),
+        Obstacle::Empty => of(Kind::Empty, 0),
+        Obstacle::Looking { positions } => of(Kind::Looking, positions),
+        Obstacle::Delayed { messages } => of(Kind::Delayed, messages),
+        Obstacle::Retrying { position, key, until_ms, behind } => {
+            v1::Obstacle { position, key, until_ms, ..of(Kind::Retrying, behind) }
+        }
+        Obstacle::Blocked { position, key, behind } => {
+            v1::Obstacle { position, key, ..of(Kind::Blocked, behind) }
+        }
+        Obstacle::KeyParked { key, messages } => v1::Obstacle { key, ..of(Kind::KeyParked, messages) },
+        Obstacle::Held { key, position, consumer, until_ms, behind } => {
+            v1::Obstacle { key, position, consumer, until_ms, ..of(Kind::Held, behind) }
+        }
+    }
 }

@@ -3,6 +3,8 @@
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_server::Cluster;
 use quorate_proto::v1::queues_server::Queues;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{Fake, status};
@@ -39,6 +41,14 @@ impl Fake {
 
 #[tonic::async_trait]
 impl Queues for Fake {
+    type ReadStream = ReceiverStream<Result<v1::ReadResponse, Status>>;
+
+    async fn read(&self, _: Request<v1::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        self.gate()?;
+        let (_, nothing) = mpsc::channel(1);
+        Ok(Response::new(ReceiverStream::new(nothing)))
+    }
+
     async fn create(
         &self,
         _: Request<v1::CreateQueueRequest>,

@@ -323,6 +323,14 @@ async fn publishing(
 impl Producer for Fake {
     type PublishStream = ReceiverStream<Result<v1::PublishResponse, Status>>;
 
+    async fn list(
+        &self,
+        _: Request<v1::ListProducersRequest>,
+    ) -> Result<Response<v1::ListProducersResponse>, Status> {
+        self.gate()?;
+        Ok(Response::new(v1::ListProducersResponse::default()))
+    }
+
     async fn publish(
         &self,
         request: Request<Streaming<v1::PublishRequest>>,

@@ -2,16 +2,22 @@
 //! chooses a store that is recent enough.
 
 mod consumers;
+mod explain;
 mod held;
 mod leases;
+mod messages;
 mod peek;
+mod producers;
 mod queues;
 mod stat;
 
 pub use consumers::{ConsumerInfo, consumers};
+pub use explain::{Obstacle, explain};
 pub use held::{Held, held};
 pub use leases::{Leased, lease_messages, lease_part};
+pub use messages::{Page, Stored, messages};
 pub use peek::{Failure, Peeked, State, peek};
+pub use producers::{ProducerInfo, producers};
 pub use queues::{QueueInfo, SubInfo, queue, queues, subs};
 pub use stat::{Stat, stat};
 

@@ -13,8 +13,9 @@ use crate::seed::Rng;
 use crate::workload::cx::Cx;
 use crate::workload::plan::EverythingPlan;
 use crate::workload::verbs::{
-    Consumer, Delivery, create_subscription, delete_queue, delete_subscription, list_subscriptions, park,
-    pause, purge, reschedule, seek, unpark, update_queue, update_subscription,
+    Consumer, Delivery, create_subscription, delete_queue, delete_subscription, explain, list_producers,
+    list_subscriptions, park, pause, purge, read, reschedule, seek, unpark, update_queue,
+    update_subscription,
 };
 
 const WAIT: Duration = Duration::from_millis(200);
@@ -38,7 +39,12 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
                 let (name, settings) = (some_sub(&mut rng), settings(&mut rng));
                 drop(create_subscription::call(&cx, queue, name, &settings).await);
             }
-            5 => drop(list_subscriptions::call(&cx, queue).await),
+            5 => match rng.below(4) {
+                0 => drop(list_subscriptions::call(&cx, queue).await),
+                1 => drop(list_producers::call(&cx).await),
+                2 => drop(explain::call(&cx, queue, some_sub(&mut rng)).await),
+                _ => drop(read::call(&cx, queue, rng.between(1, 40), rng.between(0, 20)).await),
+            },
             6 => {
                 let lease_ms = rng.magnitude(100, 5000);
                 drop(update_subscription::call(&cx, queue, some_sub(&mut rng), lease_ms).await);
