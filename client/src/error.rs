@@ -239,6 +239,8 @@ reasons! {
     LastSubscription = "LAST_SUBSCRIPTION",
     /// The position is outside what the queue stores.
     OutOfRange = "OUT_OF_RANGE",
+    /// A limit of the queue's settings is reached.
+    QueueFull = "QUEUE_FULL",
     /// No subscription has that message.
     UnknownMessage = "UNKNOWN_MESSAGE",
     /// The message is due already.

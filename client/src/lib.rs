@@ -68,7 +68,9 @@ pub use queue::{Queue, RawQueue};
 pub use queues::{Peek, Queues};
 pub use random::{Random, SystemRandom};
 pub use reader::{Reader, StoredMessage};
-pub use settings::{Filter, OnExhausted, Order, QueueSettings, Selector, Start, SubscriptionSettings};
+pub use settings::{
+    Filter, OnExhausted, OnFull, Order, QueueSettings, Selector, Start, SubscriptionSettings,
+};
 pub use subscriptions::Subscriptions;
 
 /// The wire's own types, where the client hands them out as they are.

@@ -66,6 +66,16 @@ pub struct SubscriptionSettings {
     pub filter: Option<Filter>,
 }
 
+/// What happens to a publish that a queue has no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is refused with the reason `QUEUE_FULL`.
+    #[default]
+    Reject,
+    /// The oldest messages make room, whoever holds them. Refused is only a message that alone is bigger than `max_bytes`.
+    DropOldest,
+}
+
 /// Settings of a queue; what is not given is the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -75,6 +85,12 @@ pub struct QueueSettings {
     pub ttl: Option<Duration>,
     /// Whether messages may have a priority. Not together with an order.
     pub priorities: bool,
+    /// Most messages that any of its subscriptions may have, at least 1. Default: no limit.
+    pub max_length: Option<u64>,
+    /// Most encoded bytes of messages that any of its subscriptions may have, at least 1. Default: no limit.
+    pub max_bytes: Option<u64>,
+    /// What happens to a publish that there is no room for; only with a limit. Default [`OnFull::Reject`].
+    pub on_full: Option<OnFull>,
 }
 
 /// Settings of a queue of which only those of its subscription `default` matter.
@@ -178,7 +194,18 @@ impl SubscriptionSettings {
 
 impl QueueSettings {
     pub(crate) fn to_wire(&self) -> Result<v1::QueueSettings, Error> {
-        Ok(v1::QueueSettings { ttl_ms: millis("ttl", self.ttl)?, priorities: self.priorities })
+        let on_full = match self.on_full {
+            None => v1::OnFull::Unspecified,
+            Some(OnFull::Reject) => v1::OnFull::Reject,
+            Some(OnFull::DropOldest) => v1::OnFull::DropOldest,
+        };
+        Ok(v1::QueueSettings {
+            ttl_ms: millis("ttl", self.ttl)?,
+            priorities: self.priorities,
+            max_length: at_least_one("max_length", self.max_length)?,
+            max_bytes: at_least_one("max_bytes", self.max_bytes)?,
+            on_full: on_full.into(),
+        })
     }
 }
 
@@ -191,9 +218,9 @@ pub(crate) fn millis(what: &str, duration: Option<Duration>) -> Result<u64, Erro
     }
 }
 
-fn at_least_one(what: &str, number: Option<u32>) -> Result<u32, Error> {
+fn at_least_one<T: Default + PartialEq>(what: &str, number: Option<T>) -> Result<T, Error> {
     match number {
-        Some(0) => Err(Error::Config(format!("{what}: at least 1"))),
-        number => Ok(number.unwrap_or(0)),
+        Some(number) if number == T::default() => Err(Error::Config(format!("{what}: at least 1"))),
+        number => Ok(number.unwrap_or_default()),
     }
 }

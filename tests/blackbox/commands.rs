@@ -21,7 +21,7 @@ fn assert_says(said: &str, parts: &[&str]) {
     assert!(!said.contains('\x1b'), "no colours where nobody looks: {said:?}");
 }
 
-const QUEUE_KEYS: [&str; 11] = [
+const QUEUE_KEYS: [&str; 14] = [
     "name",
     "order",
     "lease_ms",
@@ -32,6 +32,9 @@ const QUEUE_KEYS: [&str; 11] = [
     "auto_ack",
     "ttl_ms",
     "priorities",
+    "max_length",
+    "max_bytes",
+    "on_full",
     "created_at",
 ];
 const STAT_KEYS: [&str; 10] = [

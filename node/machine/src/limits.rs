@@ -103,6 +103,9 @@ pub const LOOK_MESSAGES_MAX: u64 = 4096;
 /// Most messages that an entry redrives or discards; ticks carry on with the rest.
 pub const UNPARK_MESSAGES_MAX: u64 = 1024;
 
+/// Most messages that one publish drops in each subscription to make room.
+pub const DROP_MESSAGES_MAX: u64 = 16_384;
+
 /// Highest id of a node.
 pub const NODE_IDS_MAX: u64 = u32::MAX as u64;
 

@@ -200,6 +200,18 @@ pub enum Refusal {
     /// The message is due already, somewhere.
     #[error("the message at position {0} is not delayed any more")]
     NotDelayed(u64),
+    /// A limit of the queue's settings is reached.
+    #[error("the queue is full: {holds} of {limit} {what} in a subscription, and {more} more were published")]
+    QueueFull {
+        /// What there is too much of: `messages` or `bytes`.
+        what: &'static str,
+        /// What the fullest subscription holds.
+        holds: u64,
+        /// What was to come.
+        more: u64,
+        /// How much is allowed.
+        limit: u64,
+    },
     /// A limit of [`crate::limits`] is reached.
     #[error("the limit of {limit} {what} is reached")]
     LimitReached {

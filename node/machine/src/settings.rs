@@ -1,6 +1,6 @@
 //! What settings mean: defaults filled in, ranges and contradictions checked.
 
-use crate::command::{OnExhausted, Order, QueueSettings, Settings};
+use crate::command::{OnExhausted, OnFull, Order, QueueSettings, Settings};
 use crate::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, JITTER_PERCENT_DEFAULT,
     JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, PER_KEY_INFLIGHT_MAX, TTL_MS_MAX,
@@ -74,12 +74,25 @@ fn per_key(given: &Settings, order: Order) -> Result<u32, Refusal> {
     }
 }
 
-/// Settings of a queue whose subscriptions order as `orders` says.
-pub(crate) fn check_queue(given: &QueueSettings) -> Result<(), Refusal> {
+/// Settings of a queue itself.
+pub(crate) fn resolve_queue(given: &QueueSettings) -> Result<QueueSettings, Refusal> {
     if given.ttl_ms > TTL_MS_MAX {
         return invalid("ttl_ms", format!("must be at most {TTL_MS_MAX}"));
     }
-    Ok(())
+    let limited = given.max_length != 0 || given.max_bytes != 0;
+    let on_full = match (OnFull::try_from(given.on_full), limited) {
+        (Err(_), _) => return invalid("on_full", format!("{} is not known", given.on_full)),
+        (Ok(OnFull::Unspecified), limited) => {
+            if limited {
+                OnFull::Reject
+            } else {
+                OnFull::Unspecified
+            }
+        }
+        (Ok(_), false) => return invalid("on_full", "needs max_length or max_bytes"),
+        (Ok(on_full), true) => on_full,
+    };
+    Ok(QueueSettings { on_full: on_full.into(), ..*given })
 }
 
 /// Priorities and order do not go together.

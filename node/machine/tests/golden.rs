@@ -120,8 +120,8 @@ fn model_first() -> Vec<Verb> {
         })
     };
     vec![
-        create("keyed", keyed, QueueSettings { ttl_ms: 50_000, priorities: false }),
-        create("urgent", Settings::default(), QueueSettings { ttl_ms: 0, priorities: true }),
+        create("keyed", keyed, QueueSettings { ttl_ms: 50_000, max_length: 100, ..QueueSettings::default() }),
+        create("urgent", Settings::default(), QueueSettings { priorities: true, ..QueueSettings::default() }),
         sub("some", Settings::default(), Some(filter), StartKind::Earliest),
         sub("spare", Settings { auto_ack: true, ..Settings::default() }, None, StartKind::Latest),
     ]
@@ -200,7 +200,7 @@ fn model_changed() -> Vec<Verb> {
         Verb::DeleteSub(DeleteSub { queue: queue.clone(), name: "spare".into(), ..DeleteSub::default() }),
         Verb::UpdateQueue(UpdateQueue {
             name: "urgent".into(),
-            queue: QueueSettings { ttl_ms: 9, priorities: true },
+            queue: QueueSettings { ttl_ms: 9, priorities: true, ..QueueSettings::default() },
             revision: 1,
             ..UpdateQueue::default()
         }),

@@ -43,7 +43,7 @@ impl Queues for Api {
             namespace: namespace.clone(),
             name: request.name.clone(),
             settings: given,
-            queue: settings::queue_in(request.settings),
+            queue: settings::queue_in(request.settings)?,
             filter: filter.clone(),
         };
         let reply = self.shard_of(&namespace)?.propose(Verb::CreateQueue(verb)).await?;
@@ -115,7 +115,7 @@ impl Queues for Api {
         let verb = UpdateQueue {
             namespace: namespace.clone(),
             name: request.name,
-            queue: settings::queue_in(request.settings),
+            queue: settings::queue_in(request.settings)?,
             revision: request.revision,
         };
         match self.shard_of(&namespace)?.propose(Verb::UpdateQueue(verb)).await?.map_err(Failure::from)? {
@@ -206,6 +206,7 @@ fn stat_out(stat: &Stat, applied_index: u64) -> v1::StatResponse {
         expired: stat.expired,
         discarded: stat.discarded,
         unseen: stat.unseen,
+        dropped: stat.dropped,
     }
 }
 

@@ -41,7 +41,8 @@ fn told(refusal: &Refusal) -> Told {
         | Refusal::LastSubscription
         | Refusal::OutOfRange { .. }
         | Refusal::UnknownMessage(_)
-        | Refusal::NotDelayed(_) => of_queues(refusal),
+        | Refusal::NotDelayed(_)
+        | Refusal::QueueFull { .. } => of_queues(refusal),
     }
 }
 
@@ -69,6 +70,10 @@ fn of_queues(refusal: &Refusal) -> Told {
         Refusal::OutOfRange { .. } => {
             let action = "choose a position that the queue stores, or earliest or latest";
             (Code::OutOfRange, "OUT_OF_RANGE", action)
+        }
+        Refusal::QueueFull { .. } => {
+            let action = "consume or discard messages, or raise the queue's limit, then publish again";
+            (Code::ResourceExhausted, "QUEUE_FULL", action)
         }
         Refusal::UnknownMessage(_) => {
             (Code::NotFound, "UNKNOWN_MESSAGE", "look with `quorate peek` at what there is")

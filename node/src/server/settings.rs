@@ -1,6 +1,8 @@
 //! Settings of queues and subscriptions, in from the wire and out to it.
 
-use quorate_machine::command::{Filter, OnExhausted, Order, QueueSettings, Settings, Start, StartKind};
+use quorate_machine::command::{
+    Filter, OnExhausted, OnFull, Order, QueueSettings, Settings, Start, StartKind,
+};
 use quorate_machine::message::Header;
 use quorate_proto::v1;
 use quorate_proto::v1::start::Start as From;
@@ -88,15 +90,29 @@ fn filter_out(filter: Filter) -> v1::Filter {
 }
 
 /// Settings of a queue itself; none means no rules.
-pub fn queue_in(settings: Option<v1::QueueSettings>) -> QueueSettings {
-    let v1::QueueSettings { ttl_ms, priorities } = settings.unwrap_or_default();
-    QueueSettings { ttl_ms, priorities }
+pub fn queue_in(settings: Option<v1::QueueSettings>) -> Result<QueueSettings, Failure> {
+    let settings = settings.unwrap_or_default();
+    let on_full = match v1::OnFull::try_from(settings.on_full) {
+        Ok(v1::OnFull::Unspecified) => OnFull::Unspecified,
+        Ok(v1::OnFull::Reject) => OnFull::Reject,
+        Ok(v1::OnFull::DropOldest) => OnFull::DropOldest,
+        Err(_) => {
+            return Err(Failure::invalid("on_full: not one that this version knows (reject, drop-oldest)"));
+        }
+    };
+    let v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = settings;
+    Ok(QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() })
 }
 
 /// Settings of a queue as the wire carries them.
 pub fn queue_out(settings: &QueueSettings) -> v1::QueueSettings {
-    let QueueSettings { ttl_ms, priorities } = *settings;
-    v1::QueueSettings { ttl_ms, priorities }
+    let on_full = match settings.on_full() {
+        OnFull::Unspecified => v1::OnFull::Unspecified,
+        OnFull::Reject => v1::OnFull::Reject,
+        OnFull::DropOldest => v1::OnFull::DropOldest,
+    };
+    let QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = *settings;
+    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() }
 }
 
 /// Where a subscription begins; none means at the earliest message.

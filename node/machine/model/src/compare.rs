@@ -118,7 +118,7 @@ fn queues(store: &impl Read, naive: &Naive) -> Same {
         name: name.clone(),
         settings: row.subs.get("default").map(|sub| (sub.settings, sub.filter.clone())),
         created_at_ms: row.created_at_ms,
-        queue: row.settings.clone(),
+        queue: row.settings,
         revision: row.revision,
     };
     let expected: Vec<QueueInfo> = naive.queues.iter().map(info).collect();

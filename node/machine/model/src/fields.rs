@@ -1,8 +1,8 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
 use quorate_machine::command::{
-    Action, Attach, Filter, OnExhausted, OpenProducer, Order, Outcome, QueueSettings, Selector, Settings,
-    SettleRange,
+    Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, QueueSettings, Selector,
+    Settings, SettleRange,
 };
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
@@ -89,8 +89,17 @@ fn on_exhausted(given: &Settings, order: Order) -> Result<OnExhausted, Refusal> 
     Ok(if is_default { OnExhausted::Park } else { on_exhausted })
 }
 
-pub(crate) fn queue_settings(given: &QueueSettings) -> Result<(), Refusal> {
-    require(given.ttl_ms <= TTL_MS_MAX, "ttl_ms")
+pub(crate) fn queue_settings(given: &QueueSettings) -> Result<QueueSettings, Refusal> {
+    require(given.ttl_ms <= TTL_MS_MAX, "ttl_ms")?;
+    let on_full = OnFull::try_from(given.on_full);
+    let has_limit = given.max_length > 0 || given.max_bytes > 0;
+    require(on_full.is_ok() && (has_limit || on_full == Ok(OnFull::Unspecified)), "on_full")?;
+    let meant = match on_full {
+        Ok(OnFull::Unspecified) if has_limit => OnFull::Reject,
+        Ok(on_full) => on_full,
+        Err(_) => OnFull::Unspecified,
+    };
+    Ok(QueueSettings { on_full: meant.into(), ..*given })
 }
 
 /// The filter that is meant: one without a condition is none.

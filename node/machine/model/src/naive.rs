@@ -120,6 +120,8 @@ pub struct Sub {
     pub expired: u64,
     /// Messages that were discarded.
     pub discarded: u64,
+    /// Messages that were dropped because the queue was full.
+    pub dropped: u64,
 }
 
 /// A queue.

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use quorate_machine::command::{OpenProducer, Publish};
+use quorate_machine::command::{OnFull, OpenProducer, Publish, QueueSettings};
+use quorate_machine::effect::Effect;
 use quorate_machine::message::{self, PRIORITISED};
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
 
 use crate::fields;
-use crate::naive::{Message, Naive, Producer, Queue, Together, invalid};
+use crate::naive::{At, Message, Naive, Producer, Queue, Sub, Together, invalid};
 
 impl Naive {
     pub(crate) fn open(&mut self, command: &OpenProducer) -> Outcome {
@@ -92,6 +93,11 @@ impl Naive {
             return Err(invalid("queue"));
         }
 
+        let is_new = |(seq, _): &(&u64, &u32)| !row.receipts.contains_key(seq);
+        let fresh: Vec<u64> =
+            seqs.iter().zip(&command.lengths).filter(is_new).map(|(_, length)| u64::from(*length)).collect();
+        queue.check_room(&fresh)?;
+
         let first_new = queue.next_position();
         let (mut positions, mut duplicates, mut offset) = (Vec::new(), 0, 0);
         for (seq, length) in seqs.iter().zip(&command.lengths) {
@@ -108,6 +114,7 @@ impl Naive {
         }
         if queue.next_position() > first_new {
             queue.batches.push(Together { first: first_new, end: queue.next_position() });
+            queue.make_room(&mut self.effects);
         }
         row.acked_seq = acked;
         row.used_at_ms = self.now_ms;
@@ -116,6 +123,60 @@ impl Naive {
 }
 
 impl Queue {
+    /// How many messages a subscription has, and of how many bytes.
+    fn size(messages: &[Message], sub: &Sub) -> (u64, u64) {
+        let open: Vec<u64> = sub.open().filter(|row| row.at != At::Done).map(|row| row.position).collect();
+        let bytes = open.iter().map(|position| messages[*position as usize - 1].bytes.len() as u64).sum();
+        (open.len() as u64, bytes)
+    }
+
+    /// The limits: refuses what does not fit, or could not stay.
+    fn check_room(&self, fresh: &[u64]) -> Result<(), Refusal> {
+        let QueueSettings { max_length, max_bytes, .. } = self.settings;
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let sizes = || self.subs.values().map(|sub| Self::size(&self.messages, sub));
+        let longest = sizes().map(|(length, _)| length).max().unwrap_or(0);
+        let biggest = sizes().map(|(_, bytes)| bytes).max().unwrap_or(0);
+        if self.settings.on_full() == OnFull::DropOldest {
+            let more = fresh.iter().copied().max().unwrap_or(0);
+            if max_bytes > 0 && more > max_bytes {
+                return Err(Refusal::QueueFull { what: "bytes", holds: biggest, more, limit: max_bytes });
+            }
+            return Ok(());
+        }
+        let (count, bytes) = (fresh.len() as u64, fresh.iter().sum());
+        for (what, holds, more, limit) in
+            [("messages", longest, count, max_length), ("bytes", biggest, bytes, max_bytes)]
+        {
+            if limit > 0 && holds + more > limit {
+                return Err(Refusal::QueueFull { what, holds, more, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest of each subscription that has too much.
+    fn make_room(&mut self, effects: &mut Vec<Effect>) {
+        let QueueSettings { max_length, max_bytes, .. } = self.settings;
+        let drops = self.settings.on_full() == OnFull::DropOldest;
+        for sub in self.subs.values_mut().filter(|_| drops) {
+            loop {
+                let (length, bytes) = Self::size(&self.messages, sub);
+                let has_too_much =
+                    max_length > 0 && length > max_length || max_bytes > 0 && bytes > max_bytes;
+                let oldest = sub.open().find(|row| row.at != At::Done).map(|row| row.position);
+                let Some(oldest) = oldest.filter(|_| has_too_much) else { break };
+                if let At::Leased { consumer, .. } = sub.row(oldest).at {
+                    effects.push(Effect::Revoked { consumer, lease: sub.lease(oldest) });
+                }
+                sub.row_mut(oldest).at = At::Done;
+                sub.dropped += 1;
+            }
+        }
+    }
+
     /// A message is published, and every subscription looks at it.
     fn append(&mut self, bytes: Bytes, now_ms: u64) {
         let content = message::Message::decode(bytes.clone()).unwrap_or_default();

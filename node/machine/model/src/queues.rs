@@ -14,12 +14,12 @@ impl Naive {
         fields::namespace(&command.namespace)?;
         fields::name(&command.name)?;
         let settings = fields::settings(&command.settings)?;
-        fields::queue_settings(&command.queue)?;
+        let queue = fields::queue_settings(&command.queue)?;
         let filter = fields::filter(command.filter.as_ref())?;
-        if command.queue.priorities && settings.order() != Order::None {
+        if queue.priorities && settings.order() != Order::None {
             return Err(invalid("priorities"));
         }
-        let (queue, now_ms) = (command.queue.clone(), self.now_ms);
+        let now_ms = self.now_ms;
         if let Some(known) = self.queues.get(&command.name) {
             let is_same = |sub: &Sub| sub.settings == settings && sub.filter == filter;
             if !known.subs.get("default").is_some_and(is_same) || known.settings != queue {
@@ -31,7 +31,7 @@ impl Naive {
         self.last_queue += 1;
         let mut row = Queue {
             id: self.last_queue,
-            settings: queue.clone(),
+            settings: queue,
             revision: 1,
             created_at_ms: now_ms,
             messages: Vec::new(),
@@ -48,14 +48,14 @@ impl Naive {
 
     pub(crate) fn update(&mut self, command: &UpdateQueue) -> Outcome {
         let queue = self.queue(&command.namespace, &command.name)?;
-        fields::queue_settings(&command.queue)?;
+        let settings = fields::queue_settings(&command.queue)?;
         fields::revision(command.revision, queue.revision)?;
         let has_order = queue.subs.values().any(|sub| sub.order() != Order::None);
-        if command.queue.priorities && has_order {
+        if settings.priorities && has_order {
             return Err(invalid("priorities"));
         }
-        if queue.settings != command.queue {
-            queue.settings = command.queue.clone();
+        if queue.settings != settings {
+            queue.settings = settings;
             queue.revision += 1;
         }
         Ok(Reply::Updated { revision: queue.revision })

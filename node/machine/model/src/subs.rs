@@ -94,6 +94,7 @@ impl Queue {
             served_last: 0,
             expired: 0,
             discarded: 0,
+            dropped: 0,
         };
         self.look_from(&mut sub, start, now_ms);
         self.subs.insert(name.into(), sub);
@@ -178,6 +179,7 @@ impl Naive {
             parked_keys: BTreeSet::new(),
             expired: 0,
             discarded: 0,
+            dropped: 0,
             ..old
         };
         queue.look_from(&mut sub, position, now_ms);

@@ -107,6 +107,7 @@ pub fn stat(queue: &Queue, sub: &Sub, naive: &Naive) -> Stat {
             as u32,
         expired: sub.expired,
         discarded: sub.discarded,
+        dropped: sub.dropped,
         unseen: 0,
     }
 }

@@ -23,7 +23,7 @@ pub struct CreateQueue {
 }
 
 /// Settings of a queue. A zero means that there is no such rule.
-#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub struct QueueSettings {
     /// How long after it was due a message expires if it does not say so itself, in milliseconds.
     #[prost(uint64, tag = "1")]
@@ -31,6 +31,27 @@ pub struct QueueSettings {
     /// Whether messages may have a priority. Not together with a subscription whose order is not `none`.
     #[prost(bool, tag = "2")]
     pub priorities: bool,
+    /// Most messages that any subscription may have.
+    #[prost(uint64, tag = "3")]
+    pub max_length: u64,
+    /// Most encoded bytes of messages that any subscription may have.
+    #[prost(uint64, tag = "4")]
+    pub max_bytes: u64,
+    /// An [`OnFull`]; only with one of the limits.
+    #[prost(enumeration = "OnFull", tag = "5")]
+    pub on_full: i32,
+}
+
+/// What happens to a publish that a queue has no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum OnFull {
+    /// The default: [`OnFull::Reject`].
+    Unspecified = 0,
+    /// It is refused.
+    Reject = 1,
+    /// The oldest messages make room, whoever holds them.
+    DropOldest = 2,
 }
 
 /// Replaces a queue's settings.

@@ -2,7 +2,7 @@
 
 use super::Done;
 use super::create_sub::add_sub;
-use crate::command::{CreateQueue, Filter, Settings};
+use crate::command::{CreateQueue, Filter, QueueSettings, Settings};
 use crate::limits::QUEUES_MAX;
 use crate::reply::{Refusal, Reply};
 use crate::store::Store;
@@ -16,13 +16,13 @@ pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) 
     let namespace = names::namespace(&command.namespace)?;
     names::check(&command.name)?;
     let resolved = settings::resolve(&command.settings)?;
-    settings::check_queue(&command.queue)?;
+    let queue_settings = settings::resolve_queue(&command.queue)?;
     let filter = filter::check(command.filter.as_ref())?;
-    settings::check_priorities("priorities", &command.queue, resolved.order())?;
+    settings::check_priorities("priorities", &queue_settings, resolved.order())?;
     let name_key = key::queue_name(namespace, &command.name);
     if let Some(queue) = row::get_u64(&tx.rows, &name_key)? {
         let id = QueueId { namespace, queue };
-        return again(tx, id, command, resolved, filter);
+        return again(tx, id, (&command.name, queue_settings), resolved, filter);
     }
     let counts_key = key::namespace(namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
@@ -38,14 +38,9 @@ pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) 
     let id = QueueId { namespace, queue: ids.last_queue };
     let created_at_ms = tx.now_ms;
     tx.rows.insert(&name_key, row::of_u64(id.queue))?;
-    let queue = command.queue.clone();
-    *tx.find_queue(id)? = Some(Queue {
-        created_at_ms,
-        next_position: 1,
-        revision: 1,
-        settings: queue.clone(),
-        ..Queue::default()
-    });
+    let queue = queue_settings;
+    *tx.find_queue(id)? =
+        Some(Queue { created_at_ms, next_position: 1, revision: 1, settings: queue, ..Queue::default() });
     add_sub(tx, id, names::DEFAULT, resolved, filter, 1)?;
     Ok(Reply::QueueCreated { settings: resolved, created: true, created_at_ms, queue })
 }
@@ -54,18 +49,18 @@ pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) 
 fn again<S: Store>(
     tx: &mut Tx<'_, S>,
     id: QueueId,
-    command: &CreateQueue,
+    (name, queue): (&str, QueueSettings),
     settings: Settings,
     filter: Option<&Filter>,
 ) -> Done {
-    let other = || Refusal::QueueExists(command.name.clone());
+    let other = || Refusal::QueueExists(name.into());
     let Ok(sub) = names::sub(&tx.rows, id, names::DEFAULT) else { return Err(other().into()) };
     let known: Option<Filter> = row::get(&tx.rows, &key::filter(sub))?;
     let same = tx.sub(sub)?.settings == settings && known.as_ref() == filter;
     let row = tx.queue(id)?;
-    if !same || row.settings != command.queue {
+    if !same || row.settings != queue {
         return Err(other().into());
     }
-    let (created_at_ms, queue) = (row.created_at_ms, row.settings.clone());
+    let created_at_ms = row.created_at_ms;
     Ok(Reply::QueueCreated { settings, created: false, created_at_ms, queue })
 }

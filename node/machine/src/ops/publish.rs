@@ -17,6 +17,7 @@ use crate::reply::{PositionRun, Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::leave::{expiries, note_expiry};
 use crate::subs::look::look_at_new;
+use crate::subs::room::{check_room, make_room};
 use crate::tables::chunk::{Chunk, Columns, lane_of};
 use crate::tables::row::{self, ProducerRun};
 use crate::tables::{Key, QueueId, key};
@@ -30,6 +31,7 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
         return Err(Refusal::Invalid { field: "priority", problem }.into());
     }
     if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
+        check_room(tx, id, &command.lengths)?;
         let first_position = append(tx, id, &command.lengths, command.messages, command.attributes)?;
         let count = command.lengths.len() as u32;
         return Ok(Reply::Published {
@@ -40,6 +42,7 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     let known = check_session(tx, &command)?;
     let mut positions = receipts(tx, id, &command, known)?;
     let skipped: usize = command.lengths[..known as usize].iter().map(|length| *length as usize).sum();
+    check_room(tx, id, &command.lengths[known as usize..])?;
     if planted(Bug::DedupIgnored) && known > 0 {
         append(
             tx,
@@ -178,6 +181,7 @@ fn append<S: Store>(
         note_expiry(tx, id, time_ms, first, count)?;
     }
     look_at_new(tx, id, &chunk, &messages)?;
+    make_room(tx, id)?;
     Ok(first_position)
 }
 

@@ -59,10 +59,10 @@ fn purge_sub<S: Store>(tx: &mut Tx<'_, S>, id: SubId, name: &str) -> Result<(), 
         take_lease(tx, id, run)?;
     }
     let tail = tx.queue(id.queue)?.next_position;
-    let Sub { expired, discarded, .. } = *tx.sub(id)?;
+    let Sub { expired, discarded, dropped, .. } = *tx.sub(id)?;
     let new = renumber(tx, id, name, tail)?;
     let sub = tx.sub(new)?;
-    (sub.expired, sub.discarded) = (expired, discarded);
+    (sub.expired, sub.discarded, sub.dropped) = (expired, discarded, dropped);
     for run in held {
         runs::write(tx, new, &run)?;
         runs::count(tx, new, &run)?;

@@ -10,16 +10,16 @@ use crate::{names, settings};
 
 pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) -> Done {
     let id = names::queue(&tx.rows, &command.namespace, &command.name)?;
-    settings::check_queue(&command.queue)?;
+    let queue = settings::resolve_queue(&command.queue)?;
     check_revision(command.revision, tx.queue(id)?.revision)?;
     for at in 0..tx.queue(id)?.subs.len() {
         let sub = SubId { queue: id, sub: tx.queue(id)?.subs[at] };
         let order: Order = tx.sub(sub)?.settings.order();
-        settings::check_priorities("priorities", &command.queue, order)?;
+        settings::check_priorities("priorities", &queue, order)?;
     }
     let row = tx.queue(id)?;
-    if row.settings != command.queue {
-        row.settings = command.queue.clone();
+    if row.settings != queue {
+        row.settings = queue;
         row.revision += 1;
     }
     Ok(Reply::Updated { revision: row.revision })

@@ -36,6 +36,8 @@ pub struct Stat {
     pub expired: u64,
     /// Messages that were discarded, since the subscription began.
     pub discarded: u64,
+    /// Messages that were dropped because the queue was full, since the subscription began.
+    pub dropped: u64,
     /// Positions that a new or moved subscription has not looked at yet: not in the figures above.
     pub unseen: u64,
 }
@@ -74,6 +76,7 @@ pub fn stat(store: &impl Read, namespace: &str, queue: &str, sub: &str) -> Resul
         consumers: sub.consumers,
         expired: sub.expired,
         discarded: sub.discarded,
+        dropped: sub.dropped,
         unseen: queue.next_position - seen_end,
     })
 }

@@ -1,7 +1,7 @@
 //! Messages whose time to live is over.
 
 use super::lanes::{self, LaneId};
-use super::leave::{Why, leave};
+use super::leave::{Why, leave, let_go};
 use super::look::end_tail;
 use super::runs::{self, Run, State};
 use crate::store::{Store, StoreError};
@@ -71,9 +71,5 @@ fn expire_keyed<S: Store>(tx: &mut Tx<'_, S>, id: LaneId, position: u64) -> Resu
     if id.lane != 0 && run.state == State::Waiting && tx.lane(id)?.parked {
         return keep(tx, id.sub, &run, position, position + 1);
     }
-    let part = runs::take(tx, id.sub, &run, position, position + 1)?;
-    if id.lane != 0 {
-        lanes::remove(tx, id, position, run.state)?;
-    }
-    leave(tx, id.sub, &part, Why::Expired)
+    let_go(tx, id.sub, &run.part(position, position + 1), position + 1, Why::Expired)
 }

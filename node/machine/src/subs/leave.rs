@@ -1,6 +1,7 @@
 //! Messages that a subscription is done with: their bytes are counted, and chunks that nobody needs any more are deleted.
 
-use super::runs::Run;
+use super::lanes::{self, LaneId};
+use super::runs::{Run, State};
 use super::{failures, runs};
 use crate::message::EXPIRES;
 use crate::store::{Read, Store, StoreError};
@@ -14,11 +15,45 @@ pub(crate) enum Why {
     Done,
     Expired,
     Discarded,
+    Dropped,
 }
 
 /// The messages of a run, which is gone already from the rows and the counters, leave.
 pub(crate) fn leave<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run, why: Why) -> Result<(), StoreError> {
     leave_all(tx, sub, &[(*run, why)])
+}
+
+/// A part of a run leaves, whatever state it is in. Who holds it is not told.
+pub(crate) fn let_go<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    to: u64,
+    why: Why,
+) -> Result<(), StoreError> {
+    let in_lanes = !matches!(run.state, State::Parked | State::Delayed { .. });
+    if !in_lanes || !tx.sub(sub)?.is_keyed() {
+        let part = runs::take(tx, sub, run, run.first, to)?;
+        return leave(tx, sub, &part, why);
+    }
+    for (position, lane) in lanes::of(&tx.rows, sub.queue, run.first, to)? {
+        // What left before it may have changed where it stands.
+        let run =
+            runs::at(&tx.rows, sub, position)?.ok_or_else(|| lanes::lost(LaneId { sub, lane }, position))?;
+        let part = runs::take(tx, sub, &run, position, position + 1)?;
+        if lane != 0 {
+            let id = LaneId { sub, lane };
+            match run.state {
+                State::Leased { .. } => {
+                    lanes::unleased(tx, id, position)?;
+                    lanes::advance(tx, id)?;
+                }
+                state => lanes::remove(tx, id, position, state)?,
+            }
+        }
+        leave(tx, sub, &part, why)?;
+    }
+    Ok(())
 }
 
 /// The messages of several runs leave together: what is not in a row while this goes on, because it is about to leave as well, must not be
@@ -39,6 +74,7 @@ pub(crate) fn leave_all<S: Store>(
             Why::Done => {}
             Why::Expired => row.expired += run.count,
             Why::Discarded => row.discarded += run.count,
+            Why::Dropped => row.dropped += run.count,
         }
     }
     for (run, _) in runs {

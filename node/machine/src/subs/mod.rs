@@ -11,4 +11,5 @@ pub(crate) mod lanes;
 pub(crate) mod leave;
 pub(crate) mod look;
 pub(crate) mod park;
+pub(crate) mod room;
 pub(crate) mod runs;

@@ -120,6 +120,9 @@ pub(crate) struct Sub {
     /// Messages that were discarded.
     #[prost(uint64, tag = "20")]
     pub discarded: u64,
+    /// Messages that were dropped because the queue was full.
+    #[prost(uint64, tag = "21")]
+    pub dropped: u64,
 }
 
 impl Sub {
@@ -129,6 +132,12 @@ impl Sub {
 
     pub(crate) fn is_keyed(&self) -> bool {
         self.settings.order() == Order::Key
+    }
+
+    /// Messages that are not done, if the queue ends before `tail`; those that it has not looked at yet included.
+    pub(crate) fn length(&self, tail: u64) -> u64 {
+        let in_runs = self.leased + self.returned + self.retrying + self.delayed + self.parked + self.queued;
+        in_runs + tail.saturating_sub(self.cursor)
     }
 
     /// The position after the last that it has looked at, if the queue ends before `tail`.

@@ -99,7 +99,11 @@ pub fn usual(queue: usize, sub: usize) -> Settings {
 }
 
 pub fn queue_settings(queue: usize) -> QueueSettings {
-    QueueSettings { ttl_ms: if queue == 3 { 900 } else { 0 }, priorities: queue == 0 }
+    QueueSettings {
+        ttl_ms: if queue == 3 { 900 } else { 0 },
+        priorities: queue == 0,
+        ..QueueSettings::default()
+    }
 }
 
 impl Filtered {

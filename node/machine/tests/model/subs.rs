@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use quorate_machine::command::{
-    CreateQueue, CreateSub, DeleteSub, Order, Pause, QueueSettings, Seek, Settings, Start, StartKind,
+    CreateQueue, CreateSub, DeleteSub, OnFull, Order, Pause, QueueSettings, Seek, Settings, Start, StartKind,
     UpdateQueue, UpdateSub, Verb,
 };
 use quorate_model::naive::{Naive, Queue, Sub};
@@ -114,7 +114,22 @@ pub fn update_queue(
     let revision = revision.of(naive.queues.get(QUEUES[queue]).map(|row| row.revision));
     // A queue that had priorities mostly keeps them.
     let priorities = priorities || (queue == 0 && ttl_ms % 4 != 3);
-    let queue_settings = QueueSettings { ttl_ms, priorities };
+    // Sometimes it gets a limit, which the next updates mostly take away again.
+    let (max_length, max_bytes) = match ttl_ms % 7 {
+        1 => (4 + ttl_ms % 9, 0),
+        2 => (0, 60 + ttl_ms % 200),
+        3 => (9, 150),
+        _ => (0, 0),
+    };
+    let limited = max_length + max_bytes > 0;
+    let on_full = match (limited, ttl_ms % 3) {
+        (true, 0) => OnFull::Unspecified,
+        (true, 1) => OnFull::Reject,
+        (true, _) => OnFull::DropOldest,
+        (false, _) if ttl_ms % 11 == 5 => OnFull::Reject,
+        (false, _) => OnFull::Unspecified,
+    };
+    let queue_settings = QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() };
     Verb::UpdateQueue(UpdateQueue {
         namespace: namespace(),
         name: QUEUES[queue].into(),

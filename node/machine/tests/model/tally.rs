@@ -11,7 +11,10 @@ use crate::Tally;
 use crate::settle::sub_of;
 
 /// What a search has to come across.
-pub const CASES: [&str; 94] = [
+pub const CASES: [&str; 97] = [
+    "full of messages",
+    "full of bytes",
+    "dropped",
     "a key goes on with its holder",
     "a key waits for its holder",
     "a message without a key beside keys",
@@ -119,6 +122,8 @@ fn of_refusal(refusal: &Refusal) -> &'static str {
         Refusal::SubscriptionExists(_) => "subscription exists with other settings",
         Refusal::RevisionChanged { .. } => "revision changed",
         Refusal::LastSubscription => "last subscription",
+        Refusal::QueueFull { what: "messages", .. } => "full of messages",
+        Refusal::QueueFull { .. } => "full of bytes",
         Refusal::OutOfRange { .. } => "out of range",
         Refusal::UnknownMessage(_) => "message unknown",
         Refusal::NotDelayed(_) => "not delayed",
@@ -278,6 +283,7 @@ impl Before {
         let by_hand = matches!(verb, Verb::Unpark(_));
         let case = if by_hand { "discarded by hand" } else { "discarded when exhausted" };
         add(tally, case, sub.discarded - before.discarded);
+        add(tally, "dropped", sub.dropped - before.dropped);
         let mut keys_left =
             before.parked_keys.iter().filter(|key| !sub.parked_keys.contains(*key)).peekable();
         let ended = keys_left.peek().is_some();

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use quorate_client::QueueSettings;
+use quorate_client::{OnFull, QueueSettings};
 
-use super::to_json;
+use super::{FullArg, to_json};
 use crate::cli::Failure;
 use crate::cli::options::Options;
 use crate::cli::output::{Format, print_json, print_line};
 use crate::cli::sub::settings::{OrderArg, SubFlags};
-use crate::cli::units::duration;
+use crate::cli::units::{duration, size};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,6 +21,15 @@ pub(crate) struct Args {
     /// Let messages have priorities; only with --order none.
     #[arg(long)]
     priorities: bool,
+    /// Most messages that any subscription may have.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_length: Option<u64>,
+    /// Most bytes of messages that any subscription may have.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_bytes: Option<u64>,
+    /// What happens to a publish that there is no room for; needs a limit [default: reject].
+    #[arg(long, value_enum)]
+    on_full: Option<FullArg>,
     /// How the default subscription orders what it hands out.
     #[arg(long, value_enum, default_value_t = OrderArg::None)]
     order: OrderArg,
@@ -35,6 +44,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         default_subscription: args.default_subscription.settings(args.order)?,
         ttl: args.ttl,
         priorities: args.priorities,
+        max_length: args.max_length,
+        max_bytes: args.max_bytes,
+        on_full: args.on_full.map(|given| match given {
+            FullArg::Reject => OnFull::Reject,
+            FullArg::DropOldest => OnFull::DropOldest,
+        }),
     };
     let answer = args.options.client()?.queues().create(&args.name, settings).await?;
     let queue = answer.queue.unwrap_or_default();

@@ -33,6 +33,15 @@ pub(super) enum Verb {
     Delete(Named),
 }
 
+/// What happens to a publish that there is no room for.
+#[derive(clap::ValueEnum, Clone, Copy)]
+enum FullArg {
+    /// It is refused.
+    Reject,
+    /// The oldest messages make room.
+    DropOldest,
+}
+
 #[derive(clap::Args)]
 pub(super) struct Named {
     /// The queue.
@@ -120,6 +129,12 @@ fn to_json(queue: &wire::Queue) -> Value {
     object["name"] = queue.name.clone().into();
     object["ttl_ms"] = own.ttl_ms.into();
     object["priorities"] = own.priorities.into();
+    object["max_length"] = own.max_length.into();
+    object["max_bytes"] = own.max_bytes.into();
+    object["on_full"] = match own.on_full() {
+        wire::OnFull::Unspecified | wire::OnFull::Reject => "reject".into(),
+        wire::OnFull::DropOldest => "drop-oldest".into(),
+    };
     object["created_at"] = rfc3339(queue.created_at_ms).into();
     object
 }

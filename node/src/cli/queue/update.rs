@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use quorate_client::wire;
 use serde_json::json;
 
+use super::FullArg;
 use crate::cli::Failure;
 use crate::cli::options::Options;
 use crate::cli::output::{Format, print_json, print_line};
 use crate::cli::sub::settings::SubFlags;
 use crate::cli::sub::update::update_sub;
-use crate::cli::units::duration;
+use crate::cli::units::{duration, size};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,6 +23,15 @@ pub(crate) struct Args {
     /// Whether messages may have priorities.
     #[arg(long)]
     priorities: Option<bool>,
+    /// Most messages that any subscription may have; 0: no limit.
+    #[arg(long, value_name = "N")]
+    max_length: Option<u64>,
+    /// Most bytes of messages that any subscription may have; 0: no limit.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    max_bytes: Option<u64>,
+    /// What happens to a publish that there is no room for.
+    #[arg(long, value_enum)]
+    on_full: Option<FullArg>,
     #[command(flatten)]
     default_subscription: SubFlags,
     #[command(flatten)]
@@ -29,13 +40,23 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = args.options.client()?;
-    if args.ttl.is_some() || args.priorities.is_some() {
+    let limits = args.max_length.is_some() || args.max_bytes.is_some() || args.on_full.is_some();
+    if args.ttl.is_some() || args.priorities.is_some() || limits {
         let shown = client.queues().show(&args.name).await?.queue.unwrap_or_default();
         let mut settings = shown.settings.unwrap_or_default();
         if let Some(ttl) = args.ttl {
             settings.ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         }
         settings.priorities = args.priorities.unwrap_or(settings.priorities);
+        settings.max_length = args.max_length.unwrap_or(settings.max_length);
+        settings.max_bytes = args.max_bytes.unwrap_or(settings.max_bytes);
+        settings.on_full = match args.on_full {
+            Some(FullArg::Reject) => wire::OnFull::Reject.into(),
+            Some(FullArg::DropOldest) => wire::OnFull::DropOldest.into(),
+            // Without a limit there is nothing to say about it.
+            None if settings.max_length == 0 && settings.max_bytes == 0 => wire::OnFull::Unspecified.into(),
+            None => settings.on_full,
+        };
         client.queues().update(&args.name, settings, shown.revision).await?;
     }
     if args.default_subscription.is_given() {

@@ -111,12 +111,14 @@ async fn show(args: Named) -> Result<(), Failure> {
         object["consumers"] = stat.consumers.into();
         object["expired"] = stat.expired.into();
         object["discarded"] = stat.discarded.into();
+        object["dropped"] = stat.dropped.into();
         return print_json(&object);
     }
     let mut out = table(&["SETTING", "VALUE"]);
     let mut all = to_json(&sub);
     all["expired so far"] = stat.expired.into();
     all["discarded so far"] = stat.discarded.into();
+    all["dropped so far"] = stat.dropped.into();
     if let Value::Object(settings) = all {
         for (name, value) in settings {
             out.add_row([name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)]);

@@ -103,6 +103,7 @@ fn same_stat(given: &wire::StatResponse, expected: &Stat) -> Result<(), String> 
         consumers: given.consumers,
         expired: given.expired,
         discarded: given.discarded,
+        dropped: given.dropped,
         unseen: given.unseen,
     };
     if given == *expected { Ok(()) } else { Err(format!("{given:?}, the model says {expected:?}")) }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_client::{
-    Filter, Message, OnExhausted, Order, QueueSettings, Raw, Selector, SubscriptionSettings,
+    Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Selector, SubscriptionSettings,
 };
 
 use crate::history::Answer;
@@ -83,7 +83,11 @@ async fn create(cx: &Cx, rng: &mut Rng, queue: &str) -> Result<(), Answer> {
         false => settings(rng),
     };
     let ttl = rng.percent(30).then(|| Duration::from_millis(rng.magnitude(100, 8000)));
-    let settings = QueueSettings { default_subscription, ttl, priorities };
+    let max_length = rng.percent(30).then(|| rng.magnitude(3, 60));
+    let max_bytes = rng.percent(15).then(|| rng.magnitude(50, 2000));
+    let limited = max_length.or(max_bytes).is_some();
+    let on_full = limited.then(|| *rng.pick(&[OnFull::Reject, OnFull::DropOldest]));
+    let settings = QueueSettings { default_subscription, ttl, priorities, max_length, max_bytes, on_full };
     cx.manage(queue, "create_queue", cx.client.queues().create(queue, settings)).await
 }
 

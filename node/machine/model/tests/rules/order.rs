@@ -112,7 +112,7 @@ fn a_holder_without_credit_keeps_its_key_from_others() {
 
 #[test]
 fn higher_priorities_overtake_and_lower_positions_go_first() {
-    let queue = QueueSettings { ttl_ms: 0, priorities: true };
+    let queue = QueueSettings { priorities: true, ..QueueSettings::default() };
     let mut world = World::with(settings(Order::None), queue);
     let messages = [0, 3, 9, 3].map(|priority| Message { priority, ..Message::default() });
     world.publish(&messages);

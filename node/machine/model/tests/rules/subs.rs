@@ -105,7 +105,7 @@ fn a_batch_that_nobody_takes_is_never_stored() {
 fn priorities_and_orders_refuse_each_other() {
     let mut world = World::new(settings(Order::None));
     let update = |priorities| {
-        let queue = QueueSettings { ttl_ms: 0, priorities };
+        let queue = QueueSettings { priorities, ..QueueSettings::default() };
         Verb::UpdateQueue(UpdateQueue { namespace: String::new(), name: "q".into(), queue, revision: 0 })
     };
     world.add_sub("t", settings(Order::Total), StartKind::Latest, 0).expect("it is fine");

@@ -16,7 +16,8 @@ fn reschedule(world: &mut World, position: u64, deliver_at_ms: u64) -> Outcome {
 
 #[test]
 fn what_waits_expires_with_a_tick_and_what_is_leased_when_it_goes_back() {
-    let mut world = World::with(settings(Order::None), QueueSettings { ttl_ms: 150, priorities: false });
+    let mut world =
+        World::with(settings(Order::None), QueueSettings { ttl_ms: 150, ..QueueSettings::default() });
     let late = Message { delay_ms: 120, ..Message::default() };
     world.publish(&[expiring(0), expiring(50), late, expiring(9000)]);
     let one = world.attach("", 1, 2);
@@ -87,7 +88,8 @@ fn a_message_that_would_block_expires_instead() {
 
 #[test]
 fn the_queue_s_time_to_live_counts_from_when_a_message_is_due() {
-    let mut world = World::with(settings(Order::None), QueueSettings { ttl_ms: 100, priorities: false });
+    let mut world =
+        World::with(settings(Order::None), QueueSettings { ttl_ms: 100, ..QueueSettings::default() });
     let late = Message { deliver_at_ms: 10_500, ..Message::default() };
     let past = Message { deliver_at_ms: 3, ..Message::default() };
     world.publish(&[late, past]);
