@@ -31,7 +31,7 @@ const CASES_COUNTED: usize = 1000;
 
 fn cases() -> u32 {
     let given = |name| std::env::var(name).ok().and_then(|cases| cases.parse().ok());
-    given("QUORATE_CASES").or_else(|| given("PROPTEST_CASES")).unwrap_or(384)
+    given("QUORATE_CASES").or_else(|| given("PROPTEST_CASES")).unwrap_or(1000)
 }
 
 /// All rows as one byte string, and back: what a snapshot does.
