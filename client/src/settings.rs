@@ -62,11 +62,15 @@ pub struct SubscriptionSettings {
     pub per_key_inflight: Option<u32>,
     /// Messages are acknowledged before they are sent: at most once. Concerns consumers that attach from then on.
     pub auto_ack: bool,
+    /// Most messages that it may have, at least 1, so that a forgotten subscription cannot fill the disk. Default: no limit.
+    pub max_lag: Option<u64>,
+    /// What happens to a publish that would make it lag further; only with `max_lag`. Default [`OnFull::Reject`].
+    pub on_lag: Option<OnFull>,
     /// Which messages it takes. Default: all of them.
     pub filter: Option<Filter>,
 }
 
-/// What happens to a publish that a queue has no room for.
+/// What happens to a publish that a queue or subscription has no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It is refused with the reason `QUEUE_FULL`.
@@ -187,6 +191,8 @@ impl SubscriptionSettings {
             on_exhausted: on_exhausted.into(),
             per_key_inflight: at_least_one("per_key_inflight", self.per_key_inflight)?,
             auto_ack: self.auto_ack,
+            max_lag: at_least_one("max_lag", self.max_lag)?,
+            on_lag: full(self.on_lag).into(),
             filter: self.filter.as_ref().map(Filter::to_wire),
         })
     }
@@ -194,18 +200,21 @@ impl SubscriptionSettings {
 
 impl QueueSettings {
     pub(crate) fn to_wire(&self) -> Result<v1::QueueSettings, Error> {
-        let on_full = match self.on_full {
-            None => v1::OnFull::Unspecified,
-            Some(OnFull::Reject) => v1::OnFull::Reject,
-            Some(OnFull::DropOldest) => v1::OnFull::DropOldest,
-        };
         Ok(v1::QueueSettings {
             ttl_ms: millis("ttl", self.ttl)?,
             priorities: self.priorities,
             max_length: at_least_one("max_length", self.max_length)?,
             max_bytes: at_least_one("max_bytes", self.max_bytes)?,
-            on_full: on_full.into(),
+            on_full: full(self.on_full).into(),
         })
+    }
+}
+
+fn full(on_full: Option<OnFull>) -> v1::OnFull {
+    match on_full {
+        None => v1::OnFull::Unspecified,
+        Some(OnFull::Reject) => v1::OnFull::Reject,
+        Some(OnFull::DropOldest) => v1::OnFull::DropOldest,
     }
 }
 

@@ -3,9 +3,9 @@
 use crate::limits::NAME_BYTES_MAX;
 use crate::ops::Stop;
 use crate::reply::Refusal;
-use crate::store::Read;
+use crate::store::{Read, StoreError};
 use crate::tables::key::NAMESPACE_DEFAULT;
-use crate::tables::{QueueId, SubId, key, row};
+use crate::tables::{QueueId, SubId, Table, key, row};
 
 /// What an empty name of a namespace or subscription means.
 pub(crate) const DEFAULT: &str = "default";
@@ -36,6 +36,21 @@ pub(crate) fn sub(rows: &impl Read, queue: QueueId, name: &str) -> Result<SubId,
         return Ok(SubId { queue, sub });
     }
     Err(Refusal::UnknownSubscription(name.into()).into())
+}
+
+/// The subscriptions of a queue, in order of their names.
+pub(crate) fn subs(rows: &impl Read, queue: QueueId) -> Result<Vec<(String, SubId)>, StoreError> {
+    let unreadable = || StoreError("a subscription's name cannot be read".into());
+    let names = key::of_queue(Table::SubName, queue);
+    let (mut found, mut from) = (Vec::new(), names.clone());
+    while let Some((row, value)) = rows.first(&from, &names.end())? {
+        let name = row.get(names.len()..).ok_or_else(unreadable)?.to_vec();
+        let name = String::from_utf8(name).map_err(|_| unreadable())?;
+        let sub = value[..].try_into().map(u32::from_be_bytes).map_err(|_| unreadable())?;
+        found.push((name, SubId { queue, sub }));
+        from = key::Key::read(&row)?.next();
+    }
+    Ok(found)
 }
 
 /// Whether a queue or subscription may have this name.

@@ -212,6 +212,20 @@ pub enum Refusal {
         /// How much is allowed.
         limit: u64,
     },
+    /// A subscription's `max_lag` is reached.
+    #[error(
+        "the subscription {subscription} is full: {holds} of {limit} messages, and {more} more were published"
+    )]
+    LagReached {
+        /// Its name.
+        subscription: String,
+        /// How many messages it has.
+        holds: u64,
+        /// How many were to come.
+        more: u64,
+        /// How many it may have.
+        limit: u64,
+    },
     /// A limit of [`crate::limits`] is reached.
     #[error("the limit of {limit} {what} is reached")]
     LimitReached {

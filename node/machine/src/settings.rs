@@ -46,6 +46,8 @@ pub(crate) fn resolve(given: &Settings) -> Result<Settings, Refusal> {
         on_exhausted: exhausted(given, order)?.into(),
         per_key_inflight: per_key(given, order)?,
         auto_ack: given.auto_ack,
+        max_lag: given.max_lag,
+        on_lag: full("on_lag", given.on_lag, given.max_lag != 0, "needs max_lag")?,
     })
 }
 
@@ -80,19 +82,19 @@ pub(crate) fn resolve_queue(given: &QueueSettings) -> Result<QueueSettings, Refu
         return invalid("ttl_ms", format!("must be at most {TTL_MS_MAX}"));
     }
     let limited = given.max_length != 0 || given.max_bytes != 0;
-    let on_full = match (OnFull::try_from(given.on_full), limited) {
-        (Err(_), _) => return invalid("on_full", format!("{} is not known", given.on_full)),
-        (Ok(OnFull::Unspecified), limited) => {
-            if limited {
-                OnFull::Reject
-            } else {
-                OnFull::Unspecified
-            }
-        }
-        (Ok(_), false) => return invalid("on_full", "needs max_length or max_bytes"),
-        (Ok(on_full), true) => on_full,
+    let on_full = full("on_full", given.on_full, limited, "needs max_length or max_bytes")?;
+    Ok(QueueSettings { on_full, ..*given })
+}
+
+fn full(field: &'static str, given: i32, limited: bool, needs: &str) -> Result<i32, Refusal> {
+    let meant = match (OnFull::try_from(given), limited) {
+        (Err(_), _) => return invalid(field, format!("{given} is not known")),
+        (Ok(OnFull::Unspecified), true) => OnFull::Reject,
+        (Ok(OnFull::Unspecified), false) => OnFull::Unspecified,
+        (Ok(_), false) => return invalid(field, needs),
+        (Ok(meant), true) => meant,
     };
-    Ok(QueueSettings { on_full: on_full.into(), ..*given })
+    Ok(meant.into())
 }
 
 /// Priorities and order do not go together.

@@ -123,7 +123,12 @@ fn model_first() -> Vec<Verb> {
         create("keyed", keyed, QueueSettings { ttl_ms: 50_000, max_length: 100, ..QueueSettings::default() }),
         create("urgent", Settings::default(), QueueSettings { priorities: true, ..QueueSettings::default() }),
         sub("some", Settings::default(), Some(filter), StartKind::Earliest),
-        sub("spare", Settings { auto_ack: true, ..Settings::default() }, None, StartKind::Latest),
+        sub(
+            "spare",
+            Settings { auto_ack: true, max_lag: 50, ..Settings::default() },
+            None,
+            StartKind::Latest,
+        ),
     ]
 }
 

@@ -42,7 +42,8 @@ fn told(refusal: &Refusal) -> Told {
         | Refusal::OutOfRange { .. }
         | Refusal::UnknownMessage(_)
         | Refusal::NotDelayed(_)
-        | Refusal::QueueFull { .. } => of_queues(refusal),
+        | Refusal::QueueFull { .. }
+        | Refusal::LagReached { .. } => of_queues(refusal),
     }
 }
 
@@ -73,6 +74,10 @@ fn of_queues(refusal: &Refusal) -> Told {
         }
         Refusal::QueueFull { .. } => {
             let action = "consume or discard messages, or raise the queue's limit, then publish again";
+            (Code::ResourceExhausted, "QUEUE_FULL", action)
+        }
+        Refusal::LagReached { .. } => {
+            let action = "see to it that somebody consumes from it, seek or delete it, or raise its max_lag";
             (Code::ResourceExhausted, "QUEUE_FULL", action)
         }
         Refusal::UnknownMessage(_) => {

@@ -42,6 +42,8 @@ pub fn settings_in(
         on_exhausted: on_exhausted.into(),
         per_key_inflight: settings.per_key_inflight,
         auto_ack: settings.auto_ack,
+        max_lag: settings.max_lag,
+        on_lag: full_in("on_lag", settings.on_lag)?.into(),
     };
     Ok((found, settings.filter.map(filter_in)))
 }
@@ -65,6 +67,8 @@ pub fn settings_out(settings: &Settings, filter: Option<Filter>) -> v1::Subscrip
         on_exhausted: on_exhausted.into(),
         per_key_inflight: settings.per_key_inflight,
         auto_ack: settings.auto_ack,
+        max_lag: settings.max_lag,
+        on_lag: full_out(settings.on_lag()).into(),
         filter: filter.map(filter_out),
     }
 }
@@ -92,27 +96,35 @@ fn filter_out(filter: Filter) -> v1::Filter {
 /// Settings of a queue itself; none means no rules.
 pub fn queue_in(settings: Option<v1::QueueSettings>) -> Result<QueueSettings, Failure> {
     let settings = settings.unwrap_or_default();
-    let on_full = match v1::OnFull::try_from(settings.on_full) {
-        Ok(v1::OnFull::Unspecified) => OnFull::Unspecified,
-        Ok(v1::OnFull::Reject) => OnFull::Reject,
-        Ok(v1::OnFull::DropOldest) => OnFull::DropOldest,
-        Err(_) => {
-            return Err(Failure::invalid("on_full: not one that this version knows (reject, drop-oldest)"));
-        }
-    };
+    let on_full = full_in("on_full", settings.on_full)?;
     let v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = settings;
     Ok(QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() })
 }
 
 /// Settings of a queue as the wire carries them.
 pub fn queue_out(settings: &QueueSettings) -> v1::QueueSettings {
-    let on_full = match settings.on_full() {
+    let on_full = full_out(settings.on_full());
+    let QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = *settings;
+    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() }
+}
+
+fn full_in(field: &str, given: i32) -> Result<OnFull, Failure> {
+    match v1::OnFull::try_from(given) {
+        Ok(v1::OnFull::Unspecified) => Ok(OnFull::Unspecified),
+        Ok(v1::OnFull::Reject) => Ok(OnFull::Reject),
+        Ok(v1::OnFull::DropOldest) => Ok(OnFull::DropOldest),
+        Err(_) => {
+            Err(Failure::invalid(format!("{field}: not one that this version knows (reject, drop-oldest)")))
+        }
+    }
+}
+
+fn full_out(on_full: OnFull) -> v1::OnFull {
+    match on_full {
         OnFull::Unspecified => v1::OnFull::Unspecified,
         OnFull::Reject => v1::OnFull::Reject,
         OnFull::DropOldest => v1::OnFull::DropOldest,
-    };
-    let QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = *settings;
-    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() }
+    }
 }
 
 /// Where a subscription begins; none means at the earliest message.

@@ -275,7 +275,7 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::UnknownMessage(_) => "UNKNOWN_MESSAGE",
         Refusal::NotDelayed(_) => "NOT_DELAYED",
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
-        Refusal::QueueFull { .. } => "QUEUE_FULL",
+        Refusal::QueueFull { .. } | Refusal::LagReached { .. } => "QUEUE_FULL",
         Refusal::UnknownProducer => "UNKNOWN_PRODUCER",
         Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => "PRODUCER_FENCED",
         Refusal::SequenceGap { .. } => "SEQUENCE_GAP",

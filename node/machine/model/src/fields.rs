@@ -72,6 +72,8 @@ pub(crate) fn settings(given: &Settings) -> Result<Settings, Refusal> {
         on_exhausted: on_exhausted.into(),
         per_key_inflight,
         auto_ack: given.auto_ack,
+        max_lag: given.max_lag,
+        on_lag: when_full("on_lag", given.on_lag, given.max_lag > 0)?.into(),
     })
 }
 
@@ -91,15 +93,15 @@ fn on_exhausted(given: &Settings, order: Order) -> Result<OnExhausted, Refusal> 
 
 pub(crate) fn queue_settings(given: &QueueSettings) -> Result<QueueSettings, Refusal> {
     require(given.ttl_ms <= TTL_MS_MAX, "ttl_ms")?;
-    let on_full = OnFull::try_from(given.on_full);
     let has_limit = given.max_length > 0 || given.max_bytes > 0;
-    require(on_full.is_ok() && (has_limit || on_full == Ok(OnFull::Unspecified)), "on_full")?;
-    let meant = match on_full {
-        Ok(OnFull::Unspecified) if has_limit => OnFull::Reject,
-        Ok(on_full) => on_full,
-        Err(_) => OnFull::Unspecified,
-    };
-    Ok(QueueSettings { on_full: meant.into(), ..*given })
+    Ok(QueueSettings { on_full: when_full("on_full", given.on_full, has_limit)?.into(), ..*given })
+}
+
+fn when_full(field: &'static str, given: i32, has_limit: bool) -> Result<OnFull, Refusal> {
+    let given = OnFull::try_from(given).map_err(|_| invalid(field))?;
+    require(has_limit || given == OnFull::Unspecified, field)?;
+    let is_default = has_limit && given == OnFull::Unspecified;
+    Ok(if is_default { OnFull::Reject } else { given })
 }
 
 /// The filter that is meant: one without a condition is none.

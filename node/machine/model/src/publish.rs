@@ -139,19 +139,25 @@ impl Queue {
         let sizes = || self.subs.values().map(|sub| Self::size(&self.messages, sub));
         let longest = sizes().map(|(length, _)| length).max().unwrap_or(0);
         let biggest = sizes().map(|(_, bytes)| bytes).max().unwrap_or(0);
+        let count = fresh.len() as u64;
         if self.settings.on_full() == OnFull::DropOldest {
             let more = fresh.iter().copied().max().unwrap_or(0);
             if max_bytes > 0 && more > max_bytes {
                 return Err(Refusal::QueueFull { what: "bytes", holds: biggest, more, limit: max_bytes });
             }
-            return Ok(());
+        } else {
+            for (what, holds, more, limit) in
+                [("messages", longest, count, max_length), ("bytes", biggest, fresh.iter().sum(), max_bytes)]
+            {
+                if limit > 0 && holds + more > limit {
+                    return Err(Refusal::QueueFull { what, holds, more, limit });
+                }
+            }
         }
-        let (count, bytes) = (fresh.len() as u64, fresh.iter().sum());
-        for (what, holds, more, limit) in
-            [("messages", longest, count, max_length), ("bytes", biggest, bytes, max_bytes)]
-        {
-            if limit > 0 && holds + more > limit {
-                return Err(Refusal::QueueFull { what, holds, more, limit });
+        for (name, sub) in &self.subs {
+            let (holds, limit) = (Self::size(&self.messages, sub).0, sub.settings.max_lag);
+            if limit > 0 && holds + count > limit && sub.settings.on_lag() != OnFull::DropOldest {
+                return Err(Refusal::LagReached { subscription: name.clone(), holds, more: count, limit });
             }
         }
         Ok(())
@@ -161,11 +167,14 @@ impl Queue {
     fn make_room(&mut self, effects: &mut Vec<Effect>) {
         let QueueSettings { max_length, max_bytes, .. } = self.settings;
         let drops = self.settings.on_full() == OnFull::DropOldest;
-        for sub in self.subs.values_mut().filter(|_| drops) {
+        for sub in self.subs.values_mut() {
+            let max_lag = sub.settings.max_lag;
+            let drops_lag = max_lag > 0 && sub.settings.on_lag() == OnFull::DropOldest;
             loop {
                 let (length, bytes) = Self::size(&self.messages, sub);
-                let has_too_much =
+                let queue_is_full =
                     max_length > 0 && length > max_length || max_bytes > 0 && bytes > max_bytes;
+                let has_too_much = drops && queue_is_full || drops_lag && length > max_lag;
                 let oldest = sub.open().find(|row| row.at != At::Done).map(|row| row.position);
                 let Some(oldest) = oldest.filter(|_| has_too_much) else { break };
                 if let At::Leased { consumer, .. } = sub.row(oldest).at {

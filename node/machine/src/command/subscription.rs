@@ -1,5 +1,6 @@
 //! Subscriptions and their settings.
 
+use super::OnFull;
 use crate::message::Header;
 
 /// Settings of a subscription. A zero means the default.
@@ -32,6 +33,12 @@ pub struct Settings {
     /// Messages are acknowledged before they are sent: at most once.
     #[prost(bool, tag = "9")]
     pub auto_ack: bool,
+    /// Most messages that it may have; 0: no limit.
+    #[prost(uint64, tag = "10")]
+    pub max_lag: u64,
+    /// An [`OnFull`]: what happens to a publish that would make it lag further; only with `max_lag`.
+    #[prost(enumeration = "OnFull", tag = "11")]
+    pub on_lag: i32,
 }
 
 /// How a subscription orders what it hands out.

@@ -38,15 +38,8 @@ pub(crate) fn seek<S: Store>(tx: &mut Tx<'_, S>, command: &Seek) -> Done {
 
 pub(crate) fn purge<S: Store>(tx: &mut Tx<'_, S>, command: &Purge) -> Done {
     let queue = names::queue(&tx.rows, &command.namespace, &command.name)?;
-    let names = key::of_queue(Table::SubName, queue);
-    let mut from = names.clone();
-    while let Some((row, value)) = tx.rows.first(&from, &names.end())? {
-        let unreadable = || StoreError("a subscription's name cannot be read".into());
-        let name = row.get(names.len()..).ok_or_else(unreadable)?;
-        let name = std::str::from_utf8(name).map_err(|_| unreadable())?;
-        let sub = value[..].try_into().map(u32::from_be_bytes).map_err(|_| unreadable())?;
-        purge_sub(tx, SubId { queue, sub }, name)?;
-        from = key::Key::read(&row)?.next();
+    for (name, sub) in names::subs(&tx.rows, queue)? {
+        purge_sub(tx, sub, &name)?;
     }
     sweep_chunks(tx, queue)?;
     Ok(Reply::Done)

@@ -1,4 +1,4 @@
-//! The limits of a queue: exact, because they are applied here. The length of a queue is that of its longest subscription.
+//! The limits of a queue and of its subscriptions: exact, because they are applied here. The length of a queue is that of its longest subscription.
 
 use super::leave::{Why, let_go};
 use super::look::end_tail;
@@ -6,64 +6,105 @@ use super::runs::{self, State};
 use crate::command::{OnFull, QueueSettings};
 use crate::effect::Effect;
 use crate::limits::DROP_MESSAGES_MAX;
+use crate::names;
 use crate::ops::Stop;
 use crate::reply::Refusal;
 use crate::store::{Store, StoreError};
 use crate::tables::{QueueId, SubId};
 use crate::tx::Tx;
 
-/// Refuses messages of these lengths that do not fit into a queue, or could not stay in it whatever is dropped for them.
+/// Refuses messages of these lengths that do not fit into a queue or a subscription, or could not stay whatever is dropped for them.
 pub(crate) fn check_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, lengths: &[u32]) -> Result<(), Stop> {
-    let QueueSettings { max_length, max_bytes, .. } = tx.queue(queue)?.settings;
-    let drops = tx.queue(queue)?.settings.on_full() == OnFull::DropOldest;
-    if max_length == 0 && max_bytes == 0 || lengths.is_empty() {
+    if lengths.is_empty() || !is_limited(tx, queue)? {
         return Ok(());
     }
-    let (mut longest, mut biggest) = (0, 0);
-    for (_, length, bytes) in sizes(tx, queue)? {
-        (longest, biggest) = (longest.max(length), biggest.max(bytes));
-    }
+    let sizes = sizes(tx, queue)?;
+    let longest = sizes.iter().map(|size| size.messages).max().unwrap_or(0);
+    let biggest = sizes.iter().map(|size| size.bytes).max().unwrap_or(0);
+    let QueueSettings { max_length, max_bytes, .. } = tx.queue(queue)?.settings;
     let lengths = lengths.iter().copied().map(u64::from);
     let (count, bytes) = (lengths.len() as u64, lengths.clone().sum::<u64>());
     let refused = |what, holds, more, limit| Err(Refusal::QueueFull { what, holds, more, limit }.into());
-    if drops {
+    if tx.queue(queue)?.settings.on_full() == OnFull::DropOldest {
         let largest = lengths.max().unwrap_or(0);
-        return match max_bytes {
-            1.. if largest > max_bytes => refused("bytes", biggest, largest, max_bytes),
-            _ => Ok(()),
-        };
-    }
-    if max_length != 0 && longest + count > max_length {
+        if is_over(largest, max_bytes) {
+            return refused("bytes", biggest, largest, max_bytes);
+        }
+    } else if is_over(longest + count, max_length) {
         return refused("messages", longest, count, max_length);
-    }
-    if max_bytes != 0 && biggest + bytes > max_bytes {
+    } else if is_over(biggest + bytes, max_bytes) {
         return refused("bytes", biggest, bytes, max_bytes);
+    }
+    let lags = |size: &&Size| !size.drops && is_over(size.messages + count, size.max_lag);
+    if !sizes.iter().any(|size| lags(&size)) {
+        return Ok(());
+    }
+    for (subscription, id) in names::subs(&tx.rows, queue)? {
+        if let Some(size) = sizes.iter().filter(lags).find(|size| size.id == id) {
+            let (holds, limit) = (size.messages, size.max_lag);
+            return Err(Refusal::LagReached { subscription, holds, more: count, limit }.into());
+        }
     }
     Ok(())
 }
 
 /// Drops the oldest of what each subscription has too much of since messages were published.
 pub(crate) fn make_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), StoreError> {
-    let settings = tx.queue(queue)?.settings;
-    let QueueSettings { max_length, max_bytes, .. } = settings;
-    if settings.on_full() != OnFull::DropOldest || max_length == 0 && max_bytes == 0 {
+    if !is_limited(tx, queue)? {
         return Ok(());
     }
+    let settings = tx.queue(queue)?.settings;
+    let (max_length, max_bytes) = match settings.on_full() {
+        OnFull::DropOldest => (settings.max_length, settings.max_bytes),
+        OnFull::Reject | OnFull::Unspecified => (0, 0),
+    };
     let over = |holds: u64, limit: u64| if limit == 0 { 0 } else { holds.saturating_sub(limit) };
-    for (id, length, bytes) in sizes(tx, queue)? {
-        drop_oldest(tx, id, over(length, max_length), over(bytes, max_bytes))?;
+    for size in sizes(tx, queue)? {
+        let lag = if size.drops { over(size.messages, size.max_lag) } else { 0 };
+        drop_oldest(tx, size.id, over(size.messages, max_length).max(lag), over(size.bytes, max_bytes))?;
     }
     Ok(())
 }
 
-/// How many messages, and of how many bytes, each subscription of a queue has.
-fn sizes<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<Vec<(SubId, u64, u64)>, StoreError> {
+fn is_over(sum: u64, limit: u64) -> bool {
+    limit != 0 && sum > limit
+}
+
+/// Whether a queue or one of its subscriptions has a limit.
+fn is_limited<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<bool, StoreError> {
+    let row = tx.queue(queue)?;
+    let (limited, subs) = (row.settings.max_length != 0 || row.settings.max_bytes != 0, row.subs.len());
+    for at in 0..subs {
+        let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
+        if limited || tx.sub(sub)?.settings.max_lag != 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How much a subscription has, and how much it may have.
+struct Size {
+    id: SubId,
+    messages: u64,
+    bytes: u64,
+    max_lag: u64,
+    drops: bool,
+}
+
+fn sizes<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<Vec<Size>, StoreError> {
     let row = tx.queue(queue)?;
     let (tail, published) = (row.next_position, row.bytes_published);
     let ids = row.subs.clone().into_iter().map(|sub| SubId { queue, sub });
     ids.map(|id| {
         let sub = tx.sub(id)?;
-        Ok((id, sub.length(tail), published.saturating_sub(sub.bytes_done)))
+        Ok(Size {
+            id,
+            messages: sub.length(tail),
+            bytes: published.saturating_sub(sub.bytes_done),
+            max_lag: sub.settings.max_lag,
+            drops: sub.settings.on_lag() == OnFull::DropOldest,
+        })
     })
     .collect()
 }

@@ -1,7 +1,7 @@
 //! Random settings and filters: those that mean something, and those that contradict themselves.
 
 use proptest::prelude::*;
-use quorate_machine::command::{Filter, OnExhausted, Order, QueueSettings, Settings};
+use quorate_machine::command::{Filter, OnExhausted, OnFull, Order, QueueSettings, Settings};
 use quorate_machine::message::Header;
 
 /// What is wrong with settings, a filter or a name.
@@ -28,7 +28,7 @@ pub enum Filtered {
 pub fn spoilt() -> impl Strategy<Value = Spoilt> {
     prop_oneof![
         14 => Just(Spoilt::No),
-        2 => (0usize..12).prop_map(Spoilt::Settings),
+        2 => (0usize..14).prop_map(Spoilt::Settings),
         1 => (0usize..7).prop_map(Spoilt::Filter),
         1 => prop_oneof![Just(Spoilt::Name), Just(Spoilt::Namespace)],
         1 => Just(Spoilt::Defaults),
@@ -50,6 +50,8 @@ fn of(order: Order, per_key_inflight: u32, max_attempts: u32, on_exhausted: OnEx
         on_exhausted: on_exhausted.into(),
         per_key_inflight,
         auto_ack: false,
+        max_lag: 0,
+        on_lag: 0,
     }
 }
 
@@ -73,6 +75,10 @@ fn shapes() -> Vec<Settings> {
         Settings { jitter_percent: Some(7), ..of(Order::Key, 3, 2, Park) },
         of(Order::Key, 3, 2, Discard),
         Settings { lease_ms: 150, auto_ack: true, ..of(Order::Key, 3, 0, Unspecified) },
+        Settings { max_lag: 4, ..of(Order::None, 0, 3, Park) },
+        Settings { max_lag: 6, on_lag: OnFull::DropOldest.into(), ..of(Order::Key, 3, 2, ParkKey) },
+        Settings { max_lag: 5, on_lag: OnFull::DropOldest.into(), ..of(Order::Total, 0, 2, Block) },
+        Settings { max_lag: 3, on_lag: OnFull::Reject.into(), ..of(Order::Key, 1, 2, Block) },
     ]
 }
 
@@ -129,6 +135,8 @@ impl Spoilt {
         let on_exhausted = |one: OnExhausted| one.into();
         match self {
             Spoilt::Settings(0) => Settings { order: 9, ..good },
+            Spoilt::Settings(12) => Settings { on_lag: OnFull::Reject.into(), max_lag: 0, ..good },
+            Spoilt::Settings(13) => Settings { on_lag: 3, max_lag: 1, ..good },
             Spoilt::Settings(1) => Settings { lease_ms: 99, ..good },
             Spoilt::Settings(2) => Settings { backoff_first_ms: u64::MAX, ..good },
             Spoilt::Settings(3) => Settings { backoff_first_ms: 151, ..good },

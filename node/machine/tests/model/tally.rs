@@ -11,9 +11,10 @@ use crate::Tally;
 use crate::settle::sub_of;
 
 /// What a search has to come across.
-pub const CASES: [&str; 97] = [
+pub const CASES: [&str; 98] = [
     "full of messages",
     "full of bytes",
+    "a subscription is full",
     "dropped",
     "a key goes on with its holder",
     "a key waits for its holder",
@@ -124,6 +125,7 @@ fn of_refusal(refusal: &Refusal) -> &'static str {
         Refusal::LastSubscription => "last subscription",
         Refusal::QueueFull { what: "messages", .. } => "full of messages",
         Refusal::QueueFull { .. } => "full of bytes",
+        Refusal::LagReached { .. } => "a subscription is full",
         Refusal::OutOfRange { .. } => "out of range",
         Refusal::UnknownMessage(_) => "message unknown",
         Refusal::NotDelayed(_) => "not delayed",

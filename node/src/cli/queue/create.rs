@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use quorate_client::{OnFull, QueueSettings};
+use quorate_client::QueueSettings;
 
-use super::{FullArg, to_json};
+use super::to_json;
 use crate::cli::Failure;
 use crate::cli::options::Options;
 use crate::cli::output::{Format, print_json, print_line};
-use crate::cli::sub::settings::{OrderArg, SubFlags};
+use crate::cli::sub::settings::{FullArg, OrderArg, SubFlags};
 use crate::cli::units::{duration, size};
 
 #[derive(clap::Args)]
@@ -46,10 +46,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         priorities: args.priorities,
         max_length: args.max_length,
         max_bytes: args.max_bytes,
-        on_full: args.on_full.map(|given| match given {
-            FullArg::Reject => OnFull::Reject,
-            FullArg::DropOldest => OnFull::DropOldest,
-        }),
+        on_full: args.on_full.map(FullArg::setting),
     };
     let answer = args.options.client()?.queues().create(&args.name, settings).await?;
     let queue = answer.queue.unwrap_or_default();

@@ -33,15 +33,6 @@ pub(super) enum Verb {
     Delete(Named),
 }
 
-/// What happens to a publish that there is no room for.
-#[derive(clap::ValueEnum, Clone, Copy)]
-enum FullArg {
-    /// It is refused.
-    Reject,
-    /// The oldest messages make room.
-    DropOldest,
-}
-
 #[derive(clap::Args)]
 pub(super) struct Named {
     /// The queue.
@@ -131,10 +122,7 @@ fn to_json(queue: &wire::Queue) -> Value {
     object["priorities"] = own.priorities.into();
     object["max_length"] = own.max_length.into();
     object["max_bytes"] = own.max_bytes.into();
-    object["on_full"] = match own.on_full() {
-        wire::OnFull::Unspecified | wire::OnFull::Reject => "reject".into(),
-        wire::OnFull::DropOldest => "drop-oldest".into(),
-    };
+    object["on_full"] = settings::full_name(own.on_full()).into();
     object["created_at"] = rfc3339(queue.created_at_ms).into();
     object
 }

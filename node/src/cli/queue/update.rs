@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use quorate_client::wire;
 use serde_json::json;
 
-use super::FullArg;
 use crate::cli::Failure;
 use crate::cli::options::Options;
 use crate::cli::output::{Format, print_json, print_line};
-use crate::cli::sub::settings::SubFlags;
+use crate::cli::sub::settings::{FullArg, SubFlags};
 use crate::cli::sub::update::update_sub;
 use crate::cli::units::{duration, size};
 
@@ -50,13 +48,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         settings.priorities = args.priorities.unwrap_or(settings.priorities);
         settings.max_length = args.max_length.unwrap_or(settings.max_length);
         settings.max_bytes = args.max_bytes.unwrap_or(settings.max_bytes);
-        settings.on_full = match args.on_full {
-            Some(FullArg::Reject) => wire::OnFull::Reject.into(),
-            Some(FullArg::DropOldest) => wire::OnFull::DropOldest.into(),
-            // Without a limit there is nothing to say about it.
-            None if settings.max_length == 0 && settings.max_bytes == 0 => wire::OnFull::Unspecified.into(),
-            None => settings.on_full,
-        };
+        let limited = settings.max_length != 0 || settings.max_bytes != 0;
+        settings.on_full = FullArg::changed(args.on_full, limited, settings.on_full);
         client.queues().update(&args.name, settings, shown.revision).await?;
     }
     if args.default_subscription.is_given() {

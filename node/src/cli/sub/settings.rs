@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate_client::{Filter, OnExhausted, Order, SubscriptionSettings, wire};
+use quorate_client::{Filter, OnExhausted, OnFull, Order, SubscriptionSettings, wire};
 use serde_json::{Value, json};
 
 use crate::cli::Failure;
@@ -29,6 +29,34 @@ pub(in crate::cli) enum ExhaustedArg {
     Block,
     /// Let it go.
     Discard,
+}
+
+/// What happens to a publish that there is no room for.
+#[derive(clap::ValueEnum, Clone, Copy)]
+pub(in crate::cli) enum FullArg {
+    /// It is refused.
+    Reject,
+    /// The oldest messages make room.
+    DropOldest,
+}
+
+impl FullArg {
+    pub(in crate::cli) fn setting(self) -> OnFull {
+        match self {
+            FullArg::Reject => OnFull::Reject,
+            FullArg::DropOldest => OnFull::DropOldest,
+        }
+    }
+
+    /// What applies after a change: without a limit there is nothing to say about it.
+    pub(in crate::cli) fn changed(named: Option<Self>, limited: bool, before: i32) -> i32 {
+        match named {
+            Some(FullArg::Reject) => wire::OnFull::Reject.into(),
+            Some(FullArg::DropOldest) => wire::OnFull::DropOldest.into(),
+            None if !limited => wire::OnFull::Unspecified.into(),
+            None => before,
+        }
+    }
 }
 
 /// Settings that may be changed later.
@@ -61,6 +89,12 @@ pub(in crate::cli) struct SubFlags {
     /// Acknowledge messages before they are sent: at most once.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     auto_ack: Option<bool>,
+    /// Most messages that it may have, so that a forgotten one cannot fill the disk; 0: no limit.
+    #[arg(long, value_name = "N")]
+    max_lag: Option<u64>,
+    /// What happens to a publish that would make it lag further; needs --max-lag [default: reject].
+    #[arg(long, value_enum)]
+    on_lag: Option<FullArg>,
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -98,6 +132,8 @@ impl SubFlags {
             on_exhausted,
             per_key_inflight: self.per_key_inflight,
             auto_ack: self.auto_ack.unwrap_or(false),
+            max_lag: self.max_lag.filter(|most| *most != 0),
+            on_lag: self.on_lag.map(FullArg::setting),
             filter: (filter != Filter::default()).then_some(filter),
         })
     }
@@ -113,6 +149,8 @@ impl SubFlags {
             || self.filter.is_some()
             || !self.filter_header.is_empty()
             || self.auto_ack.is_some()
+            || self.max_lag.is_some()
+            || self.on_lag.is_some()
     }
 
     /// Replaces in settings what was named.
@@ -144,6 +182,8 @@ impl SubFlags {
         }
         settings.per_key_inflight = self.per_key_inflight.unwrap_or(settings.per_key_inflight);
         settings.auto_ack = self.auto_ack.unwrap_or(settings.auto_ack);
+        settings.max_lag = self.max_lag.unwrap_or(settings.max_lag);
+        settings.on_lag = FullArg::changed(self.on_lag, settings.max_lag != 0, settings.on_lag);
         if self.filter.is_some() || !self.filter_header.is_empty() {
             let headers = self.filter_header.iter();
             let header = |(name, value): &(String, String)| wire::Header {
@@ -170,6 +210,10 @@ pub(in crate::cli) fn to_json(settings: &wire::SubscriptionSettings) -> Value {
     if settings.max_attempts > 0 {
         object["on_exhausted"] = exhausted_name(settings.on_exhausted()).into();
     }
+    if settings.max_lag > 0 {
+        object["max_lag"] = settings.max_lag.into();
+        object["on_lag"] = full_name(settings.on_lag()).into();
+    }
     if settings.order() == wire::Order::Key {
         object["per_key_inflight"] = settings.per_key_inflight.into();
     }
@@ -179,6 +223,13 @@ pub(in crate::cli) fn to_json(settings: &wire::SubscriptionSettings) -> Value {
         object["filter_headers"] = crate::cli::json::headers(headers);
     }
     object
+}
+
+pub(in crate::cli) fn full_name(on_full: wire::OnFull) -> &'static str {
+    match on_full {
+        wire::OnFull::Unspecified | wire::OnFull::Reject => "reject",
+        wire::OnFull::DropOldest => "drop-oldest",
+    }
 }
 
 pub(in crate::cli) fn filter_text(filter: &wire::Filter) -> String {

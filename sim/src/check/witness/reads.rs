@@ -202,6 +202,8 @@ fn wire_settings(settings: &Settings) -> wire::SubscriptionSettings {
         on_exhausted: on_exhausted.into(),
         per_key_inflight: settings.per_key_inflight,
         auto_ack: settings.auto_ack,
+        max_lag: settings.max_lag,
+        on_lag: settings.on_lag,
         filter: None,
     }
 }

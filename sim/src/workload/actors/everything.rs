@@ -101,6 +101,8 @@ fn settings(rng: &mut Rng) -> SubscriptionSettings {
         Order::Total => *rng.pick(&[OnExhausted::Block, OnExhausted::Park, OnExhausted::Discard]),
         Order::None => *rng.pick(&[OnExhausted::Park, OnExhausted::Discard, OnExhausted::Block]),
     });
+    let max_lag = rng.percent(20).then(|| rng.magnitude(3, 60));
+    let on_lag = max_lag.map(|_| *rng.pick(&[OnFull::Reject, OnFull::DropOldest, OnFull::DropOldest]));
     let filter = rng.percent(30).then(|| Filter { subject: "work.*".into(), headers: Vec::new() });
     SubscriptionSettings {
         order,
@@ -111,6 +113,8 @@ fn settings(rng: &mut Rng) -> SubscriptionSettings {
         on_exhausted,
         per_key_inflight: (order == Order::Key).then(|| rng.between(1, 3) as u32),
         auto_ack: rng.percent(10),
+        max_lag,
+        on_lag,
         filter,
     }
 }

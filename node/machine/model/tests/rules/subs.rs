@@ -150,6 +150,8 @@ fn defaults_are_filled_in() {
         on_exhausted: OnExhausted::Park.into(),
         per_key_inflight: 1,
         auto_ack: false,
+        max_lag: 0,
+        on_lag: 0,
     };
     assert_eq!(reply, Reply::SubCreated { settings: expected, created: true });
     let other = world.add_sub("s", Settings { max_attempts: 0, ..given }, StartKind::Latest, 0);
