@@ -8,7 +8,7 @@ use crate::ops::Stop;
 use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Queue, Sub};
-use crate::tables::{Key, QueueId, SubId, Table, key};
+use crate::tables::{Key, QueueId, key};
 
 /// A queue, as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,18 +94,11 @@ fn info(store: &impl Read, id: QueueId, name: &str) -> Result<QueueInfo, StoreEr
 /// The subscriptions of a queue, in the order of their names' bytes. Refused if there is no such queue.
 pub fn subs(store: &impl Read, namespace: &str, queue: &str) -> Result<Vec<SubInfo>, ReadError> {
     let id = names::queue(store, namespace, queue)?;
-    let all = key::of_queue(Table::SubName, id);
-    let (mut found, mut from) = (Vec::new(), all.clone());
-    while let Some((row, value)) = store.first(&from, &all.end())? {
-        let unreadable = || StoreError("a subscription's name cannot be read".into());
-        let name = std::str::from_utf8(row.get(all.len()..).ok_or_else(unreadable)?);
-        let sub = value[..].try_into().map(u32::from_be_bytes).map_err(|_| unreadable())?;
-        let sub = SubId { queue: id, sub };
+    let mut found = Vec::new();
+    for (name, sub) in names::subs(store, id)? {
         let Sub { settings, revision, paused, .. } = sub_row(store, sub)?;
         let filter: Option<Filter> = row::get(store, &key::filter(sub))?;
-        let name = name.map_err(|_| unreadable())?.into();
         found.push(SubInfo { name, settings, filter, revision, paused });
-        from = Key::read(&row)?.next();
     }
     Ok(found)
 }
