@@ -65,7 +65,7 @@ pub use error::{EndpointAnswer, Error, Reason, Refusal};
 pub use message::{Message, Meta};
 pub use producer::{Pending, Producer, ProducerBuilder, Receipt};
 pub use queue::{Queue, RawQueue};
-pub use queues::{Peek, Queues};
+pub use queues::{Peek, Queues, Which};
 pub use random::{Random, SystemRandom};
 pub use reader::{Reader, StoredMessage};
 pub use settings::{

@@ -28,6 +28,27 @@ pub struct Peek {
     pub state: Option<v1::MessageState>,
 }
 
+/// Names a message of a queue: `7.into()`, `"invoice-7".into()`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// By its position.
+    At(u64),
+    /// By its id, which is unique in the queue.
+    Id(String),
+}
+
+impl From<u64> for Which {
+    fn from(position: u64) -> Self {
+        Self::At(position)
+    }
+}
+
+impl From<&str> for Which {
+    fn from(id: &str) -> Self {
+        Self::Id(id.into())
+    }
+}
+
 /// Administration of the queues of one namespace. Reads are linearizable.
 #[derive(Clone)]
 pub struct Queues {
@@ -149,25 +170,36 @@ impl Queues {
     ///
     /// # Errors
     /// Reasons `UNKNOWN_QUEUE`, `UNKNOWN_MESSAGE`, `NOT_DELAYED` (it is due by now); [`Error::NoLeader`]; [`Error::Unknown`].
-    pub async fn cancel(&self, queue: &str, position: u64) -> Result<(), Error> {
-        self.change_time(queue, position, 0).await
+    pub async fn cancel(&self, queue: &str, message: impl Into<Which>) -> Result<(), Error> {
+        self.change_time(queue, message.into(), 0).await
     }
 
     /// Has a message that is not due yet fall due at another time, by the cluster's clock.
     ///
     /// # Errors
     /// As [`Queues::cancel`].
-    pub async fn reschedule(&self, queue: &str, position: u64, at: SystemTime) -> Result<(), Error> {
+    pub async fn reschedule(
+        &self,
+        queue: &str,
+        message: impl Into<Which>,
+        at: SystemTime,
+    ) -> Result<(), Error> {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.change_time(queue, position, u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1)).await
+        self.change_time(queue, message.into(), u64::try_from(since.as_millis()).unwrap_or(u64::MAX).max(1))
+            .await
     }
 
-    async fn change_time(&self, queue: &str, position: u64, deliver_at_ms: u64) -> Result<(), Error> {
+    async fn change_time(&self, queue: &str, message: Which, deliver_at_ms: u64) -> Result<(), Error> {
+        let (position, id) = match message {
+            Which::At(position) => (position, String::new()),
+            Which::Id(id) => (0, id),
+        };
         let request = v1::RescheduleRequest {
             namespace: self.namespace(),
             queue: queue.to_owned(),
             position,
             deliver_at_ms,
+            id,
         };
         let ask = |channel| {
             let request = request.clone();

@@ -210,16 +210,13 @@ impl Ledger {
     pub(super) fn confirm(&mut self, receipt: &v1::Receipt) -> Option<Freed> {
         let count: u64 = receipt.positions.iter().map(|run| u64::from(run.count)).sum();
         let batches = self.take(receipt.first_seq, count)?;
-        let mut positions = receipt
-            .positions
-            .iter()
-            .flat_map(|run| (0..u64::from(run.count)).map(move |i| run.first_position.saturating_add(i)));
+        let mut positions = receipt.positions.iter().flat_map(|run| {
+            (0..u64::from(run.count)).map(move |i| (run.first_position.saturating_add(i), run.duplicate))
+        });
         let mut freed = Freed::default();
         let items = batches.into_iter().flat_map(|batch| batch.items);
-        for (i, (item, position)) in items.zip(&mut positions).enumerate() {
+        for (item, (position, duplicate)) in items.zip(&mut positions) {
             freed.add(&item);
-            // What the queue already held comes first: sequence numbers are stored in order.
-            let duplicate = i < receipt.duplicates as usize;
             let _ = item.reply.send(Ok(Receipt { position, duplicate }));
         }
         if freed.messages > 0 {

@@ -28,8 +28,8 @@ fn sent(ledger: &mut Ledger) -> Vec<(u64, Vec<String>)> {
         .collect()
 }
 
-fn receipt(first_seq: u64, first_position: u64, count: u32, duplicates: u32) -> v1::Receipt {
-    v1::Receipt { first_seq, positions: vec![v1::PositionRun { first_position, count }], duplicates }
+fn receipt(first_seq: u64, first_position: u64, count: u32) -> v1::Receipt {
+    v1::Receipt { first_seq, positions: vec![v1::PositionRun { first_position, count, duplicate: false }] }
 }
 
 fn invalid() -> Error {
@@ -62,10 +62,9 @@ fn a_receipt_answers_its_messages_with_their_positions() {
     let freed = ledger.confirm(&v1::Receipt {
         first_seq: 11,
         positions: vec![
-            v1::PositionRun { first_position: 5, count: 1 },
-            v1::PositionRun { first_position: 9, count: 2 },
+            v1::PositionRun { first_position: 5, count: 1, duplicate: true },
+            v1::PositionRun { first_position: 9, count: 2, duplicate: false },
         ],
-        duplicates: 1,
     });
     assert_eq!(freed.map(|freed| freed.messages), Some(3));
     let got: Vec<_> = answers[..3].iter_mut().map(|a| a.try_recv().unwrap().unwrap()).collect();
@@ -73,16 +72,16 @@ fn a_receipt_answers_its_messages_with_their_positions() {
     assert_eq!(got.iter().map(|r| r.duplicate).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!((ledger.confirmed(), ledger.acked_seq(), ledger.unanswered()), (13, 13, 1));
     // The same receipt once more changes nothing; one that matches nothing is reported.
-    assert_eq!(ledger.confirm(&receipt(11, 5, 3, 0)), Some(Freed::default()));
-    assert_eq!(ledger.confirm(&receipt(15, 5, 1, 0)), None);
-    assert_eq!(ledger.confirm(&receipt(14, 5, 2, 0)), None);
+    assert_eq!(ledger.confirm(&receipt(11, 5, 3)), Some(Freed::default()));
+    assert_eq!(ledger.confirm(&receipt(15, 5, 1)), None);
+    assert_eq!(ledger.confirm(&receipt(14, 5, 2)), None);
 }
 
 #[test]
 fn after_a_lost_stream_the_same_batches_go_out_under_the_same_numbers() {
     let (mut ledger, _answers) = filled(2, &["a", "b", "c", "d", "e"]);
     let first = sent(&mut ledger);
-    ledger.confirm(&receipt(11, 1, 2, 0));
+    ledger.confirm(&receipt(11, 1, 2));
     ledger.push(item("f").0);
     ledger.rewind(14);
     let again = sent(&mut ledger);
@@ -101,9 +100,9 @@ fn what_follows_a_refused_batch_moves_up() {
     ledger.rewind(11);
     assert_eq!(sent(&mut ledger), [(11, vec!["a".into()]), (12, vec!["c".into()]), (13, vec!["d".into()])]);
     assert!(answers[1].try_recv().unwrap().is_err());
-    ledger.confirm(&receipt(11, 1, 1, 0));
-    ledger.confirm(&receipt(12, 2, 1, 0));
-    ledger.confirm(&receipt(13, 3, 1, 0));
+    ledger.confirm(&receipt(11, 1, 1));
+    ledger.confirm(&receipt(12, 2, 1));
+    ledger.confirm(&receipt(13, 3, 1));
     assert!(ledger.is_empty());
     assert_eq!(answers[3].try_recv().unwrap().unwrap().position, 3);
 }

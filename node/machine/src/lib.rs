@@ -20,6 +20,7 @@ pub mod check;
 pub mod command;
 pub mod digest;
 pub mod effect;
+mod ids;
 pub mod limits;
 pub mod memory;
 pub mod message;

@@ -11,7 +11,7 @@ use crate::reply::Refusal;
 /// One message, as its producer handed it in.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Message {
-    /// Name chosen by the producer; may be empty.
+    /// Name chosen by the producer, unique in the queue while some subscription is not done with the message; may be empty.
     #[prost(string, tag = "1")]
     pub id: String,
     /// Messages of one key belong together; may be empty.
@@ -62,6 +62,8 @@ pub const DELAYED: u32 = 2;
 pub const EXPIRES: u32 = 4;
 /// Its priority is not 0.
 pub const PRIORITISED: u32 = 8;
+/// It has an id.
+pub const IDENTIFIED: u32 = 32;
 
 /// What there is in a message that a queue has to look at: for [`crate::command::Publish::attributes`].
 pub fn attributes(message: &Message) -> u32 {
@@ -70,6 +72,7 @@ pub fn attributes(message: &Message) -> u32 {
         | flag(message.delay_ms != 0 || message.deliver_at_ms != 0, DELAYED)
         | flag(message.ttl_ms != 0, EXPIRES)
         | flag(message.priority != 0, PRIORITISED)
+        | flag(!message.id.is_empty(), IDENTIFIED)
 }
 
 /// Whether a message keeps to the limits; the refusal names the field and its limit. Asked when a publish is

@@ -50,8 +50,6 @@ pub enum Reply {
     Published {
         /// Positions of the messages, in order.
         positions: Vec<PositionRun>,
-        /// How many of them came from an earlier attempt.
-        duplicates: u32,
     },
     /// To [`crate::command::Attach`].
     Attached(Attached),
@@ -81,6 +79,8 @@ pub struct PositionRun {
     pub first_position: u64,
     /// How many.
     pub count: u32,
+    /// The queue had them already: from an earlier attempt, or by their ids.
+    pub duplicate: bool,
 }
 
 /// A consumer session is open.
@@ -197,6 +197,9 @@ pub enum Refusal {
     /// No subscription has that message.
     #[error("no subscription has a message at position {0}")]
     UnknownMessage(u64),
+    /// No message with that id is in the queue.
+    #[error("no message with the id {0:?} is in the queue")]
+    UnknownId(String),
     /// The message is due already, somewhere.
     #[error("the message at position {0} is not delayed any more")]
     NotDelayed(u64),

@@ -7,11 +7,19 @@ use quorate_machine::command::{CloseProducer, Order, Publish, Verb};
 use quorate_machine::limits::{PRODUCER_UNACKED_MAX, PUBLISH_MESSAGES_MAX};
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
 
+/// The first `duplicates` messages were known, the others are new.
 fn published(runs: &[(u64, u32)], duplicates: u32) -> Outcome {
-    let positions = runs
-        .iter()
-        .map(|(first_position, count)| PositionRun { first_position: *first_position, count: *count });
-    Ok(Reply::Published { positions: positions.collect(), duplicates })
+    let mut positions: Vec<PositionRun> = Vec::new();
+    for (first_position, count) in runs {
+        let known = duplicates.saturating_sub(positions.iter().map(|run| run.count).sum()).min(*count);
+        let part = |first_position, count, duplicate| PositionRun { first_position, count, duplicate };
+        let parts = [
+            part(*first_position, known, true),
+            part(first_position + u64::from(known), count - known, false),
+        ];
+        positions.extend(parts.into_iter().filter(|part| part.count > 0));
+    }
+    Ok(Reply::Published { positions })
 }
 
 fn send(world: &mut World, session: (u64, u64), first_seq: u64, bodies: &[&str]) -> Outcome {

@@ -10,8 +10,8 @@ fn five() -> World {
     let mut world = World::with_queue(Order::Total);
     let first = world.publish(&["a", "b", "c"]);
     let second = world.publish(&["d", "e"]);
-    assert_eq!(first, [PositionRun { first_position: 1, count: 3 }]);
-    assert_eq!(second, [PositionRun { first_position: 4, count: 2 }]);
+    assert_eq!(first, [PositionRun { first_position: 1, count: 3, duplicate: false }]);
+    assert_eq!(second, [PositionRun { first_position: 4, count: 2, duplicate: false }]);
     world
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use quorate_client::Client;
+use quorate_client::{Client, Which};
 use serde_json::json;
 
 use super::Failure;
@@ -19,12 +19,32 @@ pub(super) enum Verb {
     Reschedule(Reschedule),
 }
 
+/// Which message.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Named {
+    /// The message's position.
+    position: Option<u64>,
+    /// The message's id.
+    #[arg(long)]
+    id: Option<String>,
+}
+
+impl Named {
+    fn which(&self) -> Which {
+        match &self.id {
+            Some(id) => Which::Id(id.clone()),
+            None => Which::At(self.position.unwrap_or_default()), // clap sees to it that there is one of them
+        }
+    }
+}
+
 #[derive(clap::Args)]
 pub(super) struct Cancel {
     /// The queue.
     queue: String,
-    /// The message's position.
-    position: u64,
+    #[command(flatten)]
+    message: Named,
     #[command(flatten)]
     options: Options,
 }
@@ -33,8 +53,8 @@ pub(super) struct Cancel {
 pub(super) struct Reschedule {
     /// The queue.
     queue: String,
-    /// The message's position.
-    position: u64,
+    #[command(flatten)]
+    message: Named,
     /// When it is due, such as 2026-12-24T18:00:00Z.
     #[arg(long, value_parser = time, required_unless_present = "delay", conflicts_with = "delay")]
     at: Option<SystemTime>,
@@ -48,26 +68,33 @@ pub(super) struct Reschedule {
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Cancel(args) => {
-            args.options.client()?.queues().cancel(&args.queue, args.position).await?;
-            done(&args.queue, args.position, "cancelled", &args.options)
+            args.options.client()?.queues().cancel(&args.queue, args.message.which()).await?;
+            done(&args.queue, &args.message, "cancelled", &args.options)
         }
         Verb::Reschedule(args) => {
             let client: Client = args.options.client()?;
             let now = UNIX_EPOCH + Duration::from_millis(SystemClock.now_ms());
             let at = args.at.unwrap_or_else(|| now + args.delay.unwrap_or_default());
-            client.queues().reschedule(&args.queue, args.position, at).await?;
-            done(&args.queue, args.position, "rescheduled", &args.options)
+            client.queues().reschedule(&args.queue, args.message.which(), at).await?;
+            done(&args.queue, &args.message, "rescheduled", &args.options)
         }
     }
 }
 
-fn done(queue: &str, position: u64, what: &str, options: &Options) -> Result<(), Failure> {
+fn done(queue: &str, message: &Named, what: &str, options: &Options) -> Result<(), Failure> {
     match options.output {
         Format::Json => {
-            let mut object = json!({ "queue": queue, "position": position });
+            let mut object = json!({ "queue": queue });
+            match message.which() {
+                Which::At(position) => object["position"] = position.into(),
+                Which::Id(id) => object["id"] = id.into(),
+            }
             object[what] = true.into();
             print_json(&object)
         }
-        Format::Table => print_line(&format!("{what} {position} of {queue}")),
+        Format::Table => match message.which() {
+            Which::At(position) => print_line(&format!("{what} {position} of {queue}")),
+            Which::Id(id) => print_line(&format!("{what} {id} of {queue}")),
+        },
     }
 }

@@ -115,7 +115,11 @@ fn not_settled_out(not_settled: NotSettled) -> v1::SettleRefused {
 
 /// Positions of published messages.
 pub fn positions_out(runs: Vec<PositionRun>) -> Vec<v1::PositionRun> {
-    runs.into_iter().map(|r| v1::PositionRun { first_position: r.first_position, count: r.count }).collect()
+    let out = |run: PositionRun| {
+        let PositionRun { first_position, count, duplicate } = run;
+        v1::PositionRun { first_position, count, duplicate }
+    };
+    runs.into_iter().map(out).collect()
 }
 
 /// A count from a request: zero means the default, and more than the most is refused.

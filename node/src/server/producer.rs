@@ -222,9 +222,8 @@ async fn answer_in_order(
             BatchOutcome::Refused(failure) => refused(failure),
             BatchOutcome::NotTaken(failure) => return Some(failure),
             BatchOutcome::Pending(pending) => match pending.answer().await {
-                Ok(Ok(Reply::Published { positions, duplicates })) => {
-                    let positions = convert::positions_out(positions);
-                    Res::Receipt(v1::Receipt { first_seq, positions, duplicates })
+                Ok(Ok(Reply::Published { positions })) => {
+                    Res::Receipt(v1::Receipt { first_seq, positions: convert::positions_out(positions) })
                 }
                 Ok(Ok(_)) => Res::Receipt(v1::Receipt { first_seq, ..v1::Receipt::default() }), // closed
                 Ok(Err(refusal)) => refused(refusal.into()),

@@ -146,6 +146,7 @@ impl Queues for Api {
             queue: request.queue,
             position: request.position,
             deliver_at_ms: request.deliver_at_ms,
+            id: request.id,
         };
         self.shard_of(&namespace)?.propose(Verb::Reschedule(verb)).await?.map_err(Failure::from)?;
         Ok(Response::new(v1::RescheduleResponse {}))

@@ -41,6 +41,7 @@ fn told(refusal: &Refusal) -> Told {
         | Refusal::LastSubscription
         | Refusal::OutOfRange { .. }
         | Refusal::UnknownMessage(_)
+        | Refusal::UnknownId(_)
         | Refusal::NotDelayed(_)
         | Refusal::QueueFull { .. }
         | Refusal::LagReached { .. } => of_queues(refusal),
@@ -80,7 +81,7 @@ fn of_queues(refusal: &Refusal) -> Told {
             let action = "see to it that somebody consumes from it, seek or delete it, or raise its max_lag";
             (Code::ResourceExhausted, "QUEUE_FULL", action)
         }
-        Refusal::UnknownMessage(_) => {
+        Refusal::UnknownMessage(_) | Refusal::UnknownId(_) => {
             (Code::NotFound, "UNKNOWN_MESSAGE", "look with `quorate peek` at what there is")
         }
         Refusal::NotDelayed(_) => {

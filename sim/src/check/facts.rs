@@ -8,7 +8,7 @@ use quorate_machine::command::{Batch, CreateQueue, Publish, Settings, Settle, Ve
 use quorate_machine::effect::Effect;
 use quorate_machine::message::Message;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
-use quorate_model::naive::Naive;
+use quorate_model::naive::{self, Naive};
 
 /// One message of a publish command.
 #[derive(Debug, Clone, PartialEq)]
@@ -168,29 +168,28 @@ impl Facts {
         let mut positions = match outcome {
             Ok(Reply::Published { positions, .. }) => positions
                 .iter()
-                .flat_map(|run| (run.first_position..).take(run.count as usize))
+                .flat_map(|run| (run.first_position..).take(run.count as usize).map(|at| (at, run.duplicate)))
                 .collect::<Vec<_>>()
                 .into_iter(),
             _ => Vec::new().into_iter(),
         };
-        let (mut offset, mut nth) = (0usize, 0);
+        let mut offset = 0usize;
         for length in &command.lengths {
             let end = (offset + *length as usize).min(command.messages.len());
             let bytes = command.messages.slice(offset..end);
             offset = end;
             let outcome = match outcome {
-                Ok(Reply::Published { duplicates, .. }) => {
-                    positions.next().ok_or("NO_POSITION").map(|position| {
+                Ok(Reply::Published { .. }) => {
+                    positions.next().ok_or("NO_POSITION").map(|(position, duplicate)| {
                         let there = stored.and_then(|queue| queue.messages.get(position as usize - 1));
                         // A queue that is gone after the same entry has nothing to compare with.
-                        let is_there = there.is_none_or(|row| row.bytes == bytes);
-                        Stored { position, duplicate: nth < *duplicates, is_there }
+                        let is_there = there.is_none_or(|row| is_same(row, &bytes, duplicate));
+                        Stored { position, duplicate, is_there }
                     })
                 }
                 Ok(_) => Err("NOT_A_RECEIPT"),
                 Err(refusal) => Err(reason(refusal)),
             };
-            nth += 1;
             let Some((number, length)) = body(&bytes) else { continue };
             let (queue, session) = (command.queue.clone(), session.clone());
             let published = Published { index, queue, session, bytes: length, outcome };
@@ -272,7 +271,7 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::RevisionChanged { .. } => "REVISION_CHANGED",
         Refusal::LastSubscription => "LAST_SUBSCRIPTION",
         Refusal::OutOfRange { .. } => "OUT_OF_RANGE",
-        Refusal::UnknownMessage(_) => "UNKNOWN_MESSAGE",
+        Refusal::UnknownMessage(_) | Refusal::UnknownId(_) => "UNKNOWN_MESSAGE",
         Refusal::NotDelayed(_) => "NOT_DELAYED",
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
         Refusal::QueueFull { .. } | Refusal::LagReached { .. } => "QUEUE_FULL",
@@ -285,4 +284,10 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::StaleLease => "STALE_LEASE",
         Refusal::NeverLeased => "NEVER_LEASED",
     }
+}
+
+/// Whether the message with these bytes is the one that is stored where its receipt says: itself, or another that had its id.
+fn is_same(stored: &naive::Message, bytes: &Bytes, duplicate: bool) -> bool {
+    let id = || Message::decode(bytes.clone()).map(|message| message.id).unwrap_or_default();
+    stored.bytes == *bytes || duplicate && !stored.content.id.is_empty() && stored.content.id == id()
 }

@@ -182,19 +182,17 @@ impl State {
                 refusal: refusal(reason),
             });
         }
-        let mut duplicates = 0;
         let mut positions = Vec::new();
         for (i, message) in batch.messages.iter().enumerate() {
             let seq = batch.first_seq as usize + i;
-            if seq <= session.stored.len() {
-                duplicates += 1;
-            } else {
+            let duplicate = seq <= session.stored.len();
+            if !duplicate {
                 self.log.push(body(message));
                 session.stored.push(self.log.len() as u64);
             }
-            positions.push(v1::PositionRun { first_position: session.stored[seq - 1], count: 1 });
+            positions.push(v1::PositionRun { first_position: session.stored[seq - 1], count: 1, duplicate });
         }
-        publish_response::Response::Receipt(v1::Receipt { first_seq: batch.first_seq, positions, duplicates })
+        publish_response::Response::Receipt(v1::Receipt { first_seq: batch.first_seq, positions })
     }
 
     /// Ends the session; an error if nobody is told, with or without a status.

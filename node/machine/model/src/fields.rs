@@ -139,6 +139,12 @@ pub(crate) fn open(command: &OpenProducer) -> Result<u64, Refusal> {
     number("ttl_ms", command.ttl_ms, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MIN, PRODUCER_TTL_MS_MAX)
 }
 
+/// Messages back to back, with their lengths.
+pub(crate) fn messages(lengths: &[u32], messages: &[u8]) -> Result<(), Refusal> {
+    require(!lengths.is_empty(), "messages")?;
+    require(lengths.iter().map(|length| *length as usize).sum::<usize>() == messages.len(), "lengths")
+}
+
 pub(crate) fn credit(credit: u32) -> Result<(), Refusal> {
     require(credit <= CREDIT_MAX, "credit")
 }

@@ -53,12 +53,7 @@ impl Naive {
     }
 
     pub(crate) fn publish(&mut self, command: &Publish) -> Outcome {
-        if command.lengths.is_empty() {
-            return Err(invalid("messages"));
-        }
-        if command.lengths.iter().map(|length| *length as usize).sum::<usize>() != command.messages.len() {
-            return Err(invalid("lengths"));
-        }
+        fields::messages(&command.lengths, &command.messages)?;
         fields::namespace(&command.namespace)?;
         let Some(queue) = self.queues.get_mut(&command.queue) else {
             return Err(Refusal::UnknownQueue(command.queue.clone()));
@@ -93,32 +88,35 @@ impl Naive {
             return Err(invalid("queue"));
         }
 
-        let is_new = |(seq, _): &(&u64, &u32)| !row.receipts.contains_key(seq);
+        let messages = cut(&command.lengths, &command.messages);
+        let new: Vec<Bytes> = (0..seqs.len())
+            .filter(|at| !row.receipts.contains_key(&seqs[*at]))
+            .map(|at| messages[at].clone())
+            .collect();
+        let known = queue.known_by_id(&new);
         let fresh: Vec<u64> =
-            seqs.iter().zip(&command.lengths).filter(is_new).map(|(_, length)| u64::from(*length)).collect();
+            (0..new.len()).filter(|at| known[*at].is_none()).map(|at| new[at].len() as u64).collect();
         queue.check_room(&fresh)?;
 
-        let first_new = queue.next_position();
-        let (mut positions, mut duplicates, mut offset) = (Vec::new(), 0, 0);
-        for (seq, length) in seqs.iter().zip(&command.lengths) {
-            let end = offset + *length as usize;
-            if row.receipts.contains_key(seq) {
-                duplicates += 1;
-            } else {
-                queue.append(command.messages.slice(offset..end), self.now_ms);
-                row.receipts.insert(*seq, (queue.id, queue.messages.len() as u64));
+        let (mut positions, mut known) = (Vec::new(), known.into_iter());
+        for (seq, message) in seqs.iter().zip(messages) {
+            let mut duplicate = true;
+            if !row.receipts.contains_key(seq) {
+                let at = known.next().expect("as many as are new");
+                duplicate = at.is_some();
+                let position = at.unwrap_or_else(|| queue.append(message, self.now_ms));
+                row.receipts.insert(*seq, (queue.id, position));
                 row.last_seq = *seq;
             }
-            positions.push(PositionRun { first_position: row.receipts[seq].1, count: 1 });
-            offset = end;
+            positions.push(PositionRun { first_position: row.receipts[seq].1, count: 1, duplicate });
         }
-        if queue.next_position() > first_new {
-            queue.batches.push(Together { first: first_new, end: queue.next_position() });
+        queue.batch(&positions);
+        if !fresh.is_empty() {
             queue.make_room(&mut self.effects);
         }
         row.acked_seq = acked;
         row.used_at_ms = self.now_ms;
-        Ok(Reply::Published { positions, duplicates })
+        Ok(Reply::Published { positions })
     }
 }
 
@@ -186,8 +184,44 @@ impl Queue {
         }
     }
 
-    /// A message is published, and every subscription looks at it.
-    fn append(&mut self, bytes: Bytes, now_ms: u64) {
+    /// The last message with an id, if some subscription is not done with it.
+    pub(crate) fn find_id(&self, id: &str) -> Option<u64> {
+        let last =
+            (1..self.next_position()).rev().find(|at| self.messages[*at as usize - 1].content.id == id)?;
+        self.subs.values().any(|sub| sub.row(last).at != At::Done).then_some(last)
+    }
+
+    /// Where the queue has these messages already by their ids, if they are published now, one after the other.
+    fn known_by_id(&self, messages: &[Bytes]) -> Vec<Option<u64>> {
+        let (mut known, mut new): (Vec<Option<u64>>, Vec<String>) = (Vec::new(), Vec::new());
+        for bytes in messages {
+            let id = message::Message::decode(bytes.clone()).unwrap_or_default().id;
+            let with_these = new.iter().position(|one| *one == id).map(|at| self.next_position() + at as u64);
+            let at = with_these.or_else(|| self.find_id(&id)).filter(|_| !id.is_empty());
+            if at.is_none() {
+                new.push(id);
+            }
+            known.push(at);
+        }
+        known
+    }
+
+    /// Notes which messages were stored together: those that follow each other without another between them in the publish.
+    fn batch(&mut self, positions: &[PositionRun]) {
+        let mut open = false;
+        for run in positions {
+            let first = run.first_position;
+            match self.batches.last_mut() {
+                Some(last) if open && !run.duplicate => last.end = first + 1,
+                _ if !run.duplicate => self.batches.push(Together { first, end: first + 1 }),
+                _ => {}
+            }
+            open = !run.duplicate;
+        }
+    }
+
+    /// A message is published, and every subscription looks at it. Returns its position.
+    fn append(&mut self, bytes: Bytes, now_ms: u64) -> u64 {
         let content = message::Message::decode(bytes.clone()).unwrap_or_default();
         let due_ms = now_ms.saturating_add(content.delay_ms).max(content.deliver_at_ms);
         let ttl_ms = if content.ttl_ms == 0 { self.settings.ttl_ms } else { content.ttl_ms };
@@ -197,5 +231,12 @@ impl Queue {
             sub.look(&message, true, now_ms);
         }
         self.messages.push(message);
+        self.messages.len() as u64
     }
+}
+
+/// The messages of a publish.
+fn cut(lengths: &[u32], messages: &Bytes) -> Vec<Bytes> {
+    let mut rest = messages.clone();
+    lengths.iter().map(|length| rest.split_to(*length as usize)).collect()
 }

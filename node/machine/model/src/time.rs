@@ -6,7 +6,7 @@ use quorate_machine::command::Reschedule;
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
 
-use crate::naive::{At, Naive, Row, Sub};
+use crate::naive::{At, Naive, Row, Sub, invalid};
 use crate::order::Went;
 
 /// Why a message is parked whose last lease ended by time.
@@ -42,7 +42,14 @@ impl Naive {
 
     pub(crate) fn reschedule(&mut self, command: &Reschedule) -> Outcome {
         let now_ms = self.now_ms;
-        let (queue, position) = (self.queue(&command.namespace, &command.queue)?, command.position);
+        let queue = self.queue(&command.namespace, &command.queue)?;
+        let (mut position, id) = (command.position, &command.id);
+        if !id.is_empty() {
+            if position > 0 {
+                return Err(invalid("id"));
+            }
+            position = queue.find_id(id).ok_or_else(|| Refusal::UnknownId(id.clone()))?;
+        }
         let index = position.wrapping_sub(1) as usize;
         let has = |sub: &&mut Sub| sub.rows.get(index).is_some_and(|row| row.at != At::Done);
         let mut subs: Vec<&mut Sub> = queue.subs.values_mut().filter(has).collect();

@@ -3,7 +3,7 @@
 
 use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::read::{Peeked, Stat, State};
-use quorate_machine::reply::{LeftHow, Outcome, Refusal, Reply};
+use quorate_machine::reply::{LeftHow, Outcome, PositionRun, Refusal, Reply};
 
 use crate::naive::{At, Naive, Queue, Row, Sub};
 
@@ -20,13 +20,7 @@ fn refusal(refusal: &Refusal) -> String {
 pub fn reply(outcome: &Outcome) -> String {
     match outcome {
         Err(given) => refusal(given),
-        Ok(Reply::Published { positions, duplicates }) => {
-            let positions: Vec<u64> = positions
-                .iter()
-                .flat_map(|run| run.first_position..run.first_position + u64::from(run.count))
-                .collect();
-            format!("at {positions:?}, {duplicates} of them duplicates")
-        }
+        Ok(Reply::Published { positions }) => format!("at {:?}", places(positions)),
         Ok(Reply::Attached(attached)) => {
             let leases: Vec<Lease> = attached.leases.iter().flat_map(singles).collect();
             format!(
@@ -52,6 +46,15 @@ pub fn reply(outcome: &Outcome) -> String {
         }
         Ok(other) => format!("{other:?}"),
     }
+}
+
+/// Position by position, and whether it is a duplicate.
+fn places(runs: &[PositionRun]) -> Vec<(u64, bool)> {
+    let each = |run: &PositionRun| {
+        let duplicate = run.duplicate;
+        (run.first_position..).take(run.count as usize).map(move |position| (position, duplicate))
+    };
+    runs.iter().flat_map(each).collect()
 }
 
 /// A lease of several messages as one of each.

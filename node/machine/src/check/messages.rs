@@ -1,5 +1,7 @@
 //! Chunks and bodies: whole, in order, there as long as they are needed, and no longer.
 
+use std::collections::BTreeMap;
+
 use twox_hash::XxHash3_128;
 
 use super::{View, ensure, failed, scan};
@@ -7,8 +9,22 @@ use crate::store::Read;
 use crate::subs::leave::expiries;
 use crate::subs::runs;
 use crate::tables::chunk::{self, Chunk};
-use crate::tables::row::Queue;
+use crate::tables::row::{self, Queue};
 use crate::tables::{QueueId, SubId, Table, key};
+
+/// What an id points to is stored, has that id, and is the last that does. Only an id whose last message is gone points to nothing.
+fn ids(store: &impl Read, id: QueueId) -> Result<(), String> {
+    let mut last = BTreeMap::new();
+    for (key, value) in scan(store, &key::of_queue(Table::Chunk, id))? {
+        let chunk = Chunk::decode(&key, value).map_err(failed)?;
+        last.extend(chunk.ids().map(|(position, message)| (key::message_id(id, message).to_vec(), position)));
+    }
+    for (key, value) in scan(store, &key::of_queue(Table::MessageId, id))? {
+        let is_last = last.get(&key[..]).is_some_and(|position| value == row::of_u64(*position));
+        ensure(is_last, || format!("{id:?}: an id does not point to the last message that has it"))?;
+    }
+    Ok(())
+}
 
 pub(super) fn check(store: &impl Read, view: &mut View, id: QueueId, queue: &Queue) -> Result<(), String> {
     let mut end = 1;
@@ -36,5 +52,6 @@ pub(super) fn check(store: &impl Read, view: &mut View, id: QueueId, queue: &Que
         }
         ensure(needed, || format!("{id:?}: nobody needs the chunk at {}", chunk.first))?;
     }
+    ids(store, id)?;
     ensure(end <= queue.next_position, || format!("{id:?} has a chunk beyond its end"))
 }

@@ -13,12 +13,15 @@ pub struct Reschedule {
     /// Name of the queue.
     #[prost(string, tag = "2")]
     pub queue: String,
-    /// Position of the message.
+    /// Position of the message; 0 if it is named by its id.
     #[prost(uint64, tag = "3")]
     pub position: u64,
     /// When it is due, in milliseconds since 1970; 0 cancels it.
     #[prost(uint64, tag = "4")]
     pub deliver_at_ms: u64,
+    /// Id of the message; empty if it is named by its position.
+    #[prost(string, tag = "5")]
+    pub id: String,
 }
 
 /// Which parked messages: those that match everything that is given.

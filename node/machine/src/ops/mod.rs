@@ -1,6 +1,7 @@
 //! The verbs, one file each. An operation checks everything before it writes anything, so that a refused command
 //! changes nothing.
 
+mod append;
 mod attach;
 mod close_producer;
 mod create_queue;

@@ -1,90 +1,61 @@
 //! Appending messages to a queue, once however often they are sent (P5).
 //!
 //! A session's batches continue each other without gaps. What is sent again is answered from its receipts, which
-//! are kept until the producer says that it has them. A batch that is known in part is appended from there on.
+//! are kept until the producer says that it has them. A batch that is known in part is appended from there on. A message that the queue
+//! has already by its id gets a receipt for that one.
 
-use bytes::Bytes;
 use prost::Message as _;
-use quorate_simpoint::{Bug, local_clock_ms, planted};
+use quorate_simpoint::{Bug, planted};
 
+use super::append::{self, Messages, push};
 use super::close_producer::current;
 use super::{Done, Stop};
 use crate::command::Publish;
-use crate::limits::{PRIORITY_MAX, PRODUCER_UNACKED_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
-use crate::message::{DELAYED, EXPIRES, KEYED, Message, PRIORITISED};
+use crate::limits::PRODUCER_UNACKED_MAX;
 use crate::names;
 use crate::reply::{PositionRun, Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
-use crate::subs::leave::{expiries, note_expiry};
-use crate::subs::look::look_at_new;
-use crate::subs::room::{check_room, make_room};
-use crate::tables::chunk::{Chunk, Columns, lane_of};
 use crate::tables::row::{self, ProducerRun};
 use crate::tables::{Key, QueueId, key};
 use crate::tx::Tx;
 
 pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
-    check(&command)?;
+    let Publish { lengths, messages: bytes, attributes, .. } = &command;
+    let (lengths, attributes) = (&lengths[..], *attributes);
+    let all = Messages { lengths, bytes, attributes };
+    all.check()?;
     let id = names::queue(&tx.rows, &command.namespace, &command.queue)?;
-    if command.attributes & PRIORITISED != 0 && !tx.queue(id)?.settings.priorities {
-        let problem = "the queue does not have priorities: they are one of its settings".into();
-        return Err(Refusal::Invalid { field: "priority", problem }.into());
-    }
+    all.check_attributes(tx, id)?;
     if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
-        check_room(tx, id, &command.lengths)?;
-        let first_position = append(tx, id, &command.lengths, command.messages, command.attributes)?;
-        let count = command.lengths.len() as u32;
-        return Ok(Reply::Published {
-            positions: vec![PositionRun { first_position, count }],
-            duplicates: 0,
-        });
+        let positions = append::plan(tx, id, all)?.carry_out(tx)?;
+        return Ok(Reply::Published { positions });
     }
     let known = check_session(tx, &command)?;
     let mut positions = receipts(tx, id, &command, known)?;
-    let skipped: usize = command.lengths[..known as usize].iter().map(|length| *length as usize).sum();
-    check_room(tx, id, &command.lengths[known as usize..])?;
+    let skipped: usize = lengths[..known as usize].iter().map(|length| *length as usize).sum();
+    let (again, rest) = (bytes.slice(..skipped), bytes.slice(skipped..));
+    let plan =
+        append::plan(tx, id, Messages { lengths: &lengths[known as usize..], bytes: &rest, attributes })?;
     if planted(Bug::DedupIgnored) && known > 0 {
-        append(
-            tx,
-            id,
-            &command.lengths[..known as usize],
-            command.messages.slice(..skipped),
-            command.attributes,
-        )?;
+        append::write(tx, id, Messages { lengths: &lengths[..known as usize], bytes: &again, attributes })?;
     }
 
-    let (count, now_ms) = (command.lengths.len() as u64, tx.now_ms);
+    let (count, now_ms) = (lengths.len() as u64, tx.now_ms);
     let row = current(tx, command.producer, command.epoch)?;
     row.used_at_ms = now_ms;
     row.acked_seq = row.acked_seq.max(command.acked_seq);
     row.last_seq = row.last_seq.max(command.first_seq + count - 1);
     let acked_seq = row.acked_seq;
-    if known < count {
-        let fresh = &command.lengths[known as usize..];
-        let first_position = append(tx, id, fresh, command.messages.slice(skipped..), command.attributes)?;
-        let run = ProducerRun { queue: id.queue, first_position, count: count - known };
-        keep_receipts(tx, command.producer, command.first_seq + known, run)?;
-        push(&mut positions, first_position, count - known);
+    let mut seq = command.first_seq + known;
+    for PositionRun { first_position, count, duplicate } in plan.carry_out(tx)? {
+        let count = u64::from(count);
+        let run = ProducerRun { queue: id.queue, first_position, count };
+        keep_receipts(tx, command.producer, seq, run)?;
+        push(&mut positions, first_position, count, duplicate);
+        seq += count;
     }
     drop_receipts(tx, command.producer, acked_seq)?;
-    Ok(Reply::Published { positions, duplicates: known as u32 })
-}
-
-fn check(command: &Publish) -> Result<(), Refusal> {
-    if !(1..=PUBLISH_MESSAGES_MAX).contains(&command.lengths.len()) {
-        let problem = format!("a batch holds 1 to {PUBLISH_MESSAGES_MAX} messages");
-        return Err(Refusal::Invalid { field: "messages", problem });
-    }
-    if command.messages.len() > PUBLISH_BYTES_MAX {
-        let problem = format!("a batch is at most {PUBLISH_BYTES_MAX} bytes long");
-        return Err(Refusal::Invalid { field: "messages", problem });
-    }
-    let sum: u64 = command.lengths.iter().map(|length| u64::from(*length)).sum();
-    if sum != command.messages.len() as u64 {
-        let problem = format!("they add up to {sum}, not {}", command.messages.len());
-        return Err(Refusal::Invalid { field: "lengths", problem });
-    }
-    Ok(())
+    Ok(Reply::Published { positions })
 }
 
 /// Checks the session and the sequence. Returns how many of the messages it published before.
@@ -139,7 +110,7 @@ fn receipts<S: Store>(
             return Err(Refusal::Invalid { field: "queue", problem }.into());
         }
         let count = (run.count - skipped).min(end - seq);
-        push(&mut positions, run.first_position + skipped, count);
+        push(&mut positions, run.first_position + skipped, count, true);
         seq += count;
     }
     Ok(positions)
@@ -147,80 +118,6 @@ fn receipts<S: Store>(
 
 fn lost(seq: u64) -> StoreError {
     StoreError(format!("the receipt of sequence number {seq} is missing"))
-}
-
-fn push(positions: &mut Vec<PositionRun>, first_position: u64, count: u64) {
-    // A batch is at most PUBLISH_MESSAGES_MAX long.
-    let count = count as u32;
-    match positions.last_mut() {
-        Some(last) if last.first_position + u64::from(last.count) == first_position => last.count += count,
-        _ => positions.push(PositionRun { first_position, count }),
-    }
-}
-
-/// Writes a chunk at the queue's end. Returns its first position.
-fn append<S: Store>(
-    tx: &mut Tx<'_, S>,
-    id: QueueId,
-    lengths: &[u32],
-    messages: Bytes,
-    attributes: u32,
-) -> Result<u64, StoreError> {
-    let published_at_ms = if planted(Bug::NondeterministicApply) { local_clock_ms() } else { tx.now_ms };
-    let queue = tx.queue(id)?;
-    let columns = columns(lengths, &messages, attributes, published_at_ms, queue.settings.ttl_ms);
-    let row = Chunk::encode(published_at_ms, lengths, &messages, &columns);
-    let first_position = queue.next_position;
-    queue.next_position += lengths.len() as u64;
-    queue.bytes_published += messages.len() as u64;
-    let key = key::chunk(id, first_position);
-    let chunk = Chunk::decode(&key, row.clone())?;
-    tx.rows.insert(&key, row)?;
-    tx.rows.insert(&key::body(id, first_position), messages.clone())?;
-    for (time_ms, first, count) in expiries(&chunk) {
-        note_expiry(tx, id, time_ms, first, count)?;
-    }
-    look_at_new(tx, id, &chunk, &messages)?;
-    make_room(tx, id)?;
-    Ok(first_position)
-}
-
-/// What the queue has to know of the messages, if there is anything to know.
-fn columns(lengths: &[u32], messages: &Bytes, attributes: u32, now_ms: u64, ttl_ms: u64) -> Columns {
-    let mut columns = Columns::default();
-    if attributes & (KEYED | DELAYED | EXPIRES | PRIORITISED) == 0 {
-        if ttl_ms != 0 {
-            columns.all_expire_ms = now_ms.saturating_add(ttl_ms);
-        }
-        return columns;
-    }
-    let expire = attributes & EXPIRES != 0 || ttl_ms != 0;
-    let mut at = 0;
-    for length in lengths {
-        let end = at + *length as usize;
-        // What cannot be read was not admitted; it has nothing.
-        let message = Message::decode(messages.slice(at..end)).unwrap_or_default();
-        at = end;
-        let due_ms = now_ms.max(match message.delay_ms {
-            0 => message.deliver_at_ms,
-            delay_ms => now_ms.saturating_add(delay_ms),
-        });
-        let ttl_ms = if message.ttl_ms == 0 { ttl_ms } else { message.ttl_ms };
-        if attributes & KEYED != 0 {
-            columns.lanes.push(lane_of(&message.key));
-        }
-        if attributes & DELAYED != 0 {
-            columns.due_ms.push(due_ms);
-        }
-        if expire {
-            columns.expires_ms.push(if ttl_ms == 0 { 0 } else { due_ms.saturating_add(ttl_ms) });
-        }
-        if attributes & PRIORITISED != 0 {
-            // Above 9 it was not admitted.
-            columns.priorities.push(message.priority.min(PRIORITY_MAX) as u8);
-        }
-    }
-    columns
 }
 
 /// Remembers where messages went. Consecutive messages at consecutive positions share a row.

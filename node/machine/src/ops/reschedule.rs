@@ -2,7 +2,6 @@
 
 use super::{Done, Stop};
 use crate::command::Reschedule;
-use crate::names;
 use crate::reply::{Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::leave::{Why, chunk_of, expiries, leave, note_expiry};
@@ -11,10 +10,18 @@ use crate::subs::runs::{self, Run, State};
 use crate::tables::chunk::Chunk;
 use crate::tables::{QueueId, SubId, key};
 use crate::tx::Tx;
+use crate::{ids, names};
 
 pub(crate) fn reschedule<S: Store>(tx: &mut Tx<'_, S>, command: &Reschedule) -> Done {
     let queue = names::queue(&tx.rows, &command.namespace, &command.queue)?;
-    let position = command.position;
+    let position = match (command.position, &command.id[..]) {
+        (position, "") => position,
+        (0, id) => ids::position_of(tx, queue, id)?.ok_or_else(|| Refusal::UnknownId(id.into()))?,
+        _ => {
+            let problem = "one of position and id can be given, not both".into();
+            return Err(Refusal::Invalid { field: "id", problem }.into());
+        }
+    };
     let found = delayed(tx, queue, position)?;
     if command.deliver_at_ms != 0 {
         move_times(tx, queue, position, command.deliver_at_ms)?;

@@ -3,6 +3,7 @@
 use super::lanes::{self, LaneId};
 use super::runs::{Run, State};
 use super::{failures, runs};
+use crate::ids;
 use crate::message::EXPIRES;
 use crate::store::{Read, Store, StoreError};
 use crate::tables::chunk::{self, Chunk};
@@ -140,6 +141,7 @@ pub(crate) fn forget_with<S: Store>(
         // Those that have fallen due are gone already.
         tx.rows.delete(&key::deadline_expiry(time_ms, queue, first))?;
     }
+    ids::forget(tx, queue, chunk)?;
     tx.rows.forget_body(&key::body(queue, chunk.first))
 }
 

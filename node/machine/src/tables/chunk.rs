@@ -3,19 +3,20 @@
 //! Layout: what it has (1 byte: the bits of [`crate::message::attributes`], and [`SAME_EXPIRY`]), time of publishing (u64, ms), xxh3-128 of the body
 //! row; with [`SAME_EXPIRY`] the time at which all of them expire (u64, ms); for each message the offset (u32) in the body row at which it ends; and, each
 //! only if the chunk has it, for each message the hash of its key (u64, 0: none), when it is due (u64, ms), when it expires (u64, ms, 0: never), its priority
-//! (1 byte). Ends instead of lengths: the size of any stretch of messages is one subtraction.
+//! (1 byte), the hash of its id (u128, 0: none). Ends instead of lengths: the size of any stretch of messages is one subtraction.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 use super::{Table, key};
-use crate::message::{DELAYED, EXPIRES, KEYED, PRIORITISED};
+use crate::message::{DELAYED, EXPIRES, IDENTIFIED, KEYED, PRIORITISED};
 use crate::store::{Read, StoreError};
 use crate::tables::QueueId;
 
 const HEAD_BYTES: usize = 1 + 8 + 16;
 const END_BYTES: usize = 4;
 const TIME_BYTES: usize = 8;
+const ID_BYTES: usize = 16;
 
 /// All messages expire at the same time, which stands there once.
 const SAME_EXPIRY: u8 = 1 << 4;
@@ -27,6 +28,7 @@ pub(crate) struct Columns {
     pub(crate) due_ms: Vec<u64>,
     pub(crate) expires_ms: Vec<u64>,
     pub(crate) priorities: Vec<u8>,
+    pub(crate) ids: Vec<u128>,
     /// If not 0, when all of them expire; then `expires_ms` is empty.
     pub(crate) all_expire_ms: u64,
 }
@@ -35,6 +37,20 @@ pub(crate) struct Columns {
 pub(crate) fn lane_of(key: &[u8]) -> u64 {
     if key.is_empty() { 0 } else { XxHash3_64::oneshot(key).max(1) }
 }
+
+/// Stands for an id: 0 only for none. Two ids of one hash would be taken for one; among a billion messages the odds of that are below 2^-68.
+pub(crate) fn id_of(id: &str) -> u128 {
+    if id.is_empty() { 0 } else { XxHash3_128::oneshot(id.as_bytes()).max(1) }
+}
+
+/// The values that a chunk may have for each message, in their order, with their lengths.
+const COLUMNS: [(u32, usize); 5] = [
+    (KEYED, TIME_BYTES),
+    (DELAYED, TIME_BYTES),
+    (EXPIRES, TIME_BYTES),
+    (PRIORITISED, 1),
+    (IDENTIFIED, ID_BYTES),
+];
 
 /// A decoded chunk row. Keeps the row and looks up what is asked for.
 #[derive(Clone, Debug)]
@@ -45,6 +61,11 @@ pub(crate) struct Chunk {
     row: Bytes,
 }
 
+/// Length of what a chunk has for each message, by what it has.
+fn width_of(flags: u8) -> usize {
+    COLUMNS.iter().filter(|(flag, _)| flags & *flag as u8 != 0).map(|(_, width)| width).sum()
+}
+
 impl Chunk {
     /// The row for a publish of messages of these lengths, whose sum is the length of `body` and fits 32 bits.
     pub(crate) fn encode(published_at_ms: u64, lengths: &[u32], body: &[u8], columns: &Columns) -> Bytes {
@@ -53,10 +74,10 @@ impl Chunk {
             | flag(!columns.due_ms.is_empty(), DELAYED)
             | flag(!columns.expires_ms.is_empty(), EXPIRES)
             | flag(!columns.priorities.is_empty(), PRIORITISED)
+            | flag(!columns.ids.is_empty(), IDENTIFIED)
             | flag(columns.all_expire_ms != 0, SAME_EXPIRY.into());
-        let most = HEAD_BYTES + TIME_BYTES + lengths.len() * (END_BYTES + 3 * TIME_BYTES + 1);
-        let mut row =
-            BytesMut::with_capacity(if flags == 0 { HEAD_BYTES + lengths.len() * END_BYTES } else { most });
+        let each = END_BYTES + width_of(flags);
+        let mut row = BytesMut::with_capacity(HEAD_BYTES + TIME_BYTES + lengths.len() * each);
         row.put_u8(flags);
         row.put_u64(published_at_ms);
         row.put_u128(XxHash3_128::oneshot(body));
@@ -72,6 +93,9 @@ impl Chunk {
             row.put_u64(*value);
         }
         row.put_slice(&columns.priorities);
+        for id in &columns.ids {
+            row.put_u128(*id);
+        }
         row.freeze()
     }
 
@@ -80,9 +104,7 @@ impl Chunk {
         let bad = || StoreError(format!("the chunk at {first} has a length of {} bytes", row.len()));
         let flags = *row.first().ok_or_else(bad)?;
         let head = HEAD_BYTES + if flags & SAME_EXPIRY == 0 { 0 } else { TIME_BYTES };
-        let each = END_BYTES
-            + TIME_BYTES * [KEYED, DELAYED, EXPIRES].iter().filter(|flag| flags & **flag as u8 != 0).count()
-            + usize::from(flags & PRIORITISED as u8 != 0);
+        let each = END_BYTES + width_of(flags);
         if row.len() <= head || !(row.len() - head).is_multiple_of(each) {
             return Err(bad());
         }
@@ -125,8 +147,7 @@ impl Chunk {
         let index =
             usize::try_from(position.checked_sub(self.first)?).ok().filter(|index| *index < self.count)?;
         let mut at = self.ends_at() + self.count * END_BYTES;
-        for flag in [KEYED, DELAYED, EXPIRES, PRIORITISED] {
-            let width = if flag == PRIORITISED { 1 } else { TIME_BYTES };
+        for (flag, width) in COLUMNS {
             let has = self.row[0] & flag as u8 != 0;
             if flag == wanted {
                 return has.then_some(at + index * width);
@@ -156,6 +177,17 @@ impl Chunk {
 
     pub(crate) fn priority(&self, position: u64) -> u8 {
         self.column(PRIORITISED, position).map_or(0, |at| self.row[at])
+    }
+
+    /// What stands for the ids of the messages that have one, with their positions.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = (u64, u128)> {
+        let positions = if self.has(IDENTIFIED) { self.first..self.end() } else { 0..0 };
+        positions.filter_map(|position| {
+            let at = self.column(IDENTIFIED, position)?;
+            let id =
+                u128::from_be_bytes(self.row[at..at + ID_BYTES].try_into().expect("the range is 16 bytes"));
+            (id != 0).then_some((position, id))
+        })
     }
 
     /// The row with other times for one message, which has such times of its own.

@@ -214,6 +214,10 @@ pub(crate) fn body(id: QueueId, first_position: u64) -> Key {
     Key::table(Table::Body).queue(id).u64(first_position)
 }
 
+pub(crate) fn message_id(id: QueueId, message_id: u128) -> Key {
+    Key::table(Table::MessageId).queue(id).raw(&message_id.to_be_bytes())
+}
+
 pub(crate) fn run(id: SubId, first_position: u64) -> Key {
     Key::table(Table::Run).sub(id).u64(first_position)
 }

@@ -79,4 +79,6 @@ pub enum Table {
     Failures = 27,
     /// Redrives and discards under way. Key: id. Value: `row::Job`.
     Job = 28,
+    /// The last message with an id. Key: namespace, queue, xxh3-128 of the id. Value: position (u64).
+    MessageId = 29,
 }

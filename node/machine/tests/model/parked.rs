@@ -122,5 +122,11 @@ pub fn reschedule(naive: &Naive, queue: usize, share: u8, when: When) -> Verb {
         When::Now => naive.now_ms,
         When::Ago(ms) => naive.now_ms - ms,
     };
-    Verb::Reschedule(Reschedule { namespace: namespace(), queue: name.into(), position, deliver_at_ms })
+    let message = row.and_then(|row| row.messages.get(position.wrapping_sub(1) as usize));
+    let id = match share % 5 {
+        0 => message.map_or_else(|| "nobody".into(), |message| message.content.id.clone()),
+        _ => String::new(),
+    };
+    let position = if id.is_empty() || share.is_multiple_of(25) { position } else { 0 };
+    Verb::Reschedule(Reschedule { namespace: namespace(), queue: name.into(), position, deliver_at_ms, id })
 }

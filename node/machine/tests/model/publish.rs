@@ -39,12 +39,21 @@ enum Twist {
 /// What is special about a message.
 #[derive(Clone, Copy, Debug)]
 struct Written {
+    id: Id,
     key: usize,
     subject: usize,
     headers: usize,
     time: Time,
     ttl_ms: u64,
     priority: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Id {
+    None,
+    Own,
+    /// One that others have too.
+    Common(u8),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +73,10 @@ fn written() -> impl Strategy<Value = Written> {
     ];
     let ttl_ms = prop_oneof![5 => Just(0u64), 1 => 10u64..700];
     let priority = prop_oneof![3 => Just(0u32), 1 => 1u32..4, 1 => Just(9)];
-    (key, 0usize..5, 0usize..4, time, ttl_ms, priority).prop_map(
-        |(key, subject, headers, time, ttl_ms, priority)| Written {
+    let id = prop_oneof![2 => Just(Id::None), 2 => Just(Id::Own), 1 => (0u8..6).prop_map(Id::Common)];
+    (id, key, 0usize..5, 0usize..4, time, ttl_ms, priority).prop_map(
+        |(id, key, subject, headers, time, ttl_ms, priority)| Written {
+            id,
             key,
             subject,
             headers,
@@ -90,7 +101,8 @@ pub fn publishing() -> impl Strategy<Value = Publishing> {
     ];
     let acks = prop_oneof![4 => Just(0u64), 1 => 1u64..5];
     // Some batches are all plain: those are what the machine is fast at.
-    let plain = Written { key: 0, subject: 0, headers: 0, time: Time::AtOnce, ttl_ms: 0, priority: 0 };
+    let plain =
+        Written { id: Id::None, key: 0, subject: 0, headers: 0, time: Time::AtOnce, ttl_ms: 0, priority: 0 };
     let messages = prop_oneof![
         3 => prop::collection::vec(written(), 1..7),
         1 => prop::collection::vec(Just(plain), 1..7),
@@ -108,13 +120,18 @@ pub fn publishing() -> impl Strategy<Value = Publishing> {
 }
 
 impl Written {
-    fn message(&self, id: String, body: Bytes, now_ms: u64, with_priority: bool) -> Message {
+    fn message(&self, own: String, body: Bytes, now_ms: u64, with_priority: bool) -> Message {
         let header = |name: &str, value: &'static str| Header { name: name.into(), value: value.into() };
         let headers = [header("kind", "a"), header("kind", "b"), header("size", "9")];
         let (delay_ms, deliver_at_ms) = match self.time {
             Time::AtOnce => (0, 0),
             Time::After(ms) => (ms, 0),
             Time::At(ms) => (0, now_ms.saturating_add_signed(ms)),
+        };
+        let id = match self.id {
+            Id::None => String::new(),
+            Id::Own => own,
+            Id::Common(at) => format!("common-{at}"),
         };
         Message {
             id,

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use quorate_machine::command::{Action, Order, Start, StartKind, Verb};
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{LeftHow, Outcome, Refusal, Reply};
-use quorate_model::naive::{At, Naive, Row, Sub};
+use quorate_model::naive::{At, Naive, Queue, Row, Sub};
 
 use crate::Tally;
 use crate::settle::sub_of;
 
 /// What a search has to come across.
-pub const CASES: [&str; 98] = [
+pub const CASES: [&str; 103] = [
     "full of messages",
     "full of bytes",
     "a subscription is full",
@@ -46,6 +46,7 @@ pub const CASES: [&str; 98] = [
     "gap",
     "invalid action",
     "invalid filter",
+    "invalid id",
     "invalid name",
     "invalid on_exhausted",
     "invalid order",
@@ -61,6 +62,9 @@ pub const CASES: [&str; 98] = [
     "key redriven by one of its messages",
     "key redriven",
     "key stays parked after a discard",
+    "id given again after its message was done",
+    "id unknown",
+    "known by an id",
     "known messages",
     "last subscription",
     "later delivery",
@@ -89,6 +93,7 @@ pub const CASES: [&str; 98] = [
     "queue exists with other settings",
     "queue updated",
     "rescheduled at once",
+    "rescheduled by id",
     "reasons forgotten",
     "redriven and past its time",
     "resumed with leases",
@@ -128,6 +133,7 @@ fn of_refusal(refusal: &Refusal) -> &'static str {
         Refusal::LagReached { .. } => "a subscription is full",
         Refusal::OutOfRange { .. } => "out of range",
         Refusal::UnknownMessage(_) => "message unknown",
+        Refusal::UnknownId(_) => "id unknown",
         Refusal::NotDelayed(_) => "not delayed",
         Refusal::ProducerFenced { .. } => "fenced producer",
         Refusal::ProducerTaken { .. } => "taken producer",
@@ -140,6 +146,7 @@ fn of_refusal(refusal: &Refusal) -> &'static str {
         Refusal::Invalid { field, .. } => match *field {
             "action" => "invalid action",
             "filter" => "invalid filter",
+            "id" => "invalid id",
             "name" => "invalid name",
             "on_exhausted" => "invalid on_exhausted",
             "order" => "invalid order",
@@ -160,10 +167,15 @@ fn of_reply(reply: &Reply) -> &'static str {
         Reply::QueueCreated { created: false, .. } => "queue created again",
         Reply::SubCreated { created: false, .. } => "subscription created again",
         Reply::SubCreated { created: true, .. } => "subscription created",
-        Reply::Published { duplicates: 0, .. } => "new messages",
-        Reply::Published { positions, duplicates } => {
-            let count: u32 = positions.iter().map(|run| run.count).sum();
-            if *duplicates == count { "known messages" } else { "messages known in part" }
+        Reply::Published { positions } => {
+            let is_duplicate: Vec<bool> = positions.iter().map(|run| run.duplicate).collect();
+            match (is_duplicate.contains(&true), is_duplicate.contains(&false)) {
+                (false, _) => "new messages",
+                (true, false) => "known messages",
+                // Sequence numbers are known from the front, so this one must have been known by its id.
+                _ if is_duplicate.windows(2).any(|pair| !pair[0] && pair[1]) => "known by an id",
+                _ => "messages known in part",
+            }
         }
         Reply::Attached(attached) if attached.resumed && !attached.leases.is_empty() => "resumed with leases",
         Reply::Settled(settled) => match settled.refused.first().map(|part| &part.refusal) {
@@ -175,6 +187,14 @@ fn of_reply(reply: &Reply) -> &'static str {
         Reply::Sought { .. } => "sought",
         _ => "other reply",
     }
+}
+
+/// The last message, if an earlier one had its id.
+fn id_again(queue: &Queue) -> Option<u64> {
+    let (last, earlier) = queue.messages.split_last()?;
+    let id = &last.content.id;
+    let has_it = !id.is_empty() && earlier.iter().any(|message| message.content.id == *id);
+    has_it.then(|| queue.next_position() - 1)
 }
 
 /// Everything about subscriptions, by the ids of queue and subscription.
@@ -221,6 +241,11 @@ impl Before {
             }
             let is_hole = |pair: &[quorate_model::naive::Together]| pair[0].end < pair[1].first;
             add(tally, "batch gone before others", queue.batches.windows(2).any(is_hole).into());
+            if let Verb::Publish(command) = verb {
+                let again = id_again(queue)
+                    .filter(|_| naive.queues.get(&command.queue).is_some_and(|one| one.id == queue.id));
+                add(tally, "id given again after its message was done", again.is_some().into());
+            }
         }
         for (id, sub) in subs(naive) {
             match self.subs.get(&id) {
@@ -243,6 +268,7 @@ impl Before {
         }
         let case = match (verb, answer) {
             (Verb::Purge(_), Ok(_)) => "purged",
+            (Verb::Reschedule(command), Ok(_)) if !command.id.is_empty() => "rescheduled by id",
             (Verb::Reschedule(command), Ok(_)) if command.deliver_at_ms == 0 => "cancelled",
             (Verb::Reschedule(command), Ok(_)) if command.deliver_at_ms <= self.now_ms => {
                 "rescheduled at once"

@@ -63,11 +63,20 @@ impl Report {
             }))?,
             Format::Table => match self.published {
                 0 => {}
+                1 if self.duplicates == 1 => {
+                    print_line(&format!("position {} had it already", self.first_position))?;
+                }
                 1 => print_line(&format!("stored at position {}", self.first_position))?,
-                n => print_line(&format!(
-                    "{n} messages stored at positions {} to {}",
-                    self.first_position, self.last_position
-                ))?,
+                n => {
+                    let known = match self.duplicates {
+                        0 => String::new(),
+                        known => format!(", {known} of them before"),
+                    };
+                    print_line(&format!(
+                        "{n} messages stored at positions {} to {}{known}",
+                        self.first_position, self.last_position
+                    ))?;
+                }
             },
         }
         let progress = self.progress();

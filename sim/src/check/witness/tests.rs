@@ -54,8 +54,8 @@ impl Day {
         };
         let call = Call::Publish { session: "s".into(), queue: "q".into(), body, bytes: BYTES };
         self.carry_out(1, call, Verb::Publish(publish), |outcome| match outcome {
-            Ok(Reply::Published { positions, duplicates }) => {
-                Answer::Receipt { position: positions[0].first_position, duplicate: *duplicates > 0 }
+            Ok(Reply::Published { positions }) => {
+                Answer::Receipt { position: positions[0].first_position, duplicate: positions[0].duplicate }
             }
             other => panic!("{other:?}"),
         });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_client::{
-    Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Selector, SubscriptionSettings,
+    Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Selector, SubscriptionSettings, Which,
 };
 
 use crate::history::Answer;
@@ -59,7 +59,11 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
             12 if rng.percent(30) => drop(purge::call(&cx, queue).await),
             12..=15 => {
                 let in_ms = rng.percent(60).then(|| rng.magnitude(1, 4000));
-                drop(reschedule::call(&cx, queue, rng.between(1, 60), in_ms).await);
+                let message = match rng.percent(30) {
+                    true => Which::Id(id(&mut rng)),
+                    false => Which::At(rng.between(1, 60)),
+                };
+                drop(reschedule::call(&cx, queue, message, in_ms).await);
             }
             16..=19 => {
                 let (which, how) = (which(&mut rng), (rng.percent(70), 0));
@@ -74,6 +78,11 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
 
 fn some_sub(rng: &mut Rng) -> &'static str {
     SUBS[rng.below(SUBS.len() as u64) as usize]
+}
+
+/// An id that other messages have too.
+fn id(rng: &mut Rng) -> String {
+    format!("id-{}", rng.below(8))
 }
 
 async fn create(cx: &Cx, rng: &mut Rng, queue: &str) -> Result<(), Answer> {
@@ -142,6 +151,9 @@ async fn publish(cx: &Cx, rng: &mut Rng, queue: &str, open: &mut Option<Producer
     let mut failed = false;
     for _ in 0..rng.between(1, 6) {
         let mut message = Message::new(Bytes::from_static(b"m")).key(*rng.pick(&KEYS));
+        if rng.percent(30) {
+            message = message.id(id(rng));
+        }
         if rng.percent(40) {
             message = message.subject(*rng.pick(&["work.done", "work.done.twice", "play"]));
         }

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use quorate_client::Which;
+
 use crate::history::Answer;
 use crate::interpose;
 use crate::workload::cx::Cx;
 
 /// Does it.
-pub(crate) async fn call(cx: &Cx, queue: &str, position: u64, in_ms: Option<u64>) -> Result<(), Answer> {
+pub(crate) async fn call(cx: &Cx, queue: &str, message: Which, in_ms: Option<u64>) -> Result<(), Answer> {
     let queues = cx.client.queues();
     let work = async {
         match in_ms {
@@ -16,9 +18,9 @@ pub(crate) async fn call(cx: &Cx, queue: &str, position: u64, in_ms: Option<u64>
                     + Duration::from_secs(interpose::EPOCH_S)
                     + interpose::elapsed()
                     + Duration::from_millis(in_ms);
-                queues.reschedule(queue, position, at).await
+                queues.reschedule(queue, message, at).await
             }
-            None => queues.cancel(queue, position).await,
+            None => queues.cancel(queue, message).await,
         }
     };
     cx.manage(queue, "reschedule", work).await

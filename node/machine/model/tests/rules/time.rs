@@ -11,7 +11,13 @@ fn expiring(ttl_ms: u64) -> Message {
 
 fn reschedule(world: &mut World, position: u64, deliver_at_ms: u64) -> Outcome {
     let namespace = String::new();
-    world.entry(Verb::Reschedule(Reschedule { namespace, queue: "q".into(), position, deliver_at_ms }))
+    world.entry(Verb::Reschedule(Reschedule {
+        namespace,
+        queue: "q".into(),
+        position,
+        deliver_at_ms,
+        id: String::new(),
+    }))
 }
 
 #[test]
