@@ -76,6 +76,7 @@ fn carry_out<S: Store>(tx: &mut Tx<'_, S>, verb: Verb) -> Result<Outcome, StoreE
         Verb::Seek(command) => ops::seek(tx, &command),
         Verb::Reschedule(command) => ops::reschedule(tx, &command),
         Verb::Unpark(command) => ops::unpark(tx, &command),
+        Verb::Transact(command) => ops::transact(tx, &command),
     };
     match done {
         Ok(reply) => Ok(Ok(reply)),

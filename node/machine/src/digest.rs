@@ -15,12 +15,20 @@ pub(crate) struct Digested<'a, S> {
     store: &'a mut S,
     sum: u128,
     scratch: Vec<u8>,
+    undo: Option<Undo>,
+}
+
+/// How it was before what may be taken back.
+struct Undo {
+    sum: u128,
+    /// What was written since, in order, with what was there before.
+    rows: Vec<(Key, Option<Bytes>)>,
 }
 
 impl<'a, S: Store> Digested<'a, S> {
     pub(crate) fn open(store: &'a mut S) -> Result<Self, StoreError> {
         let sum = stored(store)?;
-        Ok(Self { store, sum, scratch: Vec::new() })
+        Ok(Self { store, sum, scratch: Vec::new(), undo: None })
     }
 
     /// Sets a row whose former value is not at hand.
@@ -35,6 +43,7 @@ impl<'a, S: Store> Digested<'a, S> {
             self.subtract(key, old);
         }
         self.add(key, &value);
+        self.note(key)?;
         self.store.put(key, value)
     }
 
@@ -61,13 +70,46 @@ impl<'a, S: Store> Digested<'a, S> {
             return Err(contradiction("is not what it was", key));
         }
         self.subtract(key, old);
+        self.note(key)?;
         self.store.delete(key)
     }
 
     /// Removes a body row, which no digest counts: it need not be read for that.
     pub(crate) fn forget_body(&mut self, key: &Key) -> Result<(), StoreError> {
         debug_assert!(!counted(key));
+        self.note(key)?;
         self.store.delete(key)
+    }
+
+    /// From now on writes can be taken back.
+    pub(crate) fn begin(&mut self) {
+        self.undo = Some(Undo { sum: self.sum, rows: Vec::new() });
+    }
+
+    /// The writes since [`Digested::begin`] stay.
+    pub(crate) fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Takes back the writes since [`Digested::begin`].
+    pub(crate) fn take_back(&mut self) -> Result<(), StoreError> {
+        let Some(undo) = self.undo.take() else { return Ok(()) };
+        self.sum = undo.sum;
+        for (key, old) in undo.rows.into_iter().rev() {
+            match old {
+                Some(value) => self.store.put(&key, value)?,
+                None => self.store.delete(&key)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers a row that is about to be written, if that may be taken back.
+    fn note(&mut self, key: &Key) -> Result<(), StoreError> {
+        if let Some(undo) = &mut self.undo {
+            undo.rows.push((key.clone(), self.store.get(key)?));
+        }
+        Ok(())
     }
 
     /// Writes the digest itself.

@@ -1,6 +1,11 @@
 //! What the leader's shell has to do after an entry. Effects are data: followers drop them, and a new leader
 //! gets them again from the state when consumers resume their sessions.
 
+/// Stands for a key of the state in [`Effect::StateChanged`]. Who waits for another key of the same hash looks once too often.
+pub fn key_hash(key: &str) -> u64 {
+    twox_hash::XxHash3_64::oneshot(key.as_bytes())
+}
+
 /// `count` consecutive messages leased to one consumer with consecutive tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Lease {
@@ -45,6 +50,13 @@ pub enum Effect {
         consumer: u64,
         /// What it lost.
         lease: Lease,
+    },
+    /// A key of the state was written, deleted, or has expired: tell who waits for that.
+    StateChanged {
+        /// The namespace.
+        namespace: u32,
+        /// [`key_hash`] of the key.
+        key: u64,
     },
     /// The session is over: close its stream.
     Ended {

@@ -58,6 +58,19 @@ pub const SETTLE_RANGES_MAX: usize = 4096;
 /// Most messages that the ranges of one settle name together; a consumer holds [`CREDIT_MAX`].
 pub const SETTLE_MESSAGES_MAX: u64 = 4 * CREDIT_MAX as u64;
 
+/// Most requirements of a transaction, most batches that it publishes, and most keys that it writes.
+pub const TRANSACTION_PARTS_MAX: usize = 256;
+/// How far the numbers of a session's transactions may run ahead of the receipts that it has acknowledged.
+pub const TRANSACTIONS_UNACKED_MAX: u64 = 4096;
+/// Longest key of the state, in bytes.
+pub const STATE_KEY_BYTES_MAX: usize = 200;
+/// Longest value of the state, in bytes.
+pub const STATE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Most keys in the state of a namespace.
+pub const STATE_KEYS_MAX: u64 = 1_000_000;
+/// Keys and values in the state of a namespace, in bytes.
+pub const STATE_BYTES_MAX: u64 = 1 << 30;
+
 /// Length of a lease, in milliseconds.
 pub const LEASE_MS_MIN: u64 = 100;
 /// See [`LEASE_MS_MIN`].

@@ -51,6 +51,8 @@ pub enum Reply {
         /// Positions of the messages, in order.
         positions: Vec<PositionRun>,
     },
+    /// To [`crate::command::Transact`].
+    Transacted(Transacted),
     /// To [`crate::command::Attach`].
     Attached(Attached),
     /// To [`crate::command::Settle`].
@@ -72,15 +74,80 @@ pub struct ProducerOpened {
     pub last_seq: u64,
 }
 
-/// `count` consecutive positions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `count` consecutive positions. Like all that a receipt is made of, its encoding is frozen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
 pub struct PositionRun {
     /// The first of them.
+    #[prost(uint64, tag = "1")]
     pub first_position: u64,
     /// How many.
+    #[prost(uint32, tag = "2")]
     pub count: u32,
     /// The queue had them already: from an earlier attempt, or by their ids.
+    #[prost(bool, tag = "3")]
     pub duplicate: bool,
+}
+
+/// A transaction was carried out.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct Transacted {
+    /// Where its messages went, for each batch that it published.
+    #[prost(message, repeated, tag = "1")]
+    pub published: Vec<Placed>,
+    /// The version of each key that it wrote.
+    #[prost(uint64, repeated, tag = "2")]
+    pub versions: Vec<u64>,
+    /// It was carried out by an earlier attempt: nothing happened now.
+    #[prost(bool, tag = "3")]
+    pub duplicate: bool,
+}
+
+/// Where messages went.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct Placed {
+    /// Name of the queue.
+    #[prost(string, tag = "1")]
+    pub queue: String,
+    /// Their positions, in order.
+    #[prost(message, repeated, tag = "2")]
+    pub positions: Vec<PositionRun>,
+}
+
+/// A part of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Part {
+    /// [`crate::command::Transact::require`].
+    Require,
+    /// [`crate::command::Transact::settle`].
+    Settle,
+}
+
+impl std::fmt::Display for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Require => "require",
+            Self::Settle => "settle",
+        })
+    }
+}
+
+/// What is the case instead of what a transaction needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Found {
+    /// The version of the key; 0: it is absent.
+    #[error("the key has version {0} (0: it is absent)")]
+    Version(u64),
+    /// The last position of the queue.
+    #[error("the last position of the queue is {0}")]
+    Tail(u64),
+    /// How many messages the subscription has.
+    #[error("the subscription has {0} messages")]
+    Length(u64),
+    /// This message is not leased under that token to whom the others are.
+    #[error(
+        "the lease of the message at position {0} is not current: it expired, was revoked, or was settled"
+    )]
+    NotHeld(u64),
 }
 
 /// A consumer session is open.
@@ -228,6 +295,16 @@ pub enum Refusal {
         more: u64,
         /// How many it may have.
         limit: u64,
+    },
+    /// A transaction needs what is not the case.
+    #[error("{part} {nth}: {found}")]
+    PreconditionFailed {
+        /// Which part of the transaction needs it.
+        part: Part,
+        /// Number of the requirement or settle in its part, counted from 0.
+        nth: u32,
+        /// What is the case instead.
+        found: Found,
     },
     /// A limit of [`crate::limits`] is reached.
     #[error("the limit of {limit} {what} is reached")]

@@ -9,6 +9,7 @@ use quorate_simpoint::{Bug, planted};
 
 use crate::digest::Digested;
 use crate::effect::Effect;
+use crate::ops::Stop;
 use crate::store::{Read, Store, StoreError};
 use crate::subs::lanes::LaneId;
 use crate::tables::row::{self, Consumer, Lane, Producer, Queue, Sub};
@@ -59,6 +60,34 @@ impl<'a, S: Store> Tx<'a, S> {
         self.lanes.write(&mut self.rows)?;
         self.rows.finish()?;
         Ok(self.effects)
+    }
+
+    /// Carries out something that is refused as a whole: what it did until then is taken back.
+    pub(crate) fn whole<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
+        self.rows.begin();
+        self.queues.begin();
+        self.subs.begin();
+        self.consumers.begin();
+        self.producers.begin();
+        self.lanes.begin();
+        let effects = self.effects.len();
+        let done = work(self);
+        if matches!(done, Err(Stop::Refused(_))) {
+            self.rows.take_back()?;
+            self.queues.take_back();
+            self.subs.take_back();
+            self.consumers.take_back();
+            self.producers.take_back();
+            self.lanes.take_back();
+            self.effects.truncate(effects);
+        }
+        self.rows.keep();
+        self.queues.keep();
+        self.subs.keep();
+        self.consumers.keep();
+        self.producers.keep();
+        self.lanes.keep();
+        done
     }
 
     /// Sets a row that is not kept decoded.
@@ -146,7 +175,7 @@ impl<'a, S: Store> Tx<'a, S> {
 }
 
 /// A header row that is worth keeping decoded during an entry.
-trait Header: Message + Default {
+trait Header: Message + Default + Clone {
     type Id: Ord + Copy;
     fn key(id: Self::Id) -> Key;
     /// A row that says nothing is not kept.
@@ -196,6 +225,8 @@ impl Header for Lane {
 
 struct Slots<T: Header> {
     slots: BTreeMap<T::Id, Slot<T>>,
+    /// How the rows were that were touched since [`Slots::begin`].
+    undo: Option<BTreeMap<T::Id, Option<T>>>,
 }
 
 struct Slot<T> {
@@ -207,18 +238,39 @@ struct Slot<T> {
 
 impl<T: Header> Slots<T> {
     fn new() -> Self {
-        Self { slots: BTreeMap::new() }
+        Self { slots: BTreeMap::new(), undo: None }
     }
 
     fn load(&mut self, rows: &impl Read, id: T::Id) -> Result<&mut Option<T>, StoreError> {
         use std::collections::btree_map::Entry;
-        match self.slots.entry(id) {
-            Entry::Occupied(slot) => Ok(&mut slot.into_mut().row),
+        let row = match self.slots.entry(id) {
+            Entry::Occupied(slot) => &mut slot.into_mut().row,
             Entry::Vacant(slot) => {
                 let key = T::key(id);
                 let stored = rows.get(&key)?;
                 let row = stored.clone().map(|value| row::decode(&key, value)).transpose()?;
-                Ok(&mut slot.insert(Slot { stored, row }).row)
+                &mut slot.insert(Slot { stored, row }).row
+            }
+        };
+        if let Some(undo) = &mut self.undo {
+            undo.entry(id).or_insert_with(|| row.clone());
+        }
+        Ok(row)
+    }
+
+    /// From now on changes can be taken back.
+    fn begin(&mut self) {
+        self.undo = Some(BTreeMap::new());
+    }
+
+    fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    fn take_back(&mut self) {
+        for (id, row) in self.undo.take().into_iter().flatten() {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.row = row;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use quorate_machine::Applied;
 use quorate_machine::effect::{Effect, Lease};
-use quorate_machine::read::{self, Peeked, QueueInfo, State, SubInfo};
+use quorate_machine::read::{self, Peeked, QueueInfo, State, StateEntry, SubInfo};
 use quorate_machine::reply::Outcome;
 use quorate_machine::store::Read;
 
@@ -88,6 +88,7 @@ pub fn reads(store: &impl Read, naive: &Naive) -> Same {
             held(store, naive, sub)?;
         }
     }
+    state(store, naive)?;
     let listed = read::consumers(store).map_err(failed)?;
     let listed: Vec<_> =
         listed.iter().map(|row| (row.consumer, row.generation, row.credit, row.session_timeout_ms)).collect();
@@ -97,6 +98,33 @@ pub fn reads(store: &impl Read, naive: &Naive) -> Same {
         .map(|(id, row)| (*id, row.generation, row.credit, row.session_timeout_ms))
         .collect();
     same("consumers", &listed, &expected)
+}
+
+/// The keyed state, in pages and key by key.
+fn state(store: &impl Read, naive: &Naive) -> Same {
+    let expected: Vec<StateEntry> = naive
+        .state
+        .iter()
+        .map(|(key, kept)| StateEntry {
+            key: key.clone(),
+            version: kept.version,
+            value: kept.value.clone(),
+            expires_ms: kept.expires_ms.unwrap_or(0),
+        })
+        .collect();
+    let (mut found, mut after): (Vec<StateEntry>, String) = (Vec::new(), String::new());
+    loop {
+        let (page, more) = read::state_keys(store, "default", "", &after, 3).map_err(failed)?;
+        found.extend(page);
+        match found.last() {
+            Some(last) if more => after = last.key.clone(),
+            _ => break,
+        }
+    }
+    same("the state", &found, &expected)?;
+    let mut keys: Vec<String> = naive.state.keys().cloned().collect();
+    keys.push("nothing is there".into());
+    same("the state, key by key", &read::state(store, "default", &keys).map_err(failed)?, &expected)
 }
 
 /// What each consumer of a subscription holds, in the order in which it got it.

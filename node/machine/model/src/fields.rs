@@ -1,16 +1,16 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
 use quorate_machine::command::{
-    Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, QueueSettings, Selector,
-    Settings, SettleRange,
+    Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, Put, QueueSettings, Selector,
+    Settings, SettleRange, Transact,
 };
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
     FILTER_HEADERS_MAX, JITTER_PERCENT_DEFAULT, JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX,
     LEASE_MS_MIN, NAME_BYTES_MAX, PER_KEY_INFLIGHT_MAX, PRODUCER_HOLDER_BYTES, PRODUCER_NAME_BYTES_MAX,
     PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, REASON_BYTES_MAX, SESSION_NAME_BYTES,
-    SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, SUBJECT_BYTES_MAX,
-    TTL_MS_MAX,
+    SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, STATE_KEY_BYTES_MAX,
+    STATE_VALUE_BYTES_MAX, SUBJECT_BYTES_MAX, TRANSACTION_PARTS_MAX, TRANSACTIONS_UNACKED_MAX, TTL_MS_MAX,
 };
 use quorate_machine::reply::Refusal;
 
@@ -137,6 +137,38 @@ pub(crate) fn open(command: &OpenProducer) -> Result<u64, Refusal> {
     require((1..=PRODUCER_NAME_BYTES_MAX).contains(&command.session.len()), "session")?;
     require(command.holder.len() == PRODUCER_HOLDER_BYTES, "holder")?;
     number("ttl_ms", command.ttl_ms, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MIN, PRODUCER_TTL_MS_MAX)
+}
+
+/// A transaction's number in its session.
+pub(crate) fn seq(given: u64, acked: u64) -> Result<(), Refusal> {
+    require(given > 0, "seq")?;
+    if given <= acked {
+        return Err(Refusal::ReceiptForgotten { given, acked });
+    }
+    let limit = TRANSACTIONS_UNACKED_MAX;
+    let what = "transactions without an acknowledged receipt";
+    if given - acked > limit { Err(Refusal::LimitReached { what, limit }) } else { Ok(()) }
+}
+
+/// How much there is in a transaction.
+pub(crate) fn transaction(given: &Transact) -> Result<(), Refusal> {
+    let most = TRANSACTION_PARTS_MAX;
+    require(given.require.len() <= most, "require")?;
+    require(given.publish.len() <= most, "publish")?;
+    require(given.put.len() <= most, "put")?;
+    let parts = given.require.len() + given.settle.len() + given.publish.len() + given.put.len();
+    require(parts > 0, "transaction")
+}
+
+pub(crate) fn key(key: &str) -> Result<(), Refusal> {
+    require((1..=STATE_KEY_BYTES_MAX).contains(&key.len()), "key")
+}
+
+pub(crate) fn put(put: &Put) -> Result<(), Refusal> {
+    key(&put.key)?;
+    require(put.value.len() <= STATE_VALUE_BYTES_MAX, "value")?;
+    require(put.ttl_ms <= TTL_MS_MAX, "ttl_ms")?;
+    require(!put.delete || put.value.is_empty() && put.ttl_ms == 0, "delete")
 }
 
 /// Messages back to back, with their lengths.

@@ -21,4 +21,5 @@ mod sessions;
 mod settle;
 mod subs;
 mod time;
+mod transact;
 pub mod view;

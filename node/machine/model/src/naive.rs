@@ -8,7 +8,7 @@ use quorate_machine::command::{Batch, Filter, Order, QueueSettings, Settings, Ve
 use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::message;
 use quorate_machine::read::Failure;
-use quorate_machine::reply::{Outcome, Refusal, Reply};
+use quorate_machine::reply::{Outcome, Refusal, Reply, Transacted};
 
 use crate::fields;
 
@@ -185,10 +185,25 @@ pub struct Producer {
     pub look_at_ms: u64,
     /// Sequence number to queue and position, of everything it ever published.
     pub receipts: BTreeMap<u64, (u64, u64)>,
+    /// Receipts of transactions up to here are with the producer.
+    pub transactions_acked: u64,
+    /// By their numbers, all that it ever carried out.
+    pub transactions: BTreeMap<u64, Transacted>,
+}
+
+/// What is kept under a key of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Kept {
+    /// Of the write.
+    pub version: u64,
+    /// What was written.
+    pub value: Bytes,
+    /// When it is gone.
+    pub expires_ms: Option<u64>,
 }
 
 /// The whole state.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Naive {
     /// Replicated time.
     pub now_ms: u64,
@@ -198,6 +213,10 @@ pub struct Naive {
     pub consumers: BTreeMap<u64, Consumer>,
     /// By id.
     pub producers: BTreeMap<u64, Producer>,
+    /// The keyed state.
+    pub state: BTreeMap<String, Kept>,
+    /// Of the last write of the state.
+    pub last_version: u64,
     /// Of the entry under way.
     pub effects: Vec<Effect>,
     /// A deleted queue or ended producer waits for a tick.
@@ -355,6 +374,7 @@ impl Naive {
             Verb::Detach(command) => self.detach(command.consumer, command.generation),
             Verb::Settle(command) => self.settle(command),
             Verb::Unpark(command) => self.unpark(command),
+            Verb::Transact(command) => self.transact(command),
             Verb::Reschedule(command) => self.reschedule(command),
             Verb::Tick(_) => self.tick(),
             Verb::GiveNodeIds(command) => self.give_node_ids(command.above, command.count),

@@ -93,26 +93,18 @@ impl Naive {
             .filter(|at| !row.receipts.contains_key(&seqs[*at]))
             .map(|at| messages[at].clone())
             .collect();
-        let known = queue.known_by_id(&new);
-        let fresh: Vec<u64> =
-            (0..new.len()).filter(|at| known[*at].is_none()).map(|at| new[at].len() as u64).collect();
-        queue.check_room(&fresh)?;
-
-        let (mut positions, mut known) = (Vec::new(), known.into_iter());
-        for (seq, message) in seqs.iter().zip(messages) {
-            let mut duplicate = true;
-            if !row.receipts.contains_key(seq) {
-                let at = known.next().expect("as many as are new");
-                duplicate = at.is_some();
-                let position = at.unwrap_or_else(|| queue.append(message, self.now_ms));
-                row.receipts.insert(*seq, (queue.id, position));
-                row.last_seq = *seq;
-            }
-            positions.push(PositionRun { first_position: row.receipts[seq].1, count: 1, duplicate });
-        }
-        queue.batch(&positions);
-        if !fresh.is_empty() {
-            queue.make_room(&mut self.effects);
+        let mut placed = queue.take_in(&new, self.now_ms, &mut self.effects)?.into_iter();
+        let mut positions = Vec::new();
+        for seq in seqs {
+            let known = row.receipts.get(&seq).map(|(_, at)| PositionRun {
+                first_position: *at,
+                count: 1,
+                duplicate: true,
+            });
+            let run = known.unwrap_or_else(|| placed.next().expect("as many as are new"));
+            row.receipts.insert(seq, (queue.id, run.first_position));
+            row.last_seq = row.last_seq.max(seq);
+            positions.push(run);
         }
         row.acked_seq = acked;
         row.used_at_ms = self.now_ms;
@@ -121,6 +113,30 @@ impl Naive {
 }
 
 impl Queue {
+    /// Messages are published together, but for those that the queue has by their ids. Returns where they are.
+    pub(crate) fn take_in(
+        &mut self,
+        messages: &[Bytes],
+        now_ms: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Vec<PositionRun>, Refusal> {
+        let known = self.known_by_id(messages);
+        let is_new = |at: &usize| known[*at].is_none();
+        let fresh: Vec<u64> =
+            (0..messages.len()).filter(is_new).map(|at| messages[at].len() as u64).collect();
+        self.check_room(&fresh)?;
+        let mut positions = Vec::new();
+        for (message, known) in messages.iter().zip(known) {
+            let first_position = known.unwrap_or_else(|| self.append(message.clone(), now_ms));
+            positions.push(PositionRun { first_position, count: 1, duplicate: known.is_some() });
+        }
+        self.batch(&positions);
+        if !fresh.is_empty() {
+            self.make_room(effects);
+        }
+        Ok(positions)
+    }
+
     /// How many messages a subscription has, and of how many bytes.
     fn size(messages: &[Message], sub: &Sub) -> (u64, u64) {
         let open: Vec<u64> = sub.open().filter(|row| row.at != At::Done).map(|row| row.position).collect();
@@ -236,7 +252,7 @@ impl Queue {
 }
 
 /// The messages of a publish.
-fn cut(lengths: &[u32], messages: &Bytes) -> Vec<Bytes> {
+pub(crate) fn cut(lengths: &[u32], messages: &Bytes) -> Vec<Bytes> {
     let mut rest = messages.clone();
     lengths.iter().map(|length| rest.split_to(*length as usize)).collect()
 }

@@ -82,7 +82,7 @@ impl Sub {
     }
 
     /// Carries out a range for what is held of it. Returns what was to go back, and left.
-    fn carry_out(
+    pub(crate) fn carry_out(
         &mut self,
         range: &SettleRange,
         held: &[u64],

@@ -30,6 +30,7 @@ impl Naive {
             }
             queue.is_unswept = false;
         }
+        self.expire_state();
         self.producers.retain(|_, row| row.used_at_ms + row.ttl_ms > now_ms);
         for row in self.producers.values_mut() {
             if row.look_at_ms <= now_ms {

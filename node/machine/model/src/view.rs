@@ -21,6 +21,11 @@ pub fn reply(outcome: &Outcome) -> String {
     match outcome {
         Err(given) => refusal(given),
         Ok(Reply::Published { positions }) => format!("at {:?}", places(positions)),
+        Ok(Reply::Transacted(done)) => {
+            let published: Vec<_> =
+                done.published.iter().map(|placed| (&placed.queue, places(&placed.positions))).collect();
+            format!("at {published:?}, versions {:?}, duplicate {}", done.versions, done.duplicate)
+        }
         Ok(Reply::Attached(attached)) => {
             let leases: Vec<Lease> = attached.leases.iter().flat_map(singles).collect();
             format!(
@@ -83,7 +88,9 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
                     singles(lease).into_iter().map(|lease| Effect::Revoked { consumer: *consumer, lease }),
                 );
             }
-            Effect::Attached { .. } | Effect::Ended { .. } => each.push(*effect),
+            Effect::Attached { .. } | Effect::Ended { .. } | Effect::StateChanged { .. } => {
+                each.push(*effect)
+            }
         }
     }
     each.sort();
@@ -166,7 +173,8 @@ pub fn next_deadline(naive: &Naive) -> Option<u64> {
     });
     let of_expiries = naive.queues.values().flat_map(expiries);
     let of_producers = naive.producers.values().map(|row| row.look_at_ms);
-    of_rows.chain(of_expiries).chain(of_producers).min()
+    let of_state = naive.state.values().filter_map(|kept| kept.expires_ms);
+    of_rows.chain(of_expiries).chain(of_producers).chain(of_state).min()
 }
 
 /// A message has a deadline for its expiry until a tick has passed over it, or it is no longer stored: whoever is done with it.

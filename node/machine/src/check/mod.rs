@@ -4,6 +4,7 @@ mod lanes;
 mod messages;
 mod producers;
 mod sessions;
+mod state;
 mod subs;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,14 +11,14 @@ pub(super) fn check(store: &impl Read, view: &mut View) -> Result<(), String> {
     let producers = scan(store, &key::all(Table::Producer))?;
     let names = scan(store, &key::all(Table::ProducerName))?.len();
     ensure(names == producers.len(), || format!("{names} names, {} producers", producers.len()))?;
-    let mut counts: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<u32, Namespace> = super::state::check(store, view)?;
     for id in view.queues.keys() {
-        counts.entry(id.namespace).or_default().0 += 1;
+        counts.entry(id.namespace).or_default().queues += 1;
     }
     for (key, value) in &producers {
         let id = key::last_u64(key).map_err(failed)?;
         let row: Producer = row::decode(key, value.clone()).map_err(failed)?;
-        counts.entry(row.namespace).or_default().1 += 1;
+        counts.entry(row.namespace).or_default().producers += 1;
         let named = row::get_u64(store, &key::producer_name(row.namespace, &row.name)).map_err(failed)?;
         ensure(named == Some(id), || format!("the name of producer {id} names {named:?}"))?;
         ensure(row.idle_check_ms <= row.used_at_ms.saturating_add(row.ttl_ms), || {
@@ -33,10 +33,11 @@ pub(super) fn check(store: &impl Read, view: &mut View) -> Result<(), String> {
             || store.get(&key::garbage_producer(id)).map_err(failed)?.is_some();
         ensure(known, || format!("receipts of producer {id} are left over"))?;
     }
-    for (namespace, (queues, producers)) in counts {
+    for (namespace, counted) in counts {
         let row: Namespace = row::get(store, &key::namespace(namespace)).map_err(failed)?.unwrap_or_default();
-        ensure(row == Namespace { queues, producers }, || {
-            format!("namespace {namespace} counts {row:?}, not {queues} queues and {producers} producers")
+        let last_version = row.last_version;
+        ensure(row == Namespace { last_version, ..counted } && last_version >= counted.last_version, || {
+            format!("namespace {namespace} has {row:?}, and its rows {counted:?}")
         })?;
     }
     Ok(())

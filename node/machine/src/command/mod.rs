@@ -10,6 +10,7 @@ mod message;
 mod producer;
 mod queue;
 mod subscription;
+mod transact;
 
 pub use consumer::{Attach, Credit, Detach, Outcome, Settle, SettleRange};
 pub use message::{Action, Reschedule, Selector, Unpark};
@@ -17,6 +18,11 @@ pub use producer::{CloseProducer, OpenProducer, Publish};
 pub use queue::{CreateQueue, DeleteQueue, OnFull, Purge, QueueSettings, UpdateQueue};
 pub use subscription::{
     CreateSub, DeleteSub, Filter, OnExhausted, Order, Pause, Seek, Settings, Start, StartKind, UpdateSub,
+};
+
+pub use transact::{
+    Condition, LeaseRange, PublishTo, Put, Require, RequireLengthBelow, RequireTail, RequireVersion,
+    SettleLease, Transact,
 };
 
 /// One entry of the log.
@@ -55,7 +61,10 @@ impl Batch {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
     /// What to do. A command without a known verb is refused.
-    #[prost(oneof = "Verb", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
+    #[prost(
+        oneof = "Verb",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+    )]
     pub verb: Option<Verb>,
 }
 
@@ -122,6 +131,9 @@ pub enum Verb {
     /// Redrives or discards parked messages.
     #[prost(message, tag = "20")]
     Unpark(Unpark),
+    /// Settles, publishes and writes state, all or nothing.
+    #[prost(message, tag = "21")]
+    Transact(Transact),
 }
 
 /// See [`Verb::Tick`].

@@ -118,7 +118,7 @@ impl Plan<'_> {
             push(&mut positions, first, (end - at) as u64, false);
             (at, offset) = (end, offset + size);
         }
-        if !lengths.is_empty() {
+        if positions.iter().any(|run| !run.duplicate) {
             make_room(tx, queue)?;
         }
         Ok(positions)

@@ -35,7 +35,12 @@ pub(super) fn sweep<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
         let mut at = if progress.is_empty() { None } else { Some(Key::read(&progress)?) };
         let mut fields = Fields::of(&row);
         match row.get(1) {
-            Some(2) => sweep_range(tx, &key::producer_runs(fields.u64()?), &mut at, &mut left)?,
+            Some(2) => {
+                let producer = fields.u64()?;
+                for receipts in [key::producer_runs(producer), key::receipts(producer)] {
+                    sweep_range(tx, &receipts, &mut at, &mut left)?;
+                }
+            }
             Some(3) => {
                 let id = fields.sub()?;
                 for table in &TABLES[1..] {

@@ -71,6 +71,11 @@ impl Range {
         Ok(Self { first, end, first_token, outcome, delay_ms, reason })
     }
 
+    /// Whether its messages may revoke what is leased behind them: such ranges are carried out last.
+    pub(super) fn gives_up(&self) -> bool {
+        !matches!(self.outcome, Outcome::Ack | Outcome::Extend)
+    }
+
     /// Whether `next` says the same of the messages and tokens that follow.
     pub(super) fn is_continued_by(&self, next: &Range) -> bool {
         next.first == self.end

@@ -49,10 +49,8 @@ pub(crate) fn settle<S: Store>(tx: &mut Tx<'_, S>, command: &Settle) -> Done {
     for gives_up in [false, true] {
         for (range, refused) in ranges.iter().zip(&mut refused) {
             match range {
-                Ok(range) if !matches!(range.outcome, Outcome::Ack | Outcome::Extend) == gives_up => {
-                    let reason = command.reasons.get((range.reason as usize).wrapping_sub(1));
-                    let reason = reason.map_or("", String::as_str);
-                    *refused = carry_out(tx, sub, command.consumer, range, reason, &mut left)?;
+                Ok(range) if range.gives_up() == gives_up => {
+                    *refused = carry_out(tx, sub, command.consumer, range, &command.reasons, &mut left)?;
                 }
                 Ok(_) => {}
                 Err(invalid) => *refused = vec![invalid.clone()],
@@ -67,15 +65,17 @@ pub(crate) fn settle<S: Store>(tx: &mut Tx<'_, S>, command: &Settle) -> Done {
     Ok(Reply::Settled(Settled { refused: refused.concat(), left, revoked: revoked.collect() }))
 }
 
-fn carry_out<S: Store>(
+/// Carries out a range. Returns what of it is not settled; in `left` what was to go back and left.
+pub(super) fn carry_out<S: Store>(
     tx: &mut Tx<'_, S>,
     sub: SubId,
     consumer: u64,
     range: &Range,
-    reason: &str,
+    reasons: &[String],
     left: &mut Vec<Left>,
 ) -> Result<Vec<NotSettled>, StoreError> {
     let (parts, refused) = range.judge(tx, sub, consumer)?;
+    let reason = reasons.get((range.reason as usize).wrapping_sub(1)).map_or("", String::as_str);
     let settings = tx.sub(sub)?.settings;
     let mut behind = Behind::default();
     for Part { run, from, to } in &parts {

@@ -6,7 +6,7 @@
 use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::close_producer::forget_producer;
-use super::{Done, garbage, unpark};
+use super::{Done, garbage, put, unpark};
 use crate::limits::TICK_DEADLINES_MAX;
 use crate::reply::Reply;
 use crate::store::{Read, Store, StoreError};
@@ -36,6 +36,7 @@ pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
             Some(Due::Delay) => due(tx, &row)?,
             Some(Due::Expiry) => expiry(tx, &row, &value)?,
             Some(Due::Job) => unpark::carry_on(tx, &row)?,
+            Some(Due::State) => put::expire(tx, &row)?,
             None => 0,
         };
         if carried_out == 0 {

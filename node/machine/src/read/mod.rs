@@ -10,6 +10,7 @@ mod peek;
 mod producers;
 mod queues;
 mod stat;
+mod state;
 
 pub use consumers::{ConsumerInfo, consumers};
 pub use explain::{Obstacle, explain};
@@ -20,6 +21,7 @@ pub use peek::{Failure, Peeked, State, peek};
 pub use producers::{ProducerInfo, producers};
 pub use queues::{QueueInfo, SubInfo, queue, queues, subs};
 pub use stat::{Stat, stat};
+pub use state::{StateEntry, state, state_keys};
 
 use crate::names;
 use crate::ops::Stop;

@@ -3,11 +3,12 @@
 use std::ops::Deref;
 
 use super::Table;
-use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, PRODUCER_NAME_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, PRODUCER_NAME_BYTES_MAX, STATE_KEY_BYTES_MAX};
 use crate::store::StoreError;
 
 // The longest keys are names under (namespace, queue).
 const _: () = assert!(1 + 4 + 8 + NAME_BYTES_MAX <= KEY_BYTES_MAX);
+const _: () = assert!(1 + 8 + 1 + 4 + STATE_KEY_BYTES_MAX <= KEY_BYTES_MAX);
 const _: () = assert!(1 + 4 + PRODUCER_NAME_BYTES_MAX <= KEY_BYTES_MAX);
 
 /// The namespace `default`, the only one there is yet.
@@ -157,6 +158,7 @@ pub(crate) enum Due {
     Delay = 4,
     Expiry = 5,
     Job = 6,
+    State = 8,
 }
 
 pub(crate) fn all(table: Table) -> Key {
@@ -310,6 +312,7 @@ pub(crate) fn deadline(key: &[u8]) -> Result<(u64, Option<Due>), StoreError> {
         4 => Some(Due::Delay),
         5 => Some(Due::Expiry),
         6 => Some(Due::Job),
+        8 => Some(Due::State),
         _ => None,
     };
     Ok((u64::from_be_bytes(time), due))
@@ -347,6 +350,32 @@ pub(crate) fn producer_run(producer: u64, first_seq: u64) -> Key {
 
 pub(crate) fn producer_runs(producer: u64) -> Key {
     Key::table(Table::ProducerRun).u64(producer)
+}
+
+/// The key's length must have been checked.
+pub(crate) fn state(namespace: u32, key: &str) -> Key {
+    Key::table(Table::State).u32(namespace).raw(key.as_bytes())
+}
+
+/// The key's length must have been checked.
+pub(crate) fn deadline_state(time_ms: u64, namespace: u32, key: &str) -> Key {
+    Key::table(Table::Deadline).u64(time_ms).u8(Due::State as u8).u32(namespace).raw(key.as_bytes())
+}
+
+/// Namespace and key that a [`deadline_state`] is about.
+pub(crate) fn of_deadline_state(row: &[u8]) -> Result<(u32, String), StoreError> {
+    let unreadable = || StoreError("the deadline of a key of the state cannot be read".into());
+    let (namespace, key) = row.get(10..).and_then(<[u8]>::split_first_chunk).ok_or_else(unreadable)?;
+    let key = String::from_utf8(key.to_vec()).map_err(|_| unreadable())?;
+    Ok((u32::from_be_bytes(*namespace), key))
+}
+
+pub(crate) fn receipt(producer: u64, seq: u64) -> Key {
+    Key::table(Table::Receipt).u64(producer).u64(seq)
+}
+
+pub(crate) fn receipts(producer: u64) -> Key {
+    Key::table(Table::Receipt).u64(producer)
 }
 
 pub(crate) fn garbage_queue(id: QueueId) -> Key {

@@ -39,7 +39,7 @@ pub enum Table {
     /// The runs that a consumer holds. Key: consumer, first position. No value.
     Held = 11,
     /// What falls due. Key: time (ms), kind (1 byte), then for a lease (1), a retry (2) or a delay (4) the key of the run, for an
-    /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position. No value, but for an
+    /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position, for a key of the state (8) namespace and key. No value, but for an
     /// expiry: how many messages (u32).
     Deadline = 12,
     /// Key: consumer. Value: `row::Consumer`.
@@ -81,4 +81,8 @@ pub enum Table {
     Job = 28,
     /// The last message with an id. Key: namespace, queue, xxh3-128 of the id. Value: position (u64).
     MessageId = 29,
+    /// The state of namespaces. Key: namespace, key. Value: `row::Value`.
+    State = 32,
+    /// Receipts of transactions that may still be asked for. Key: producer, number. Value: `reply::Transacted`.
+    Receipt = 33,
 }

@@ -32,6 +32,27 @@ pub(crate) struct Namespace {
     pub queues: u64,
     #[prost(uint64, tag = "2")]
     pub producers: u64,
+    /// Keys of the state.
+    #[prost(uint64, tag = "3")]
+    pub state_keys: u64,
+    /// Length of keys and values of the state.
+    #[prost(uint64, tag = "4")]
+    pub state_bytes: u64,
+    /// Of the last write of the state.
+    #[prost(uint64, tag = "5")]
+    pub last_version: u64,
+}
+
+/// See [`super::Table::State`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Value {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: Bytes,
+    /// 0: never.
+    #[prost(uint64, tag = "3")]
+    pub expires_ms: u64,
 }
 
 /// See [`super::Table::Queue`].
@@ -302,6 +323,9 @@ pub(crate) struct Producer {
     /// Who opened it last. It alone may resume.
     #[prost(bytes = "bytes", tag = "9")]
     pub holder: Bytes,
+    /// It has the receipts of its transactions up to here.
+    #[prost(uint64, tag = "10")]
+    pub transactions_acked: u64,
 }
 
 /// See [`super::Table::ProducerRun`].

@@ -12,6 +12,7 @@ mod settings;
 mod settle;
 mod subs;
 mod tally;
+mod transact;
 
 use std::collections::BTreeMap;
 

@@ -13,6 +13,7 @@ use crate::publish::{self, Publishing};
 use crate::settings::{self, Filtered, Spoilt};
 use crate::settle::{self, Pick};
 use crate::subs::{self, Begin, Revision};
+use crate::transact::{self, Transacting};
 
 pub const QUEUES: [&str; 5] = ["free", "strict", "keyed", "other-free", "other-keyed"];
 pub const SUBS: [&str; 4] = ["default", "one", "two", "three"];
@@ -34,6 +35,7 @@ pub enum Op {
     Open { producer: u8, ttl_ms: u64, holder: u8, resume: Resume },
     Close { producer: u8, stale: bool },
     Publish(Publishing),
+    Transact(Transacting),
     Attach { session: u8, place: Place, credit: u32 },
     Credit { consumer: usize, credit: u32, stale: bool },
     Detach { consumer: usize, stale: bool },
@@ -56,7 +58,7 @@ pub fn queue() -> impl Strategy<Value = usize> {
     prop_oneof![6 => 0usize..3, 3 => Just(2usize), 1 => 3usize..5]
 }
 
-fn place() -> impl Strategy<Value = Place> {
+pub fn place() -> impl Strategy<Value = Place> {
     (queue(), 0usize..4)
 }
 
@@ -65,7 +67,8 @@ pub fn op() -> impl Strategy<Value = Op> {
         8 => of_queues(),
         10 => of_subs(),
         4 => of_producers(),
-        36 => publish::publishing().prop_map(Op::Publish),
+        40 => publish::publishing().prop_map(Op::Publish),
+        32 => transact::transacting().prop_map(Op::Transact),
         12 => of_consumers(),
         50 => (0usize..256, prop::collection::vec(settle::pick(), 1..5))
             .prop_map(|(consumer, picks)| Op::Settle { consumer, picks }),
@@ -210,6 +213,7 @@ impl Op {
                 Verb::CloseProducer(CloseProducer { producer, epoch: epoch + stale_by(*stale) })
             }
             Op::Publish(publishing) => publishing.resolve(naive),
+            Op::Transact(transacting) => transacting.resolve(naive),
             Op::Attach { session, place, credit } => Verb::Attach(Attach {
                 namespace,
                 queue: QUEUES[place.0].into(),

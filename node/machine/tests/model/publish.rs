@@ -73,7 +73,7 @@ fn written() -> impl Strategy<Value = Written> {
     ];
     let ttl_ms = prop_oneof![5 => Just(0u64), 1 => 10u64..700];
     let priority = prop_oneof![3 => Just(0u32), 1 => 1u32..4, 1 => Just(9)];
-    let id = prop_oneof![2 => Just(Id::None), 2 => Just(Id::Own), 1 => (0u8..6).prop_map(Id::Common)];
+    let id = prop_oneof![2 => Just(Id::None), 2 => Just(Id::Own), 2 => (0u8..4).prop_map(Id::Common)];
     (id, key, 0usize..5, 0usize..4, time, ttl_ms, priority).prop_map(
         |(id, key, subject, headers, time, ttl_ms, priority)| Written {
             id,

@@ -9,9 +9,10 @@ use quorate_model::naive::{At, Naive, Queue, Row, Sub};
 
 use crate::Tally;
 use crate::settle::sub_of;
+use crate::transact;
 
 /// What a search has to come across.
-pub const CASES: [&str; 103] = [
+pub const CASES: [&str; 117] = [
     "full of messages",
     "full of bytes",
     "a subscription is full",
@@ -20,7 +21,10 @@ pub const CASES: [&str; 103] = [
     "a key waits for its holder",
     "a message without a key beside keys",
     "key discarded",
+    "key expired",
     "all of a selector",
+    "another tail",
+    "another version",
     "batch gone before others",
     "begun at a position",
     "begun at a time",
@@ -39,6 +43,7 @@ pub const CASES: [&str; 103] = [
     "expired",
     "failure without a reason",
     "fenced consumer",
+    "first settle not possible",
     "fenced producer",
     "filtered out",
     "first delivery",
@@ -68,6 +73,7 @@ pub const CASES: [&str; 103] = [
     "known messages",
     "last subscription",
     "later delivery",
+    "lease not held",
     "lease before a parked key's message",
     "lease expired and exhausted",
     "leased past its expiry",
@@ -81,6 +87,7 @@ pub const CASES: [&str; 103] = [
     "new messages",
     "no node id left",
     "node id",
+    "not below a length",
     "not delayed",
     "out of range",
     "parked on demand",
@@ -88,6 +95,7 @@ pub const CASES: [&str; 103] = [
     "parked with its key",
     "paused with something ready",
     "priority overtakes",
+    "publish taken back",
     "purged",
     "queue created again",
     "queue exists with other settings",
@@ -103,6 +111,7 @@ pub const CASES: [&str; 103] = [
     "revoked by key",
     "revoked by total",
     "revoked",
+    "settle taken back",
     "settled whole",
     "several reasons",
     "sought with leases",
@@ -112,7 +121,13 @@ pub const CASES: [&str; 103] = [
     "subscription created",
     "subscription exists with other settings",
     "subscription updated",
+    "taken back for a full queue",
     "taken producer",
+    "transaction",
+    "transaction known",
+    "transaction of all kinds",
+    "transaction refused",
+    "transaction without a session",
     "unknown producer",
     "updated with nothing new",
 ];
@@ -255,6 +270,8 @@ impl Before {
         }
         let mut revoked = false;
         for effect in &naive.effects[self.effects..] {
+            let is_expiry = matches!((verb, effect), (Verb::Tick(_), Effect::StateChanged { .. }));
+            add(tally, "key expired", is_expiry.into());
             let Effect::Revoked { consumer, lease } = effect else { continue };
             revoked = true;
             let order = sub_of(naive, *consumer).map(Sub::order);
@@ -268,6 +285,7 @@ impl Before {
         }
         let case = match (verb, answer) {
             (Verb::Purge(_), Ok(_)) => "purged",
+            (Verb::Transact(command), answer) => transact::case(command, answer),
             (Verb::Reschedule(command), Ok(_)) if !command.id.is_empty() => "rescheduled by id",
             (Verb::Reschedule(command), Ok(_)) if command.deliver_at_ms == 0 => "cancelled",
             (Verb::Reschedule(command), Ok(_)) if command.deliver_at_ms <= self.now_ms => {
@@ -385,6 +403,7 @@ pub fn count(naive: &Naive, tally: &mut Tally) {
             Effect::Revoked { .. } => "revoked",
             Effect::Attached { .. } => "session attached",
             Effect::Ended { .. } => "ended",
+            Effect::StateChanged { .. } => "state changed",
         };
         add(tally, case, 1);
     }

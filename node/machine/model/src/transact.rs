@@ -1,0 +1,184 @@
+//! The model's transactions: everything is tried on the state itself, and if something is refused, the state is what it was before.
+
+use bytes::Bytes;
+use quorate_machine::command::{
+    Condition, LeaseRange, Outcome as To, PublishTo, Put, Require, SettleLease, SettleRange, Transact,
+};
+use quorate_machine::effect::{Effect, key_hash};
+use quorate_machine::message::PRIORITISED;
+use quorate_machine::reply::{Found, Outcome, Part, Placed, Refusal, Reply, Transacted};
+
+use crate::fields;
+use crate::naive::{At, Kept, Naive, Sub, invalid};
+use crate::publish::cut;
+
+impl Naive {
+    pub(crate) fn transact(&mut self, command: &Transact) -> Outcome {
+        fields::namespace(&command.namespace)?;
+        let has_session = command.producer > 0 || command.epoch > 0 || command.seq > 0;
+        let mut acked = 0;
+        if has_session {
+            let row = self.producers.get(&command.producer).ok_or(Refusal::UnknownProducer)?;
+            if row.epoch != command.epoch {
+                return Err(Refusal::ProducerFenced { given: command.epoch, current: row.epoch });
+            }
+            acked = row.transactions_acked.max(command.acked_seq);
+            fields::seq(command.seq, acked)?;
+            if let Some(known) = row.transactions.get(&command.seq) {
+                return Ok(Reply::Transacted(Transacted { duplicate: true, ..known.clone() }));
+            }
+        }
+        fields::transaction(command)?;
+        let before = self.clone();
+        match self.carry_out_all(command) {
+            Ok(done) => {
+                if has_session && let Some(row) = self.producers.get_mut(&command.producer) {
+                    row.transactions.insert(command.seq, done.clone());
+                    row.transactions_acked = acked;
+                    row.used_at_ms = self.now_ms;
+                }
+                Ok(Reply::Transacted(done))
+            }
+            Err(refusal) => {
+                *self = before;
+                Err(refusal)
+            }
+        }
+    }
+
+    fn carry_out_all(&mut self, command: &Transact) -> Result<Transacted, Refusal> {
+        for (nth, require) in (0..).zip(&command.require) {
+            if let Some(found) = self.unmet(command, require)? {
+                return Err(Refusal::PreconditionFailed { part: Part::Require, nth, found });
+            }
+        }
+        for lease in &command.settle {
+            let queue = self.queue(&command.namespace, &lease.queue)?;
+            queue.sub(&lease.subscription)?;
+            fields::range(&lease.range, &command.reasons)?;
+        }
+        for later in [false, true] {
+            for (nth, lease) in (0..).zip(&command.settle) {
+                let is_later = matches!(lease.range.outcome(), To::Retry | To::Release | To::Park);
+                if is_later == later {
+                    self.settle_lease(command, nth, lease)?;
+                }
+            }
+        }
+        let mut done = Transacted::default();
+        for publish in &command.publish {
+            done.published.push(self.publish_to(command, publish)?);
+        }
+        for put in &command.put {
+            done.versions.push(self.put(put)?);
+        }
+        Ok(done)
+    }
+
+    /// What is the case instead of a requirement.
+    fn unmet(&mut self, command: &Transact, require: &Require) -> Result<Option<Found>, Refusal> {
+        let namespace = &command.namespace;
+        Ok(match require.condition.as_ref().ok_or_else(|| invalid("require"))? {
+            Condition::Version(wanted) => {
+                fields::key(&wanted.key)?;
+                let version = self.state.get(&wanted.key).map_or(0, |kept| kept.version);
+                (version != wanted.version).then_some(Found::Version(version))
+            }
+            Condition::Tail(wanted) => {
+                let last = self.queue(namespace, &wanted.queue)?.messages.len() as u64;
+                (last != wanted.position).then_some(Found::Tail(last))
+            }
+            Condition::LengthBelow(wanted) => {
+                let sub = self.queue(namespace, &wanted.queue)?.sub(&wanted.subscription)?;
+                let length = sub.open().filter(|row| row.at != At::Done).count() as u64;
+                (length >= wanted.length).then_some(Found::Length(length))
+            }
+            Condition::Held(LeaseRange { queue, subscription, first_position, count, first_token }) => {
+                let (first_position, count, first_token) = (*first_position, *count, *first_token);
+                let outcome = To::Extend.into();
+                let range =
+                    SettleRange { first_position, count, first_token, outcome, ..SettleRange::default() };
+                fields::range(&range, &[])?;
+                let sub = self.queue(namespace, queue)?.sub(subscription)?;
+                sub.held_as_named(&range).err().map(Found::NotHeld)
+            }
+        })
+    }
+
+    fn settle_lease(&mut self, command: &Transact, nth: u32, lease: &SettleLease) -> Result<(), Refusal> {
+        let now_ms = self.now_ms;
+        let mut effects = Vec::new();
+        let sub = self.queue(&command.namespace, &lease.queue)?.sub(&lease.subscription)?;
+        let held = sub.held_as_named(&lease.range).map_err(|position| Refusal::PreconditionFailed {
+            part: Part::Settle,
+            nth,
+            found: Found::NotHeld(position),
+        })?;
+        let reason = (lease.range.reason as usize).checked_sub(1).and_then(|at| command.reasons.get(at));
+        sub.carry_out(&lease.range, &held, reason.map_or("", String::as_str), now_ms, &mut effects);
+        self.effects.extend(effects);
+        Ok(())
+    }
+
+    fn publish_to(&mut self, command: &Transact, publish: &PublishTo) -> Result<Placed, Refusal> {
+        fields::messages(&publish.lengths, &publish.messages)?;
+        let (now_ms, mut effects) = (self.now_ms, Vec::new());
+        let queue = self.queue(&command.namespace, &publish.queue)?;
+        if publish.attributes & PRIORITISED != 0 && !queue.settings.priorities {
+            return Err(invalid("priority"));
+        }
+        let messages: Vec<Bytes> = cut(&publish.lengths, &publish.messages);
+        let positions = queue.take_in(&messages, now_ms, &mut effects)?;
+        self.effects.extend(effects);
+        Ok(Placed { queue: publish.queue.clone(), positions })
+    }
+
+    fn put(&mut self, put: &Put) -> Result<u64, Refusal> {
+        fields::put(put)?;
+        self.last_version += 1;
+        let expires_ms = (put.ttl_ms > 0).then(|| self.now_ms + put.ttl_ms);
+        if put.delete {
+            self.state.remove(&put.key);
+        } else {
+            let kept = Kept { version: self.last_version, value: put.value.clone(), expires_ms };
+            self.state.insert(put.key.clone(), kept);
+        }
+        self.effects.push(Effect::StateChanged { namespace: 1, key: key_hash(&put.key) });
+        Ok(self.last_version)
+    }
+
+    /// Keys whose time has come are absent.
+    pub(crate) fn expire_state(&mut self) {
+        let is_over = |kept: &Kept| kept.expires_ms.is_some_and(|expires_ms| expires_ms <= self.now_ms);
+        let over: Vec<String> =
+            self.state.iter().filter(|(_, kept)| is_over(kept)).map(|(key, _)| key.clone()).collect();
+        for key in over {
+            self.state.remove(&key);
+            self.effects.push(Effect::StateChanged { namespace: 1, key: key_hash(&key) });
+        }
+    }
+}
+
+impl Sub {
+    /// The positions of a range, if whoever holds the first holds all of them under the tokens that it names; otherwise the first that
+    /// is not held like that.
+    fn held_as_named(&self, range: &SettleRange) -> Result<Vec<u64>, u64> {
+        let holder = |position: u64| {
+            let row = position.checked_sub(1).and_then(|at| self.rows.get(at as usize))?;
+            match row.at {
+                At::Leased { consumer, .. } => Some(consumer),
+                _ => None,
+            }
+        };
+        let first = holder(range.first_position).ok_or(range.first_position)?;
+        let mut held = Vec::new();
+        for (position, token) in (range.first_position..).zip(range.first_token..).take(range.count as usize)
+        {
+            if !self.is_held(first, position, token) {
+                return Err(position);
+            }
+            held.push(position);
+        }
+        Ok(held)
+    }
+}

@@ -1,0 +1,61 @@
+//! The requirements of a transaction.
+
+use super::ranges::Range;
+use super::transact::not_held;
+use super::{Stop, put};
+use crate::command::{
+    Condition, LeaseRange, Outcome, Require, RequireLengthBelow, RequireTail, RequireVersion, SettleRange,
+    Transact,
+};
+use crate::names;
+use crate::reply::{Found, Part, Refusal};
+use crate::store::Store;
+use crate::tx::Tx;
+
+/// Refuses the transaction if the requirement does not hold, with what is the case instead.
+pub(super) fn require<S: Store>(
+    tx: &mut Tx<'_, S>,
+    command: &Transact,
+    nth: u32,
+    require: &Require,
+) -> Result<(), Stop> {
+    let queue = |tx: &Tx<'_, S>, name: &str| names::queue(&tx.rows, &command.namespace, name);
+    let found = match &require.condition {
+        None => {
+            let problem = "a requirement has no condition that this version knows".into();
+            return Err(Refusal::Invalid { field: "require", problem }.into());
+        }
+        Some(Condition::Version(RequireVersion { key, version })) => {
+            put::check_key(key)?;
+            let namespace = names::namespace(&command.namespace)?;
+            let found = put::version(tx, namespace, key)?;
+            (found != *version).then_some(Found::Version(found))
+        }
+        Some(Condition::Tail(RequireTail { queue: name, position })) => {
+            let id = queue(tx, name)?;
+            let last = tx.queue(id)?.next_position - 1;
+            (last != *position).then_some(Found::Tail(last))
+        }
+        Some(Condition::LengthBelow(RequireLengthBelow { queue: name, subscription, length })) => {
+            let id = queue(tx, name)?;
+            let sub = names::sub(&tx.rows, id, subscription)?;
+            let tail = tx.queue(id)?.next_position;
+            let found = tx.sub(sub)?.length(tail);
+            (found >= *length).then_some(Found::Length(found))
+        }
+        Some(Condition::Held(leases)) => {
+            let LeaseRange { queue: name, subscription, first_position, count, first_token } = leases;
+            let outcome = Outcome::Extend.into();
+            let (first_position, count, first_token) = (*first_position, *count, *first_token);
+            let range = SettleRange { first_position, count, first_token, outcome, ..SettleRange::default() };
+            Range::check(&range, &[])?;
+            let id = queue(tx, name)?;
+            let sub = names::sub(&tx.rows, id, subscription)?;
+            not_held(tx, sub, leases)?.map(Found::NotHeld)
+        }
+    };
+    match found {
+        None => Ok(()),
+        Some(found) => Err(Refusal::PreconditionFailed { part: Part::Require, nth, found }.into()),
+    }
+}

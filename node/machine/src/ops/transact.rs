@@ -1,0 +1,191 @@
+//! Transactions: everything, or nothing (P6).
+//!
+//! The parts are carried out one after the other, requirements first; what is refused takes back those before it. In a
+//! producer session a transaction is carried out once: its receipt stays until the producer has it. Transactions of a session do not depend on each other, so
+//! their numbers need not be without gaps; whoever opens the session again fences what is still under way, and what then
+//! has no receipt never will.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use super::append::{self, Messages};
+use super::close_producer::current;
+use super::ranges::Range;
+use super::{Done, Stop, put, require, settle};
+use crate::command::{LeaseRange, PublishTo, SettleLease, Transact};
+use crate::limits::{
+    PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX, TRANSACTION_PARTS_MAX,
+    TRANSACTIONS_UNACKED_MAX,
+};
+use crate::names;
+use crate::reply::{Found, Part, Placed, Refusal, Reply, Transacted};
+use crate::store::{Read, Store, StoreError};
+use crate::subs::runs::{self, State};
+use crate::tables::{Key, SubId, key, row};
+use crate::tx::Tx;
+
+pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done {
+    let namespace = names::namespace(&command.namespace)?;
+    let acked_seq = match command.producer | command.epoch | command.seq {
+        0 => None,
+        _ => Some(check_session(tx, command)?),
+    };
+    if let Some(receipt) = receipt(tx, command)? {
+        return Ok(Reply::Transacted(receipt));
+    }
+    check(command)?;
+    let done = tx.whole(|tx| {
+        for (nth, condition) in (0..).zip(&command.require) {
+            require::require(tx, command, nth, condition)?;
+        }
+        settle_all(tx, command)?;
+        let mut done = Transacted::default();
+        for publish in &command.publish {
+            done.published.push(publish_to(tx, command, publish)?);
+        }
+        for put in &command.put {
+            done.versions.push(put::put(tx, namespace, put)?);
+        }
+        Ok(done)
+    })?;
+    if let Some(acked_seq) = acked_seq {
+        keep_receipt(tx, command, acked_seq, &done)?;
+    }
+    Ok(Reply::Transacted(done))
+}
+
+/// Whether it is of a size that can be carried out.
+fn check(command: &Transact) -> Result<(), Refusal> {
+    let Transact { require, settle, publish, put, .. } = command;
+    let limited = |field, given: u64, max: u64, what: &str| {
+        let problem = || format!("{given} {what}, and {max} is the most in a transaction");
+        if given <= max { Ok(()) } else { Err(Refusal::Invalid { field, problem: problem() }) }
+    };
+    let messages = publish.iter().map(|publish| publish.lengths.len() as u64).sum();
+    let bytes = publish.iter().map(|publish| publish.messages.len() as u64).sum();
+    let settled = settle.iter().map(|lease| u64::from(lease.range.count)).sum();
+    let parts = TRANSACTION_PARTS_MAX as u64;
+    limited("require", require.len() as u64, parts, "requirements")?;
+    limited("settle", settle.len() as u64, SETTLE_RANGES_MAX as u64, "ranges")?;
+    limited("settle", settled, SETTLE_MESSAGES_MAX, "messages")?;
+    limited("publish", publish.len() as u64, parts, "batches")?;
+    limited("publish", messages, PUBLISH_MESSAGES_MAX as u64, "messages")?;
+    limited("publish", bytes, PUBLISH_BYTES_MAX as u64, "bytes")?;
+    limited("put", put.len() as u64, parts, "keys")?;
+    if require.is_empty() && settle.is_empty() && publish.is_empty() && put.is_empty() {
+        let problem = "there is nothing in it".into();
+        return Err(Refusal::Invalid { field: "transaction", problem });
+    }
+    Ok(())
+}
+
+/// Acknowledgements and extensions first, then what goes back or is parked, as [`super::settle()`] does it.
+fn settle_all<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<(), Stop> {
+    let mut ranges = Vec::with_capacity(command.settle.len());
+    for SettleLease { queue, subscription, range } in &command.settle {
+        let queue = names::queue(&tx.rows, &command.namespace, queue)?;
+        ranges.push((names::sub(&tx.rows, queue, subscription)?, Range::check(range, &command.reasons)?));
+    }
+    for gives_up in [false, true] {
+        for (nth, (sub, range)) in (0..).zip(&ranges).filter(|(_, (_, range))| range.gives_up() == gives_up) {
+            let unmet = |position| Refusal::PreconditionFailed {
+                part: Part::Settle,
+                nth,
+                found: Found::NotHeld(position),
+            };
+            let consumer = holder(tx, *sub, range.first)?.ok_or_else(|| unmet(range.first))?;
+            let refused = settle::carry_out(tx, *sub, consumer, range, &command.reasons, &mut Vec::new())?;
+            if let Some(position) = refused.iter().map(|part| part.first_position).min() {
+                return Err(unmet(position).into());
+            }
+            tx.touch(*sub);
+        }
+    }
+    Ok(())
+}
+
+/// Who holds a message.
+fn holder<S: Store>(tx: &Tx<'_, S>, sub: SubId, position: u64) -> Result<Option<u64>, StoreError> {
+    let run = runs::at(&tx.rows, sub, position)?;
+    Ok(run.and_then(|run| match run.state {
+        State::Leased { consumer, .. } => Some(consumer),
+        _ => None,
+    }))
+}
+
+/// The first position of a range that one consumer does not hold, under the tokens that it names.
+pub(super) fn not_held<S: Store>(
+    tx: &Tx<'_, S>,
+    sub: SubId,
+    leases: &LeaseRange,
+) -> Result<Option<u64>, StoreError> {
+    let Some(consumer) = holder(tx, sub, leases.first_position)? else {
+        return Ok(Some(leases.first_position));
+    };
+    let (first, mut at) = (leases.first_position, leases.first_position);
+    let end = first.saturating_add(leases.count.into());
+    for run in runs::held(&tx.rows, sub, consumer, first, end)? {
+        let State::Leased { first_token, .. } = run.state else { continue };
+        let current = first_token.wrapping_sub(run.first) == leases.first_token.wrapping_sub(first);
+        if run.first > at || !current {
+            break;
+        }
+        at = run.end();
+    }
+    Ok((at < end).then_some(at))
+}
+
+fn publish_to<S: Store>(tx: &mut Tx<'_, S>, command: &Transact, publish: &PublishTo) -> Result<Placed, Stop> {
+    let PublishTo { queue, lengths, messages: bytes, attributes } = publish;
+    let messages = Messages { lengths, bytes, attributes: *attributes };
+    messages.check()?;
+    let id = names::queue(&tx.rows, &command.namespace, queue)?;
+    messages.check_attributes(tx, id)?;
+    let positions = append::plan(tx, id, messages)?.carry_out(tx)?;
+    Ok(Placed { queue: queue.clone(), positions })
+}
+
+/// Checks the session and the number. Returns up to where the producer has its receipts.
+fn check_session<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<u64, Stop> {
+    let row = current(tx, command.producer, command.epoch)?;
+    let (given, acked) = (command.seq, row.transactions_acked.max(command.acked_seq));
+    if given == 0 {
+        return Err(Refusal::Invalid { field: "seq", problem: "must be at least 1".into() }.into());
+    }
+    if given <= acked {
+        return Err(Refusal::ReceiptForgotten { given, acked }.into());
+    }
+    if given - acked > TRANSACTIONS_UNACKED_MAX {
+        let what = "transactions without an acknowledged receipt";
+        return Err(Refusal::LimitReached { what, limit: TRANSACTIONS_UNACKED_MAX }.into());
+    }
+    Ok(acked)
+}
+
+/// What came of it when it was carried out before.
+fn receipt<S: Store>(tx: &Tx<'_, S>, command: &Transact) -> Result<Option<Transacted>, StoreError> {
+    if command.producer == 0 {
+        return Ok(None);
+    }
+    let found: Option<Transacted> = row::get(&tx.rows, &key::receipt(command.producer, command.seq))?;
+    Ok(found.map(|receipt| Transacted { duplicate: true, ..receipt }))
+}
+
+fn keep_receipt<S: Store>(
+    tx: &mut Tx<'_, S>,
+    command: &Transact,
+    acked_seq: u64,
+    done: &Transacted,
+) -> Result<(), Stop> {
+    let now_ms = tx.now_ms;
+    let row = current(tx, command.producer, command.epoch)?;
+    row.used_at_ms = now_ms;
+    row.transactions_acked = acked_seq;
+    let receipt = Bytes::from(done.encode_to_vec());
+    tx.rows.insert(&key::receipt(command.producer, command.seq), receipt)?;
+    let (from, to) = (key::receipts(command.producer), key::receipt(command.producer, acked_seq).next());
+    while let Some((key, value)) = tx.rows.first(&from, &to)? {
+        tx.rows.remove(&Key::read(&key)?, &value)?;
+    }
+    Ok(())
+}
