@@ -4,20 +4,25 @@ use prost::Message;
 use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Type;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "quorate/v1/message.proto",
     "quorate/v1/producer.proto",
     "quorate/v1/consumer.proto",
     "quorate/v1/subscriptions.proto",
     "quorate/v1/queues.proto",
+    "quorate/v1/transactions.proto",
     "quorate/v1/cluster.proto",
     "quorate/peer/v1/peer.proto",
 ];
 
 /// Messages that are passed on without being taken apart: on the wire they are what the .proto files say, in Rust they are
 /// their own encoding, a slice of the receive buffer.
-const ENCODED: [(&str, &str); 3] =
-    [("PublishBatch", "messages"), ("Delivery", "message"), ("StoredMessage", "message")];
+const ENCODED: [(&str, &str); 4] = [
+    ("PublishBatch", "messages"),
+    ("PublishTo", "messages"),
+    ("Delivery", "message"),
+    ("StoredMessage", "message"),
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

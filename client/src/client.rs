@@ -13,7 +13,9 @@ use crate::leader::Router;
 use crate::queue::Queue;
 use crate::queues::Queues;
 use crate::random::{Random, SystemRandom};
+use crate::state::State;
 use crate::subscriptions::Subscriptions;
+use crate::transaction::{Session, Transaction};
 
 /// A handle to a cluster. Cheap to clone; connects when it is first used.
 #[derive(Clone)]
@@ -21,6 +23,8 @@ pub struct Client {
     pub(crate) router: Arc<Router>,
     pub(crate) namespace: Arc<str>,
     pub(crate) timeout: Duration,
+    /// Under which transactions are carried out once.
+    pub(crate) session: Arc<Session>,
 }
 
 impl Client {
@@ -58,6 +62,16 @@ impl Client {
     /// Creating, changing, moving and listing the subscriptions of a queue.
     pub fn subscriptions(&self, queue: impl Into<String>) -> Subscriptions {
         Subscriptions::new(self.clone(), queue.into())
+    }
+
+    /// The keyed state of the namespace.
+    pub fn state(&self) -> State {
+        State::new(self.clone())
+    }
+
+    /// Begins to collect a transaction.
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(self.clone())
     }
 
     /// The cluster's members and their state.
@@ -139,6 +153,7 @@ impl ClientBuilder {
             router: Arc::new(Router::new(addresses, self.connector, self.random)),
             namespace: self.namespace.into(),
             timeout: self.timeout,
+            session: Arc::default(),
         })
     }
 }

@@ -177,6 +177,28 @@ pub struct Refusal {
     pub action: String,
     /// Whether the same request may succeed later without a change.
     pub retry: bool,
+    /// With [`Reason::PreconditionFailed`]: what the transaction needed, and is not the case.
+    pub unmet: Option<Unmet>,
+}
+
+/// What a transaction needed, and is not the case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unmet {
+    /// A requirement.
+    Require {
+        /// Its number in the order in which requirements were added, counted from 0.
+        nth: usize,
+        /// What is the case: the version of the key, the last position of the queue, the length of the subscription, or the position of the
+        /// message that is not leased.
+        found: u64,
+    },
+    /// A lease that was to be settled is not current.
+    Lease {
+        /// Its number in the order in which leases were added, counted from 0.
+        nth: usize,
+        /// Position of the message.
+        position: u64,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -241,6 +263,8 @@ reasons! {
     OutOfRange = "OUT_OF_RANGE",
     /// A limit of the queue's settings is reached.
     QueueFull = "QUEUE_FULL",
+    /// A transaction needs what is not the case.
+    PreconditionFailed = "PRECONDITION_FAILED",
     /// No subscription has that message.
     UnknownMessage = "UNKNOWN_MESSAGE",
     /// The message is due already.

@@ -53,15 +53,17 @@ mod random;
 mod reader;
 mod settings;
 mod silence;
+mod state;
 mod status;
 mod subscriptions;
+mod transaction;
 
 pub use client::{Client, ClientBuilder};
 pub use cluster::Cluster;
 pub use codec::{Codec, Json, Raw};
 pub use connect::{BoxedIo, Connector, Io, TcpConnector};
 pub use consumer::{Consumer, ConsumerBuilder, Delivery, FailedSettle};
-pub use error::{EndpointAnswer, Error, Reason, Refusal};
+pub use error::{EndpointAnswer, Error, Reason, Refusal, Unmet};
 pub use message::{Message, Meta};
 pub use producer::{Pending, Producer, ProducerBuilder, Receipt};
 pub use queue::{Queue, RawQueue};
@@ -71,7 +73,9 @@ pub use reader::{Reader, StoredMessage};
 pub use settings::{
     Filter, OnExhausted, OnFull, Order, QueueSettings, Selector, Start, SubscriptionSettings,
 };
+pub use state::{Snapshot, State, StateEntry};
 pub use subscriptions::Subscriptions;
+pub use transaction::{Committed, Transaction};
 
 /// The wire's own types, where the client hands them out as they are.
 pub use quorate_proto::v1 as wire;

@@ -37,6 +37,10 @@ impl<T, C> Queue<T, C> {
         Self { client, name, codec, of: PhantomData }
     }
 
+    pub(crate) fn codec(&self) -> &C {
+        &self.codec
+    }
+
     /// The queue's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::connect::Address;
-use crate::error::{Error, Reason, Refusal};
+use crate::error::{Error, Reason, Refusal, Unmet};
 
 /// What an unsuccessful answer means for the call.
 #[derive(Debug)]
@@ -33,7 +33,18 @@ pub(crate) fn judge(status: &Status) -> Verdict {
         message: status.message().to_owned(),
         action: field("action"),
         retry: field("retry") == "true",
+        unmet: unmet(&field("part"), &field("nth"), &field("found")),
     })
+}
+
+/// What a transaction needed, from the details of a status.
+fn unmet(part: &str, nth: &str, found: &str) -> Option<Unmet> {
+    let (nth, found) = (nth.parse().ok()?, found.parse().ok()?);
+    match part {
+        "require" => Some(Unmet::Require { nth, found }),
+        "settle" => Some(Unmet::Lease { nth, position: found }),
+        _ => None,
+    }
 }
 
 /// Judges a refusal that stands in a stream.
@@ -63,6 +74,7 @@ pub(crate) fn refusal(refusal: Option<quorate_proto::v1::Refusal>) -> Refusal {
         message: wire.message,
         action: wire.action,
         retry: wire.retry,
+        unmet: None,
     }
 }
 

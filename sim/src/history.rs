@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
+use quorate_client::Snapshot;
 use quorate_proto::v1 as wire;
 
 use crate::interpose;
@@ -129,6 +130,16 @@ pub enum Call {
         /// Only in this state; `None` means all that are not done.
         state: Option<wire::MessageState>,
     },
+    /// Carries out a transaction that writes the key `t-` with this number, which no other transaction has.
+    Transact {
+        /// See above.
+        number: u64,
+    },
+    /// Reads a key of the state.
+    GetState {
+        /// The key.
+        key: String,
+    },
     /// Lists the queues.
     ListQueues,
     /// Shows a queue.
@@ -173,6 +184,13 @@ pub enum Answer {
         /// Whether an earlier attempt had stored it.
         duplicate: bool,
     },
+    /// The transaction has happened; the version of its key.
+    Transacted {
+        /// See above.
+        version: u64,
+    },
+    /// See [`Call::GetState`].
+    State(Snapshot),
     /// See [`Call::Stat`].
     Stat(wire::StatResponse),
     /// See [`Call::Peek`].

@@ -95,6 +95,8 @@ fn the_documented_commands_work() {
                 (PathBuf::from(env!("CARGO_BIN_EXE_quorate-sim")), args)
             } else if let Some(args) = line.strip_prefix("cargo run -p quorate-sim --example payment -- ") {
                 (example("payment"), args)
+            } else if let Some(args) = line.strip_prefix("cargo run -p quorate-sim --example saga -- ") {
+                (example("saga"), args)
             } else {
                 continue;
             };

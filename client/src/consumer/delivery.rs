@@ -37,6 +37,11 @@ pub struct Delivery<T> {
 }
 
 impl<T> Delivery<T> {
+    /// Where it was leased.
+    pub(crate) fn place(&self) -> &Place {
+        &self.lease.place
+    }
+
     /// The message is done. Returns when a majority has that on disk.
     ///
     /// # Errors
@@ -139,12 +144,20 @@ impl How {
     }
 }
 
+/// The queue and the subscription that deliveries come from.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) queue: String,
+    pub(crate) subscription: String,
+}
+
 /// Stands for a lease while the application holds it; the consumer shows it to nobody else meanwhile.
 #[derive(Debug)]
 pub(super) struct Held {
     position: u64,
     token: u64,
     key: Bytes,
+    place: Arc<Place>,
     timeout: Duration,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
@@ -155,13 +168,14 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(
         delivery: (u64, u64, Bytes),
+        place: Arc<Place>,
         timeout: Duration,
         shared: Arc<Shared>,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Self {
         let (position, token, key) = delivery;
         let settling = shared.auto_ack();
-        Self { position, token, key, timeout, shared, commands, settling }
+        Self { position, token, key, place, timeout, shared, commands, settling }
     }
 
     /// What was acknowledged before it was sent has an answer already.

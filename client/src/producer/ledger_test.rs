@@ -38,6 +38,7 @@ fn invalid() -> Error {
         message: String::new(),
         action: String::new(),
         retry: false,
+        unmet: None,
     })
 }
 

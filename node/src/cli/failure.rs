@@ -81,6 +81,7 @@ mod tests {
             message: "there is no queue \"q\"".into(),
             action: "create it".into(),
             retry: false,
+            unmet: None,
         });
         assert_eq!(Failure::from(refused.clone()).what, "there is no queue \"q\" (UNKNOWN_QUEUE)");
         assert_eq!(Failure::from(refused.clone()).action, "create it");

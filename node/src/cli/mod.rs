@@ -22,8 +22,10 @@ mod receive;
 pub mod serve;
 mod settings;
 mod stat;
+mod state;
 mod stop;
 mod sub;
+mod transact;
 mod units;
 
 use std::process::ExitCode;
@@ -70,6 +72,11 @@ enum Verb {
     /// Messages that are not due yet: cancel them, or move their time.
     #[command(subcommand)]
     Delayed(delayed::Verb),
+    /// Settle, publish and write state in one step, all or nothing.
+    Transact(transact::Args),
+    /// The keyed state of the namespace: read, write, delete, wait.
+    #[command(subcommand)]
+    State(state::Verb),
     /// Exact figures of a queue.
     Stat(stat::Args),
     /// The cluster's members and their state.
@@ -110,6 +117,8 @@ async fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Publish(args) => Box::pin(publish::run(args)).await,
         Verb::Receive(args) => Box::pin(receive::run(args)).await,
         Verb::Peek(args) => peek::run(args).await,
+        Verb::Transact(args) => transact::run(args).await,
+        Verb::State(verb) => state::run(verb).await,
         Verb::Stat(args) => stat::run(args).await,
         Verb::Cluster(verb) => cluster::run(verb).await,
         Verb::Bench(verb) => Box::pin(bench::run(verb)).await,
@@ -140,6 +149,8 @@ mod tests {
             "quorate publish q hello --delay 5s --ttl 1h --priority 3",
             "quorate parked redrive q --where key=k --where position=1..9 --rate 100 --dry-run",
             "quorate delayed reschedule q 7 --delay 1h",
+            "quorate transact --ack q/audit:7:12 --publish next=hello --put order/7=reserved --require-version order/7=0",
+            "quorate state put order/7 reserved --if-version 0 --ttl 1h",
             "quorate -o json stat q",
             "quorate stat q -o json --endpoint http://a:1,http://b:2",
             "quorate bench pipeline --producers 8 --consumers 8 --size 1KiB --seconds 5",

@@ -6,6 +6,7 @@
 
 mod sessions;
 mod ticker;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::proposal::{LeaderTime, Proposer};
+use crate::server::error::Failure;
+use watches::{Watch, Watches};
 
 /// News that wait for one consumer's stream. Credit bounds what is assigned; a consumer that lets more than
 /// this gather has stopped reading and loses its stream.
@@ -43,6 +46,7 @@ pub enum News {
 #[derive(Default)]
 pub struct Hub {
     consumers: Mutex<BTreeMap<u64, Known>>,
+    watches: Arc<Watches>,
 }
 
 struct Known {
@@ -55,6 +59,11 @@ struct Known {
 }
 
 impl Hub {
+    /// Somebody waits for a key of the state to change; refused if too many do.
+    pub fn watch(&self, key: &str) -> Result<Watch, Failure> {
+        self.watches.add(key).ok_or_else(Failure::too_many_watches)
+    }
+
     /// A stream opened for the consumer. It gets every news from now on; the stream of an earlier generation
     /// ends, and so does this one at once if there is a later.
     pub fn open(
@@ -108,6 +117,7 @@ impl Hub {
             Effect::Assigned { consumer, lease } => (consumer, News::Assigned(lease)),
             Effect::Revoked { consumer, lease } => (consumer, News::Revoked(lease)),
             Effect::Ended { consumer } => (consumer, News::Ended),
+            Effect::StateChanged { key, .. } => return self.watches.tell(key),
         };
         let mut consumers = self.consumers.lock();
         let Some(known) = consumers.get_mut(&consumer) else { return };

@@ -5,7 +5,7 @@ use prost::Message as _;
 use quorate_machine::command::{self, Outcome, Settle};
 use quorate_machine::effect::Lease;
 use quorate_machine::message::{self, Message};
-use quorate_machine::reply::{LeftHow, NotSettled, PositionRun, Settled};
+use quorate_machine::reply::{LeftHow, NotSettled, PositionRun, ProducerOpened, Settled};
 use quorate_proto::v1;
 
 use super::error::Failure;
@@ -46,29 +46,34 @@ pub fn message_out(stored: Bytes) -> Result<v1::Message, Failure> {
 pub fn settle_in(consumer: u64, given: v1::Settle) -> Settle {
     let mut settle = Settle { consumer, ..Settle::default() };
     for range in given.ranges {
-        let reason = if range.reason.is_empty() {
-            0
-        } else {
-            // The last ones are looked at first: ranges of one failure follow each other.
-            match settle.reasons.iter().rposition(|known| *known == range.reason) {
-                Some(at) => at + 1,
-                None => {
-                    settle.reasons.push(range.reason);
-                    settle.reasons.len()
-                }
-            }
-        };
-        settle.ranges.push(command::SettleRange {
-            first_position: range.first_position,
-            count: range.count,
-            first_token: range.first_token,
-            outcome: outcome_in(range.outcome).into(),
-            delay_ms: range.delay_ms,
-            // As many as there are ranges at most.
-            reason: u32::try_from(reason).unwrap_or(u32::MAX),
-        });
+        settle.ranges.push(range_in(range, &mut settle.reasons));
     }
     settle
+}
+
+/// A range of leases; its reason is looked for among those of the others, or added to them.
+pub fn range_in(range: v1::SettleRange, reasons: &mut Vec<String>) -> command::SettleRange {
+    let reason = if range.reason.is_empty() {
+        0
+    } else {
+        // The last ones are looked at first: ranges of one failure follow each other.
+        match reasons.iter().rposition(|known| *known == range.reason) {
+            Some(at) => at + 1,
+            None => {
+                reasons.push(range.reason);
+                reasons.len()
+            }
+        }
+    };
+    command::SettleRange {
+        first_position: range.first_position,
+        count: range.count,
+        first_token: range.first_token,
+        outcome: outcome_in(range.outcome).into(),
+        delay_ms: range.delay_ms,
+        // As many as there are ranges at most.
+        reason: u32::try_from(reason).unwrap_or(u32::MAX),
+    }
 }
 
 /// An outcome that is not known is refused by the machine, range by range.
@@ -111,6 +116,12 @@ fn not_settled_out(not_settled: NotSettled) -> v1::SettleRefused {
         count: not_settled.count,
         refusal: Some(Failure::from(not_settled.refusal).into_refusal()),
     }
+}
+
+/// An open producer session.
+pub fn opened_out(opened: ProducerOpened) -> v1::ProducerOpened {
+    let ProducerOpened { producer, epoch, last_seq } = opened;
+    v1::ProducerOpened { epoch, last_seq, producer }
 }
 
 /// Positions of published messages.

@@ -17,8 +17,8 @@ pub struct Failure {
     message: String,
     action: &'static str,
     retry: bool,
-    /// Name and client address of the leader.
-    leader: Option<(String, String)>,
+    /// What else the status says: who leads, or what a transaction needed.
+    more: Vec<(&'static str, String)>,
 }
 
 impl Failure {
@@ -29,7 +29,7 @@ impl Failure {
         action: &'static str,
         retry: bool,
     ) -> Self {
-        Self { code, reason, message: message.into(), action, retry, leader: None }
+        Self { code, reason, message: message.into(), action, retry, more: Vec::new() }
     }
 
     /// The machine refused it; a repetition would be refused as well.
@@ -37,11 +37,19 @@ impl Failure {
         Self::new(code, reason, message, action, false)
     }
 
+    /// A transaction needs what is not the case.
+    pub(super) fn unmet(message: String, part: &'static str, nth: u32, found: u64) -> Self {
+        let action = "look at what is the case now, and decide anew";
+        let mut failure = Self::new(Code::Aborted, "PRECONDITION_FAILED", message, action, false);
+        failure.more = vec![("part", part.into()), ("nth", nth.to_string()), ("found", found.to_string())];
+        failure
+    }
+
     /// Another node leads.
     pub fn not_leader(name: String, client_addr: String) -> Self {
         let message = format!("{name} leads this shard");
         let mut failure = Self::new(Code::Unavailable, "NOT_LEADER", message, "ask the leader", true);
-        failure.leader = Some((name, client_addr));
+        failure.more = vec![("leader_name", name), ("leader_addr", client_addr)];
         failure
     }
 
@@ -94,6 +102,12 @@ impl Failure {
     pub fn fell_behind() -> Self {
         let message = "the consumer does not read what it was sent";
         Self::new(Code::ResourceExhausted, "OVERLOADED", message, "attach again and grant less credit", true)
+    }
+
+    /// More wait for changes of the state than a node has room for.
+    pub fn too_many_watches() -> Self {
+        let message = "too many wait for changes of the state at this node";
+        Self::new(Code::ResourceExhausted, "OVERLOADED", message, "wait for fewer keys at once", true)
     }
 
     /// The session was taken over by a later attach.
@@ -154,10 +168,7 @@ impl From<Failure> for Status {
             ("action".to_owned(), failure.action.to_owned()),
             ("retry".to_owned(), failure.retry.to_string()),
         ]);
-        if let Some((name, addr)) = failure.leader {
-            metadata.insert("leader_name".into(), name);
-            metadata.insert("leader_addr".into(), addr);
-        }
+        metadata.extend(failure.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         let details = ErrorDetails::with_error_info(failure.reason, ERROR_DOMAIN, metadata);
         Status::with_error_details(failure.code, failure.message, details)
     }

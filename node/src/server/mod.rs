@@ -10,7 +10,9 @@ mod queues;
 mod read;
 mod refusal;
 mod settings;
+mod state;
 mod subscriptions;
+mod transactions;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,7 +21,9 @@ use quorate_proto::v1::cluster_server::ClusterServer;
 use quorate_proto::v1::consumer_server::ConsumerServer;
 use quorate_proto::v1::producer_server::ProducerServer;
 use quorate_proto::v1::queues_server::QueuesServer;
+use quorate_proto::v1::state_server::StateServer;
 use quorate_proto::v1::subscriptions_server::SubscriptionsServer;
+use quorate_proto::v1::transactions_server::TransactionsServer;
 use quorate_raft::peers::Me;
 use quorate_raft::transport::Transport;
 use tokio_util::sync::CancellationToken;
@@ -128,6 +132,8 @@ impl Api {
             )
             .add_service(QueuesServer::new(self.clone()).max_encoding_message_size(usize::MAX))
             .add_service(SubscriptionsServer::new(self.clone()))
+            .add_service(TransactionsServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(StateServer::new(self.clone()).max_encoding_message_size(usize::MAX))
             .add_service(ClusterServer::new(self.clone()));
         Ok(router)
     }

@@ -73,8 +73,7 @@ impl Producer for Api {
         let session = Session::open(self.clone(), open).await?;
         let (answers, stream) = mpsc::channel(ANSWERS_WAITING_MAX);
         let (ordered, in_order) = mpsc::channel(BATCHES_UNANSWERED_MAX);
-        let ProducerOpened { producer, epoch, last_seq } = session.opened;
-        let opened = v1::ProducerOpened { epoch, last_seq, producer };
+        let opened = convert::opened_out(session.opened);
         let _ = answers.send(Ok(v1::PublishResponse { response: Some(Res::Opened(opened)) })).await;
         let shard = session.shard.clone();
         let stopping = self.0.stopping.clone();

@@ -1,6 +1,6 @@
 //! What the machine refuses, as the wire tells it.
 
-use quorate_machine::reply::Refusal;
+use quorate_machine::reply::{Found, Part, Refusal};
 use tonic::Code;
 
 use super::error::Failure;
@@ -10,6 +10,15 @@ type Told = (Code, &'static str, &'static str);
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
+        if let Refusal::PreconditionFailed { part, nth, found } = refusal {
+            let part = match part {
+                Part::Require => "require",
+                Part::Settle => "settle",
+            };
+            let (Found::Version(value) | Found::Tail(value) | Found::Length(value) | Found::NotHeld(value)) =
+                found;
+            return Self::unmet(refusal.to_string(), part, nth, value);
+        }
         let (code, reason, action) = told(&refusal);
         Self::refused(code, reason, refusal.to_string(), action)
     }
@@ -44,7 +53,8 @@ fn told(refusal: &Refusal) -> Told {
         | Refusal::UnknownId(_)
         | Refusal::NotDelayed(_)
         | Refusal::QueueFull { .. }
-        | Refusal::LagReached { .. } => of_queues(refusal),
+        | Refusal::LagReached { .. }
+        | Refusal::PreconditionFailed { .. } => of_queues(refusal),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use quorate_machine::command::{Batch, CreateQueue, Publish, Settings, Settle, Verb};
+use quorate_machine::command::{Batch, CreateQueue, Publish, Settings, Settle, Transact, Verb};
 use quorate_machine::effect::Effect;
 use quorate_machine::message::Message;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
@@ -21,6 +21,23 @@ pub(super) struct Published {
     pub(super) bytes: usize,
     /// Where it is, or why it was refused.
     pub(super) outcome: Result<Stored, &'static str>,
+}
+
+/// A transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Transacted {
+    pub(super) index: u64,
+    /// What came of it, or why it was refused.
+    pub(super) outcome: Result<Happened, &'static str>,
+}
+
+/// A transaction that the log says has happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Happened {
+    /// Of the key that tells it from others.
+    pub(super) version: u64,
+    /// By an earlier command.
+    pub(super) duplicate: bool,
 }
 
 /// A message that the log says is stored.
@@ -70,6 +87,8 @@ pub(super) type Listing = BTreeMap<String, (Option<Settings>, u64)>;
 pub(super) struct Facts {
     /// By the number in the body.
     pub(super) publishes: BTreeMap<u64, Vec<Published>>,
+    /// By the number in the key that it writes.
+    pub(super) transacts: BTreeMap<u64, Vec<Transacted>>,
     /// By queue, position and token.
     pub(super) settles: BTreeMap<(String, u64, u64), Vec<Settled>>,
     /// By queue and token.
@@ -148,6 +167,7 @@ impl Facts {
                 self.attaches.entry(command.queue.clone()).or_default().push(done());
             }
             Verb::Settle(command) => self.settle(index, command, outcome),
+            Verb::Transact(command) => self.transact(index, command, outcome),
             Verb::Credit(_) | Verb::Detach(_) | Verb::Tick(_) | Verb::GiveNodeIds(_) => {}
             // No client of a run asks for these yet.
             Verb::UpdateQueue(_)
@@ -160,6 +180,21 @@ impl Facts {
             | Verb::Reschedule(_)
             | Verb::Unpark(_) => {}
         }
+    }
+
+    fn transact(&mut self, index: u64, command: &Transact, outcome: &Outcome) {
+        let number = |key: &str| key.strip_prefix("t-").and_then(|number| number.parse().ok());
+        let found = command.put.iter().enumerate().find_map(|(at, put)| Some((at, number(&put.key)?)));
+        let Some((at, number)) = found else { return };
+        let outcome = match outcome {
+            Ok(Reply::Transacted(done)) => {
+                let version = done.versions.get(at).copied().unwrap_or_default();
+                Ok(Happened { version, duplicate: done.duplicate })
+            }
+            Ok(_) => Err("NO_TRANSACTION"),
+            Err(refusal) => Err(reason(refusal)),
+        };
+        self.transacts.entry(number).or_default().push(Transacted { index, outcome });
     }
 
     fn publish(&mut self, index: u64, command: &Publish, outcome: &Outcome, naive: &Naive) {
@@ -274,6 +309,7 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::UnknownMessage(_) | Refusal::UnknownId(_) => "UNKNOWN_MESSAGE",
         Refusal::NotDelayed(_) => "NOT_DELAYED",
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
+        Refusal::PreconditionFailed { .. } => "PRECONDITION_FAILED",
         Refusal::QueueFull { .. } | Refusal::LagReached { .. } => "QUEUE_FULL",
         Refusal::UnknownProducer => "UNKNOWN_PRODUCER",
         Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => "PRODUCER_FENCED",

@@ -196,6 +196,8 @@ pub(super) fn queue_of(call: &Call) -> Option<&str> {
         | Call::ShowQueue { queue } => Some(queue),
         Call::OpenProducer { .. }
         | Call::CloseProducer { .. }
+        | Call::Transact { .. }
+        | Call::GetState { .. }
         | Call::ListQueues
         | Call::Members
         | Call::RemoveMember { .. }

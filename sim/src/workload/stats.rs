@@ -83,6 +83,8 @@ fn verb(call: &Call) -> &'static str {
         Call::Settle { how: How::Release, .. } => "release",
         Call::Settle { how: How::Extend(_), .. } => "extend",
         Call::Detach { .. } => "detach",
+        Call::Transact { .. } => "transact",
+        Call::GetState { .. } => "get_state",
         Call::Stat { .. } => "stat",
         Call::Peek { .. } => "peek",
         Call::ListQueues => "list_queues",

@@ -268,21 +268,7 @@ impl Before {
                 None => add(tally, "expired before a new subscription looked", sub.expired),
             }
         }
-        let mut revoked = false;
-        for effect in &naive.effects[self.effects..] {
-            let is_expiry = matches!((verb, effect), (Verb::Tick(_), Effect::StateChanged { .. }));
-            add(tally, "key expired", is_expiry.into());
-            let Effect::Revoked { consumer, lease } = effect else { continue };
-            revoked = true;
-            let order = sub_of(naive, *consumer).map(Sub::order);
-            let case = match verb {
-                Verb::Settle(_) if order == Some(Order::Key) => "revoked by key",
-                Verb::Settle(_) => "revoked by total",
-                Verb::Tick(_) if lease.deadline_ms > self.now_ms => "revoked behind a lease that ended",
-                _ => "revoked otherwise",
-            };
-            add(tally, case, 1);
-        }
+        let revoked = self.effects(naive, verb, tally);
         let case = match (verb, answer) {
             (Verb::Purge(_), Ok(_)) => "purged",
             (Verb::Transact(command), answer) => transact::case(command, answer),
@@ -308,6 +294,26 @@ impl Before {
         };
         add(tally, case, 1);
         add(tally, "sought with leases", (revoked && matches!(verb, Verb::Seek(_))).into());
+    }
+
+    /// Counts what a command's effects say. Whether a lease was revoked.
+    fn effects(&self, naive: &Naive, verb: &Verb, tally: &mut Tally) -> bool {
+        let mut revoked = false;
+        for effect in &naive.effects[self.effects..] {
+            let is_expiry = matches!((verb, effect), (Verb::Tick(_), Effect::StateChanged { .. }));
+            add(tally, "key expired", is_expiry.into());
+            let Effect::Revoked { consumer, lease } = effect else { continue };
+            revoked = true;
+            let order = sub_of(naive, *consumer).map(Sub::order);
+            let case = match verb {
+                Verb::Settle(_) if order == Some(Order::Key) => "revoked by key",
+                Verb::Settle(_) => "revoked by total",
+                Verb::Tick(_) if lease.deadline_ms > self.now_ms => "revoked behind a lease that ended",
+                _ => "revoked otherwise",
+            };
+            add(tally, case, 1);
+        }
+        revoked
     }
 
     /// Whether any settings did.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use prost::Message as _;
+use quorate_client::Snapshot;
 use quorate_machine::command::{Batch, OnExhausted, Order, Settings};
 use quorate_machine::message::Message;
 use quorate_machine::read::{Peeked, Stat, State};
-use quorate_model::naive::{Naive, Queue, Sub};
+use quorate_model::naive::{Kept, Naive, Queue, Sub};
 use quorate_model::view;
 use quorate_proto::v1 as wire;
 
@@ -33,6 +34,7 @@ pub(in crate::check) struct Asked<'a> {
 pub(super) fn applied_index(answer: &Answer) -> Option<u64> {
     match answer {
         Answer::Stat(stat) => Some(stat.applied_index),
+        Answer::State(seen) => Some(seen.applied_index),
         Answer::Peeked(peeked) => Some(peeked.applied_index),
         Answer::Shown(shown) => shown.stat.as_ref().map(|stat| stat.applied_index),
         _ => None,
@@ -66,6 +68,7 @@ fn same(asked: &Asked<'_>, naive: &Naive) -> Result<(), String> {
         Ok((queue, sub))
     };
     match (asked.call, asked.answer) {
+        (Call::GetState { key }, Answer::State(given)) => same_state(given, naive.state.get(key)),
         (Call::Stat { queue }, Answer::Stat(given)) => {
             let (queue, sub) = find(queue)?;
             same_stat(given, &view::stat(queue, sub, naive))
@@ -86,6 +89,13 @@ fn same(asked: &Asked<'_>, naive: &Naive) -> Result<(), String> {
         }
         (call, answer) => Err(format!("{call:?} was answered {answer:?}")),
     }
+}
+
+fn same_state(given: &Snapshot, expected: Option<&Kept>) -> Result<(), String> {
+    let given = given.entries.iter().map(|entry| (entry.version, &entry.value, entry.expires_ms));
+    let expected = expected.iter().map(|kept| (kept.version, &kept.value, kept.expires_ms.unwrap_or(0)));
+    let (given, expected): (Vec<_>, Vec<_>) = (given.collect(), expected.collect());
+    if given == expected { Ok(()) } else { Err(format!("{given:?}, the model says {expected:?}")) }
 }
 
 fn same_stat(given: &wire::StatResponse, expected: &Stat) -> Result<(), String> {

@@ -37,6 +37,18 @@ impl<'a> Witness<'a, '_> {
                     })
                     .collect()
             }
+            (Call::Transact { number }, Answer::Transacted { version }) => {
+                let rows = facts.transacts.get(number).map_or(&[][..], Vec::as_slice);
+                rows.iter()
+                    .map(|row| (row.index, row.outcome.is_ok_and(|done| done.version == *version)))
+                    .collect()
+            }
+            // A full disk is told by the server, before anything is in the log.
+            (Call::Transact { .. }, Answer::Refused(reason)) if reason == "NO_SPACE" => return None,
+            (Call::Transact { number }, Answer::Refused(reason)) => {
+                let rows = facts.transacts.get(number).map_or(&[][..], Vec::as_slice);
+                rows.iter().map(|row| (row.index, row.outcome == Err(reason.as_str()))).collect()
+            }
             (Call::Settle { queue, position, token, how }, Answer::Done | Answer::Refused(_)) => {
                 let refused = match answer {
                     Answer::Refused(reason) if is_of_lease(reason) => Some(reason.as_str()),
@@ -124,6 +136,40 @@ impl<'a> Witness<'a, '_> {
         self.publishes_once();
         self.publishes_asked();
         self.settles_absent();
+        self.transactions();
+    }
+
+    /// A transaction happens once, if it was asked for and not said to be refused.
+    fn transactions(&mut self) {
+        let mut asked = BTreeMap::new();
+        for op in self.past.ops.values() {
+            if let Call::Transact { number } = op.call {
+                asked.insert(*number, op);
+            }
+        }
+        for (number, rows) in &self.facts.transacts {
+            let fresh: Vec<u64> = rows
+                .iter()
+                .filter(|row| row.outcome.is_ok_and(|done| !done.duplicate))
+                .map(|row| row.index)
+                .collect();
+            let Some(op) = asked.get(number) else {
+                let what = format!("nobody asked for transaction {number} of the entries {fresh:?}");
+                self.report.safety("P6", CHECK, Duration::ZERO, what);
+                continue;
+            };
+            let (answer, at) =
+                op.returned.map_or((None, op.invoked_at), |(_, at, answer)| (Some(answer), at));
+            if fresh.len() > 1 {
+                let what = format!("#{} transaction {number} happened in the entries {fresh:?}", op.id.0);
+                self.report.safety("P6", ONCE, at, what);
+            }
+            let absent = matches!(answer, Some(Answer::Refused(_) | Answer::NotDone(_)));
+            if absent && let Some(index) = fresh.first() {
+                let what = format!("#{} was answered {answer:?}, and is entry {index}", op.id.0);
+                self.report.safety("P11", ABSENT, at, what);
+            }
+        }
     }
 
     fn publishes_once(&mut self) {

@@ -8,6 +8,7 @@ use quorate_client::{
     Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Selector, SubscriptionSettings, Which,
 };
 
+use super::transacting;
 use crate::history::Answer;
 use crate::seed::Rng;
 use crate::workload::cx::Cx;
@@ -69,7 +70,9 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
                 let (which, how) = (which(&mut rng), (rng.percent(70), 0));
                 drop(unpark::call(&cx, queue, some_sub(&mut rng), &which, how).await);
             }
-            20..=28 => publish(&cx, &mut rng, queue, &mut producer).await,
+            20 | 21 => transacting::look(&cx, &mut rng).await,
+            22..=25 => transacting::run(&cx, &mut rng, queue, &[]).await,
+            26..=32 => publish(&cx, &mut rng, queue, &mut producer).await,
             _ => work(&cx, &mut rng, queue).await,
         }
         cx.think(&mut rng, plan.every_ms).await;
@@ -201,6 +204,12 @@ async fn work(cx: &Cx, rng: &mut Rng, queue: &str) {
     }
     if rng.percent(50) {
         cx.pause(Duration::from_millis(rng.magnitude(1, 3000))).await;
+    }
+    if rng.percent(60) && !hand.is_empty() {
+        let some = rng.below(hand.len() as u64 + 1) as usize;
+        let rest = hand.split_off(some);
+        transacting::run(cx, rng, queue, &hand).await;
+        hand = rest;
     }
     for delivery in hand {
         if rng.percent(70) {

@@ -8,6 +8,7 @@ mod everything;
 mod handful;
 mod producer;
 mod reader;
+mod transacting;
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -11,7 +11,11 @@ const USED: &[(&str, &[&str])] = &[
     ("rpc Receive", &["attach", "credit", "detach", "ack", "retry", "release", "extend", "park"]),
     ("rpc Publish", &["open_producer", "publish", "close_producer"]),
     ("rpc Create", &["create_queue", "create_subscription"]),
-    ("rpc List", &["list_queues", "list_subscriptions", "list_producers"]),
+    ("rpc List", &["list_queues", "list_subscriptions", "list_producers", "list_state"]),
+    ("rpc Open", &["transact"]),
+    ("rpc Transact", &["transact"]),
+    ("rpc Get", &["get_state"]),
+    ("rpc Await", &["await_state"]),
     ("rpc Show", &["show_queue"]),
     ("rpc Delete", &["delete_queue", "delete_subscription"]),
     ("rpc Update", &["update_queue", "update_subscription"]),
@@ -42,6 +46,7 @@ const USED: &[(&str, &[&str])] = &[
     ("Verb::Seek", &["seek"]),
     ("Verb::Reschedule", &["reschedule"]),
     ("Verb::Unpark", &["unpark"]),
+    ("Verb::Transact", &["transact"]),
     ("Verb::Tick", &[]),        // time is nobody's to ask for: the leader proposes it
     ("Verb::GiveNodeIds", &[]), // the leader proposes it for a new member: see `faults/process/remove.rs`
     ("Outcome::Unspecified", &[]),

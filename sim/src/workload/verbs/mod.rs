@@ -2,6 +2,7 @@
 
 pub(crate) mod ack;
 pub(crate) mod attach;
+pub(crate) mod await_state;
 pub(crate) mod close_producer;
 #[cfg(test)]
 mod coverage;
@@ -13,8 +14,10 @@ pub(crate) mod delete_subscription;
 pub(crate) mod detach;
 pub(crate) mod explain;
 pub(crate) mod extend;
+pub(crate) mod get_state;
 pub(crate) mod list_producers;
 pub(crate) mod list_queues;
+pub(crate) mod list_state;
 pub(crate) mod list_subscriptions;
 pub(crate) mod members;
 pub(crate) mod open_producer;
@@ -32,6 +35,7 @@ pub(crate) mod seek;
 pub(crate) mod show_queue;
 pub(crate) mod stat;
 pub(crate) mod status;
+pub(crate) mod transact;
 pub(crate) mod unpark;
 pub(crate) mod update_queue;
 pub(crate) mod update_subscription;

@@ -1,0 +1,208 @@
+//! Transactions: leases acknowledged, messages published and state written in one step, all or nothing.
+
+mod session;
+
+pub(crate) use session::Session;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate_proto::v1;
+use quorate_proto::v1::require::Condition;
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::codec::Codec;
+use crate::consumer::Delivery;
+use crate::error::Error;
+use crate::message::{Encoder, Message};
+use crate::producer::Receipt;
+use crate::queue::Queue;
+
+/// Collects what is to happen together; [`Transaction::commit`] has it happen, whole or not at all.
+///
+/// Everything is of the client's namespace. Requirements are looked at first; then leases are acknowledged, messages published and keys
+/// written. If a requirement does not hold, or a lease is not current any more, nothing happens, and the error says
+/// which one and what is the case instead ([`crate::Refusal::unmet`]).
+///
+/// ```no_run
+/// # use quorate_client::{Client, Delivery, Error};
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Order { id: u64 }
+/// # async fn example(client: Client, delivery: Delivery<Order>) -> Result<(), Error> {
+/// let charges = client.queue::<Order>("charges");
+/// let key = format!("order/{}", delivery.value.id);
+/// client
+///     .transaction()
+///     .require_absent(&key)
+///     .ack(&delivery)
+///     .publish(&charges, Order { id: delivery.value.id })
+///     .put_json(&key, &"reserved")
+///     .commit()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing happens before `commit`"]
+pub struct Transaction {
+    client: Client,
+    parts: v1::TransactRequest,
+    /// The first value that could not be encoded.
+    spoilt: Option<Error>,
+}
+
+/// A transaction has happened; a majority has it on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// For each message that was published, in order.
+    pub receipts: Vec<Receipt>,
+    /// For each key that was written or deleted, in order: the version that it has now.
+    pub versions: Vec<u64>,
+}
+
+impl Transaction {
+    pub(crate) fn new(client: Client) -> Self {
+        let namespace = client.namespace.to_string();
+        let parts = v1::TransactRequest { namespace, ..v1::TransactRequest::default() };
+        Self { client, parts, spoilt: None }
+    }
+
+    /// Acknowledges a message. The delivery stays with the caller: if the transaction is refused, it can still be retried.
+    pub fn ack<T>(self, delivery: &Delivery<T>) -> Self {
+        let place = delivery.place();
+        self.ack_lease(&place.queue, &place.subscription, delivery.position, delivery.token)
+    }
+
+    /// Acknowledges a message by what names its lease, for those who have no [`Delivery`]. An empty subscription means `default`.
+    pub fn ack_lease(mut self, queue: &str, subscription: &str, position: u64, token: u64) -> Self {
+        let (queue, subscription) = (queue.to_owned(), subscription.to_owned());
+        let range = v1::SettleRange {
+            first_position: position,
+            count: 1,
+            first_token: token,
+            outcome: v1::Outcome::Ack.into(),
+            ..v1::SettleRange::default()
+        };
+        self.parts.settle.push(v1::SettleLease { queue, subscription, range: Some(range) });
+        self
+    }
+
+    /// Publishes a message to a queue, with everything that a message may have: a key, a delay, an id.
+    pub fn publish<T, C: Codec<T>>(self, queue: &Queue<T, C>, message: impl Into<Message<T>>) -> Self {
+        let message = message.into();
+        let body = queue.codec().encode(&message.value).map_err(Error::Encode);
+        let content_type = queue.codec().content_type();
+        self.push(queue.name(), body, content_type, message.meta)
+    }
+
+    fn push(
+        mut self,
+        queue: &str,
+        body: Result<Bytes, Error>,
+        content_type: &str,
+        meta: crate::Meta,
+    ) -> Self {
+        match body {
+            Ok(body) => {
+                let encoded = Encoder::new(content_type).encode(meta, body);
+                let last = self.parts.publish.last_mut().filter(|last| last.queue == queue);
+                match last {
+                    Some(last) => last.messages.push(encoded),
+                    None => {
+                        let (queue, messages) = (queue.to_owned(), vec![encoded]);
+                        self.parts.publish.push(v1::PublishTo { queue, messages });
+                    }
+                }
+            }
+            Err(error) => self.spoilt = self.spoilt.or(Some(error)),
+        }
+        self
+    }
+
+    /// Writes a key of the namespace's state: 1 to 200 bytes, the value at most 64 KiB.
+    pub fn put(self, key: &str, value: impl Into<Bytes>) -> Self {
+        self.put_for(key, value, None)
+    }
+
+    /// Writes a key that is absent again after `ttl`, in whole milliseconds, at most 10 years.
+    pub fn put_for(mut self, key: &str, value: impl Into<Bytes>, ttl: Option<Duration>) -> Self {
+        let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
+        self.parts.put.push(v1::Put { key: key.to_owned(), value: value.into(), delete: false, ttl_ms });
+        self
+    }
+
+    /// Writes a key of the namespace's state in JSON.
+    pub fn put_json(mut self, key: &str, value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(value) => self.put(key, value),
+            Err(error) => {
+                self.spoilt = self.spoilt.or_else(|| Some(Error::Encode(error.to_string())));
+                self
+            }
+        }
+    }
+
+    /// Deletes a key of the namespace's state.
+    pub fn delete(mut self, key: &str) -> Self {
+        self.parts.put.push(v1::Put { key: key.to_owned(), delete: true, ..v1::Put::default() });
+        self
+    }
+
+    /// Only if the key has this version: the one that was read with the value that a decision was made upon. 0: the key is absent.
+    pub fn require_version(self, key: &str, version: u64) -> Self {
+        self.require(Condition::Version(v1::RequireVersion { key: key.to_owned(), version }))
+    }
+
+    /// Only if the key is absent.
+    pub fn require_absent(self, key: &str) -> Self {
+        self.require_version(key, 0)
+    }
+
+    /// Only if the last message that was published to the queue has this position; 0: none ever was.
+    pub fn require_tail(self, queue: &str, position: u64) -> Self {
+        self.require(Condition::Tail(v1::RequireTail { queue: queue.to_owned(), position }))
+    }
+
+    /// Only if the subscription (empty means `default`) has fewer messages that are not done.
+    pub fn require_length_below(self, queue: &str, subscription: &str, length: u64) -> Self {
+        let (queue, subscription) = (queue.to_owned(), subscription.to_owned());
+        self.require(Condition::LengthBelow(v1::RequireLengthBelow { queue, subscription, length }))
+    }
+
+    /// Only if the delivery's lease is current. It is not settled: for a step of longer work.
+    pub fn require_held<T>(self, delivery: &Delivery<T>) -> Self {
+        let place = delivery.place();
+        self.require(Condition::Held(v1::RequireHeld {
+            queue: place.queue.clone(),
+            subscription: place.subscription.clone(),
+            first_position: delivery.position,
+            count: 1,
+            first_token: delivery.token,
+        }))
+    }
+
+    fn require(mut self, condition: Condition) -> Self {
+        self.parts.require.push(v1::Require { condition: Some(condition) });
+        self
+    }
+
+    /// Has it happen. Attempts whose answer is lost are repeated under a session of the client: nothing happens twice.
+    ///
+    /// # Errors
+    /// Reasons `PRECONDITION_FAILED`, `UNKNOWN_QUEUE`, `UNKNOWN_SUBSCRIPTION`, `QUEUE_FULL`, `LIMIT_REACHED`, `INVALID`, `NO_SPACE`: nothing
+    /// happened. [`Error::Encode`]; [`Error::NoLeader`]; [`Error::Unknown`]: it happened whole, or not at all.
+    pub async fn commit(self) -> Result<Committed, Error> {
+        if let Some(error) = self.spoilt {
+            return Err(error);
+        }
+        let done = self.client.session.transact(&self.client, self.parts).await?;
+        let runs = done.published.iter().flat_map(|placed| &placed.positions);
+        let each = |run: &v1::PositionRun| {
+            let duplicate = run.duplicate;
+            (run.first_position..)
+                .take(run.count as usize)
+                .map(move |position| Receipt { position, duplicate })
+                .collect::<Vec<_>>()
+        };
+        Ok(Committed { receipts: runs.flat_map(each).collect(), versions: done.versions })
+    }
+}
