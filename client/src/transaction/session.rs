@@ -3,7 +3,7 @@
 //! Each transaction has a number of its own. When an attempt got no answer, the session is opened again before the next one: that fences
 //! what is still under way, so that the next attempt either gets the receipt of the first, or is the only one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,9 +11,8 @@ use quorate_proto::v1;
 use quorate_proto::v1::transactions_client::TransactionsClient;
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::client::Client;
 use crate::connect::MESSAGE_BYTES_MAX;
@@ -71,6 +70,8 @@ struct Attempts {
     unanswered: Option<(u64, u64)>,
     /// The last one was refused by the state itself, and those before it are fenced: nothing happened.
     refused: bool,
+    /// The cluster has forgotten the session, and with it what became of an attempt.
+    forgotten: bool,
 }
 
 impl Session {
@@ -93,6 +94,10 @@ impl Session {
         match client.router.call(deadline, attempt).await {
             Ok(led) => Ok(led.value),
             Err(failed) if attempts.lock().refused => Err(failed.error),
+            Err(_) if attempts.lock().forgotten => {
+                let cause = Error::Protocol("the session ended before the transaction was answered".into());
+                Err(cause.unknown())
+            }
             Err(failed) => Err(failed.of_change()),
         }
     }
@@ -132,7 +137,8 @@ impl Session {
             let Open { producer, epoch, .. } =
                 self.opened(&mut grpc, client, unusable, before.is_some()).await?;
             if before.is_some_and(|(before, _)| before != producer) {
-                return Err(session_ended());
+                attempts.lock().forgotten = true;
+                return Err(Status::failed_precondition("the session is another one"));
             }
             let acked_seq = self.numbers.lock().under_way.first().map_or(seq, |first| *first) - 1;
             let request = v1::TransactRequest { producer, epoch, seq, acked_seq, ..request.clone() };
@@ -164,7 +170,7 @@ impl Session {
                 }
             }
         }
-        Err(session_ended())
+        Err(Status::unavailable("the session is opened again and again"))
     }
 
     /// The open session, opened again if this opening of it cannot be used. With `keep` it must still be the same.
@@ -217,17 +223,6 @@ async fn reopen(
 
 fn is_ended(status: &Status) -> bool {
     matches!(judge(status), Verdict::Certain(error) if error.reason() == Some(&Reason::UnknownProducer))
-}
-
-/// The cluster has forgotten the session, and with it what became of the transaction.
-fn session_ended() -> Status {
-    let message = "the session ended before the transaction was answered";
-    let info = ErrorDetails::with_error_info(
-        Reason::UnknownProducer.as_str(),
-        quorate_proto::ERROR_DOMAIN,
-        HashMap::<String, String>::new(),
-    );
-    Status::with_error_details(Code::NotFound, message, info)
 }
 
 fn drawn(random: &dyn Random) -> [u8; 16] {

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use common::{Got, attach, holder, publish, range};
 use prost::Message as _;
 use quorate_machine::command::{
-    Action, Batch, Command, CreateQueue, CreateSub, Credit, DeleteSub, Detach, Filter, GiveNodeIds,
-    OnExhausted, OpenProducer, Order, Outcome, Pause, Publish, Purge, QueueSettings, Reschedule, Seek,
-    Selector, Settings, Settle, Start, StartKind, Tick, Unpark, UpdateQueue, UpdateSub, Verb,
+    Action, Batch, Command, Condition, CreateQueue, CreateSub, Credit, DeleteSub, Detach, Filter,
+    GiveNodeIds, LeaseRange, OnExhausted, OpenProducer, Order, Outcome, Pause, Publish, PublishTo, Purge,
+    Put, QueueSettings, Require, RequireLengthBelow, RequireTail, RequireVersion, Reschedule, Seek, Selector,
+    Settings, Settle, SettleLease, Start, StartKind, Tick, Transact, Unpark, UpdateQueue, UpdateSub, Verb,
 };
 use quorate_machine::message::{Header, Message, attributes};
 use quorate_machine::reply::Reply;
@@ -87,6 +88,7 @@ fn entries() -> Vec<Bytes> {
         (1_007, model_published()),
         (1_008, model_settled()),
         (1_009, model_changed()),
+        (1_010, vec![transacted()]),
     ];
     let encode = |(time_ms, verbs): (u64, Vec<Verb>)| {
         Batch::new(time_ms, verbs.into_iter().map(Command::from).collect()).encode()
@@ -220,6 +222,44 @@ fn model_changed() -> Vec<Verb> {
     ]
 }
 
+/// A transaction with everything that there can be in one.
+fn transacted() -> Verb {
+    let requires = |condition| Require { condition: Some(condition) };
+    let (queue, subscription) = ("strict".to_owned(), "default".to_owned());
+    let held = LeaseRange {
+        queue: queue.clone(),
+        subscription: subscription.clone(),
+        first_position: 2,
+        count: 1,
+        first_token: 2,
+    };
+    let below = RequireLengthBelow { queue: queue.clone(), subscription: subscription.clone(), length: 9 };
+    let acked = range(Got { consumer: 2, position: 1, token: 1, attempt: 1 }, 1, Outcome::Ack);
+    let Publish { lengths, messages, .. } = publish("jobs", (1, 1), 1, &["h"]);
+    let put = |key: &str, value: &'static str| Put { key: key.into(), value: value.into(), ..Put::default() };
+    Verb::Transact(Transact {
+        producer: 1,
+        epoch: 1,
+        seq: 5,
+        acked_seq: 2,
+        require: vec![
+            requires(Condition::Version(RequireVersion { key: "k".into(), version: 0 })),
+            requires(Condition::Tail(RequireTail { queue: queue.clone(), position: 2 })),
+            requires(Condition::LengthBelow(below)),
+            requires(Condition::Held(held)),
+        ],
+        settle: vec![SettleLease { queue, subscription, range: acked }],
+        publish: vec![PublishTo { queue: "jobs".into(), lengths, messages, attributes: 0 }],
+        put: vec![
+            put("k", "kept"),
+            Put { ttl_ms: 70_000, ..put("l", "for a while") },
+            Put { delete: true, ..put("m", "") },
+        ],
+        reasons: vec!["none".into()],
+        ..Transact::default()
+    })
+}
+
 fn golden(name: &str, written: &str) -> String {
     let file = format!("tests/golden/v{FORMAT_VERSION}.{name}");
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -249,6 +289,6 @@ fn entries_and_the_rows_they_make_are_as_before() {
     let rows: String = store.rows().map(|(key, value)| format!("{} {}\n", hex(key), hex(value))).collect();
     assert_eq!(golden("rows", &rows), rows);
     let tables: std::collections::BTreeSet<u8> = store.rows().map(|(key, _)| key[0]).collect();
-    assert_eq!(tables, (1..=29).collect(), "a row in every table");
+    assert_eq!(tables, (1..=29).chain(32..=33).collect(), "a row in every table");
     assert_ne!(read::digest(&store).expect("memory works"), [0; 16]);
 }

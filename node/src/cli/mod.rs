@@ -151,6 +151,7 @@ mod tests {
             "quorate delayed reschedule q 7 --delay 1h",
             "quorate transact --ack q/audit:7:12 --publish next=hello --put order/7=reserved --require-version order/7=0",
             "quorate state put order/7 reserved --if-version 0 --ttl 1h",
+            "quorate state wait order/7 --since 3 --for 1s",
             "quorate -o json stat q",
             "quorate stat q -o json --endpoint http://a:1,http://b:2",
             "quorate bench pipeline --producers 8 --consumers 8 --size 1KiB --seconds 5",

@@ -24,7 +24,7 @@ pub(super) enum Verb {
     Put(Put),
     /// Delete a key.
     Delete(Delete),
-    /// Wait until a key has another version, and print it; exit 3 if that takes too long.
+    /// Wait until a key has another version, and print it if it is not gone; exit 3 if that takes too long.
     Wait(Wait),
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Wait {
     key: String,
     /// The version that is known; 0: the key is absent.
     #[arg(long, default_value_t = 0)]
-    version: u64,
+    since: u64,
     /// At most so long.
     #[arg(long = "for", value_parser = duration, default_value = "30s")]
     at_most: Duration,
@@ -104,13 +104,15 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
             write(transaction, &args.key, args.if_version, "deleted", args.options.output).await
         }
         Verb::Wait(args) => {
-            let found = args.options.client()?.state().wait(&args.key, args.version, args.at_most).await?;
-            match found.filter(|found| found.version != args.version) {
-                Some(found) => print(&found, args.options.output),
-                None => Err(Failure {
-                    code: 3,
-                    ..Failure::new(format!("the key {:?} did not change in time", args.key), "wait longer")
-                }),
+            let found = args.options.client()?.state().wait(&args.key, args.since, args.at_most).await?;
+            if found.as_ref().map_or(0, |found| found.version) == args.since {
+                let what = format!("the key {:?} did not change in time", args.key);
+                return Err(Failure::time(what, "wait longer"));
+            }
+            match (found, args.options.output) {
+                (Some(found), format) => print(&found, format),
+                (None, Format::Json) => print_json(&json!({ "key": args.key, "version": 0 })),
+                (None, Format::Table) => Ok(()), // it is gone
             }
         }
     }

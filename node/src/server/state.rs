@@ -70,6 +70,7 @@ impl State for Api {
                 return Ok(Response::new(v1::AwaitStateResponse { entry, applied_index }));
             }
             tokio::select! {
+                biased;
                 () = changed => {}
                 () = tokio::time::sleep_until(deadline) => {}
                 failure = lost_leadership(shard.clone()) => return Err(failure.into()),

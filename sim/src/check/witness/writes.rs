@@ -7,7 +7,7 @@ use quorate_machine::command::{Order, Outcome as Settling, Settings};
 use quorate_machine::reply::{Refusal, Reply};
 
 use super::{CHECK, ORDER, Witness};
-use crate::check::facts::{Done, reason};
+use crate::check::facts::{Done, Transacted, reason};
 use crate::check::past::{Fate, Op, fate_of_send, fate_of_settle};
 use crate::history::{Answer, Call, How};
 
@@ -37,18 +37,7 @@ impl<'a> Witness<'a, '_> {
                     })
                     .collect()
             }
-            (Call::Transact { number }, Answer::Transacted { version }) => {
-                let rows = facts.transacts.get(number).map_or(&[][..], Vec::as_slice);
-                rows.iter()
-                    .map(|row| (row.index, row.outcome.is_ok_and(|done| done.version == *version)))
-                    .collect()
-            }
-            // A full disk is told by the server, before anything is in the log.
-            (Call::Transact { .. }, Answer::Refused(reason)) if reason == "NO_SPACE" => return None,
-            (Call::Transact { number }, Answer::Refused(reason)) => {
-                let rows = facts.transacts.get(number).map_or(&[][..], Vec::as_slice);
-                rows.iter().map(|row| (row.index, row.outcome == Err(reason.as_str()))).collect()
-            }
+            (Call::Transact { number }, _) => return self.transacted(*number, answer),
             (Call::Settle { queue, position, token, how }, Answer::Done | Answer::Refused(_)) => {
                 let refused = match answer {
                     Answer::Refused(reason) if is_of_lease(reason) => Some(reason.as_str()),
@@ -97,6 +86,21 @@ impl<'a> Witness<'a, '_> {
             (Call::Attach { queue, .. }, Answer::Done) => plain(&facts.attaches, queue, Result::is_ok),
             _ => return None,
         })
+    }
+
+    fn transacted(&self, number: u64, answer: &Answer) -> Option<Vec<Candidate>> {
+        let fits = |row: &Transacted| match answer {
+            Answer::Transacted { version } => Some(row.outcome.is_ok_and(|done| done.version == *version)),
+            // A full disk is told by the server, before anything is in the log.
+            Answer::Refused(reason) if reason != "NO_SPACE" => Some(row.outcome == Err(reason.as_str())),
+            _ => None,
+        };
+        let rows = self.facts.transacts.get(&number).map_or(&[][..], Vec::as_slice);
+        if let (true, Answer::Transacted { .. }) = (rows.is_empty(), answer) {
+            return Some(Vec::new()); // done, and nowhere in the log
+        }
+        let found = rows.iter().filter_map(|row| Some((row.index, fits(row)?))).collect::<Vec<_>>();
+        (!found.is_empty()).then_some(found)
     }
 
     /// The earliest entry that fits: applied while the operation was under way, answered like it, and later than what was over
