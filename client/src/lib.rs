@@ -51,6 +51,7 @@ mod queue;
 mod queues;
 mod random;
 mod reader;
+mod request;
 mod settings;
 mod silence;
 mod state;
@@ -70,6 +71,7 @@ pub use queue::{Queue, RawQueue};
 pub use queues::{Peek, Queues, Which};
 pub use random::{Random, SystemRandom};
 pub use reader::{Reader, StoredMessage};
+pub use request::REPLY_TO;
 pub use settings::{
     Filter, OnExhausted, OnFull, Order, QueueSettings, Selector, Start, SubscriptionSettings,
 };

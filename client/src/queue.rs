@@ -37,6 +37,10 @@ impl<T, C> Queue<T, C> {
         Self { client, name, codec, of: PhantomData }
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     pub(crate) fn codec(&self) -> &C {
         &self.codec
     }

@@ -1,7 +1,7 @@
 //! Black-box tests: real `quorate` processes, real files, real signals, as a user would see them.
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
-//! what must be refused; `members` come and go; `churn` wears the files out; `sessions` is a program with the client
+//! what must be refused; `members` come and go; `churn` wears the files out; `sessions` and `requests` are programs with the client
 //! crate; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
@@ -21,4 +21,5 @@ mod quorum;
 mod readme;
 mod recovery;
 mod refusals;
+mod requests;
 mod sessions;

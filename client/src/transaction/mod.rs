@@ -131,9 +131,14 @@ impl Transaction {
     }
 
     /// Writes a key of the namespace's state in JSON.
-    pub fn put_json(mut self, key: &str, value: &impl Serialize) -> Self {
+    pub fn put_json(self, key: &str, value: &impl Serialize) -> Self {
+        self.put_json_for(key, value, None)
+    }
+
+    /// [`Transaction::put_for`], in JSON.
+    pub fn put_json_for(mut self, key: &str, value: &impl Serialize, ttl: Option<Duration>) -> Self {
         match serde_json::to_vec(value) {
-            Ok(value) => self.put(key, value),
+            Ok(value) => self.put_for(key, value, ttl),
             Err(error) => {
                 self.spoilt = self.spoilt.or_else(|| Some(Error::Encode(error.to_string())));
                 self
