@@ -63,9 +63,7 @@ impl Naive {
         let Some(queue) = self.queues.get_mut(&command.queue) else {
             return Err(Refusal::UnknownQueue(command.queue.clone()));
         };
-        if command.attributes & PRIORITISED != 0 && !queue.settings.priorities {
-            return Err(invalid("priority"));
-        }
+        queue.check_messages(command)?;
         let mut without_session = Producer::default();
         let sessionless = command.producer == 0;
         let first_seq = if sessionless { 1 } else { command.first_seq };
@@ -113,8 +111,15 @@ impl Naive {
             offset = end;
         }
         if queue.next_position() > first_new {
-            queue.batches.push(Together { first: first_new, end: queue.next_position() });
+            queue.batches.push(Together {
+                first: first_new,
+                end: queue.next_position(),
+                published_at_ms: self.now_ms,
+                is_past: false,
+            });
             queue.make_room(&mut self.effects);
+            // Nothing gets too old but in a tick.
+            queue.retain(0, &mut self.effects);
         }
         row.acked_seq = acked;
         row.used_at_ms = self.now_ms;
@@ -123,6 +128,17 @@ impl Naive {
 }
 
 impl Queue {
+    /// What the settings ask of messages.
+    fn check_messages(&self, command: &Publish) -> Result<(), Refusal> {
+        if command.attributes & PRIORITISED != 0 && !self.settings.priorities {
+            return Err(invalid("priority"));
+        }
+        if self.settings.retain.latest_per_key && is_any_without_key(command) {
+            return Err(invalid("key"));
+        }
+        Ok(())
+    }
+
     /// How many messages a subscription has, and of how many bytes.
     fn size(messages: &[Message], sub: &Sub) -> (u64, u64) {
         let open: Vec<u64> = sub.open().filter(|row| row.at != At::Done).map(|row| row.position).collect();
@@ -177,11 +193,7 @@ impl Queue {
                 let has_too_much = drops && queue_is_full || drops_lag && length > max_lag;
                 let oldest = sub.open().find(|row| row.at != At::Done).map(|row| row.position);
                 let Some(oldest) = oldest.filter(|_| has_too_much) else { break };
-                if let At::Leased { consumer, .. } = sub.row(oldest).at {
-                    effects.push(Effect::Revoked { consumer, lease: sub.lease(oldest) });
-                }
-                sub.row_mut(oldest).at = At::Done;
-                sub.dropped += 1;
+                sub.drop_one(oldest, effects);
             }
         }
     }
@@ -198,4 +210,12 @@ impl Queue {
         }
         self.messages.push(message);
     }
+}
+
+fn is_any_without_key(command: &Publish) -> bool {
+    let mut rest = command.messages.clone();
+    command.lengths.iter().any(|length| {
+        let one = rest.split_to(*length as usize);
+        message::Message::decode(one).unwrap_or_default().key.is_empty()
+    })
 }

@@ -9,7 +9,7 @@ use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::close_producer::current;
 use super::{Done, Stop};
-use crate::command::Publish;
+use crate::command::{Publish, QueueSettings};
 use crate::limits::{PRIORITY_MAX, PRODUCER_UNACKED_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
 use crate::message::{DELAYED, EXPIRES, KEYED, Message, PRIORITISED};
 use crate::names;
@@ -17,8 +17,9 @@ use crate::reply::{PositionRun, Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::leave::{expiries, note_expiry};
 use crate::subs::look::look_at_new;
+use crate::subs::retain;
 use crate::subs::room::{check_room, make_room};
-use crate::tables::chunk::{Chunk, Columns, lane_of};
+use crate::tables::chunk::{Chunk, Columns, hash_of, lane_of};
 use crate::tables::row::{self, ProducerRun};
 use crate::tables::{Key, QueueId, key};
 use crate::tx::Tx;
@@ -29,6 +30,10 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     if command.attributes & PRIORITISED != 0 && !tx.queue(id)?.settings.priorities {
         let problem = "the queue does not have priorities: they are one of its settings".into();
         return Err(Refusal::Invalid { field: "priority", problem }.into());
+    }
+    if tx.queue(id)?.settings.retain.latest_per_key && !all_have_keys(&command) {
+        let problem = "every message needs one: the queue retains the latest of each key".into();
+        return Err(Refusal::Invalid { field: "key", problem }.into());
     }
     if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
         check_room(tx, id, &command.lengths)?;
@@ -85,6 +90,20 @@ fn check(command: &Publish) -> Result<(), Refusal> {
         return Err(Refusal::Invalid { field: "lengths", problem });
     }
     Ok(())
+}
+
+fn all_have_keys(command: &Publish) -> bool {
+    each(&command.lengths, &command.messages).all(|message| !message.key.is_empty())
+}
+
+/// The messages of a publish. What cannot be read was not admitted; it has nothing.
+fn each<'a>(lengths: &'a [u32], messages: &'a Bytes) -> impl Iterator<Item = Message> + 'a {
+    let mut at = 0;
+    lengths.iter().map(move |length| {
+        let from = at;
+        at += *length as usize;
+        Message::decode(messages.slice(from..at)).unwrap_or_default()
+    })
 }
 
 /// Checks the session and the sequence. Returns how many of the messages it published before.
@@ -168,8 +187,8 @@ fn append<S: Store>(
 ) -> Result<u64, StoreError> {
     let published_at_ms = if planted(Bug::NondeterministicApply) { local_clock_ms() } else { tx.now_ms };
     let queue = tx.queue(id)?;
-    let columns = columns(lengths, &messages, attributes, published_at_ms, queue.settings.ttl_ms);
-    let row = Chunk::encode(published_at_ms, lengths, &messages, &columns);
+    let columns = columns(lengths, &messages, attributes, published_at_ms, &queue.settings);
+    let row = Chunk::encode(published_at_ms, queue.bytes_published, lengths, &messages, &columns);
     let first_position = queue.next_position;
     queue.next_position += lengths.len() as u64;
     queue.bytes_published += messages.len() as u64;
@@ -180,14 +199,24 @@ fn append<S: Store>(
     for (time_ms, first, count) in expiries(&chunk) {
         note_expiry(tx, id, time_ms, first, count)?;
     }
+    let superseded = retain::note_latest(tx, id, &chunk)?;
     look_at_new(tx, id, &chunk, &messages)?;
     make_room(tx, id)?;
+    retain::after_publish(tx, id, &superseded)?;
     Ok(first_position)
 }
 
 /// What the queue has to know of the messages, if there is anything to know.
-fn columns(lengths: &[u32], messages: &Bytes, attributes: u32, now_ms: u64, ttl_ms: u64) -> Columns {
+fn columns(
+    lengths: &[u32],
+    messages: &Bytes,
+    attributes: u32,
+    now_ms: u64,
+    settings: &QueueSettings,
+) -> Columns {
     let mut columns = Columns::default();
+    let (ttl_ms, hashed) = (settings.ttl_ms, settings.retain.latest_per_key);
+    let attributes = attributes | if hashed { KEYED } else { 0 };
     if attributes & (KEYED | DELAYED | EXPIRES | PRIORITISED) == 0 {
         if ttl_ms != 0 {
             columns.all_expire_ms = now_ms.saturating_add(ttl_ms);
@@ -195,12 +224,7 @@ fn columns(lengths: &[u32], messages: &Bytes, attributes: u32, now_ms: u64, ttl_
         return columns;
     }
     let expire = attributes & EXPIRES != 0 || ttl_ms != 0;
-    let mut at = 0;
-    for length in lengths {
-        let end = at + *length as usize;
-        // What cannot be read was not admitted; it has nothing.
-        let message = Message::decode(messages.slice(at..end)).unwrap_or_default();
-        at = end;
+    for message in each(lengths, messages) {
         let due_ms = now_ms.max(match message.delay_ms {
             0 => message.deliver_at_ms,
             delay_ms => now_ms.saturating_add(delay_ms),
@@ -208,6 +232,9 @@ fn columns(lengths: &[u32], messages: &Bytes, attributes: u32, now_ms: u64, ttl_
         let ttl_ms = if message.ttl_ms == 0 { ttl_ms } else { message.ttl_ms };
         if attributes & KEYED != 0 {
             columns.lanes.push(lane_of(&message.key));
+        }
+        if hashed {
+            columns.key_hashes.push(hash_of(&message.key));
         }
         if attributes & DELAYED != 0 {
             columns.due_ms.push(due_ms);

@@ -1,9 +1,9 @@
 //! The messages of one publish, but for their bytes.
 //!
-//! Layout: what it has (1 byte: the bits of [`crate::message::attributes`], and [`SAME_EXPIRY`]), time of publishing (u64, ms), xxh3-128 of the body
-//! row; with [`SAME_EXPIRY`] the time at which all of them expire (u64, ms); for each message the offset (u32) in the body row at which it ends; and, each
+//! Layout: what it has (1 byte: the bits of [`crate::message::attributes`], [`SAME_EXPIRY`] and [`KEY_HASHES`]), time of publishing (u64, ms), xxh3-128 of the
+//! body row, encoded bytes that the queue was published before (u64); with [`SAME_EXPIRY`] the time at which all of them expire (u64, ms); for each message the offset (u32) in the body row at which it ends; and, each
 //! only if the chunk has it, for each message the hash of its key (u64, 0: none), when it is due (u64, ms), when it expires (u64, ms, 0: never), its priority
-//! (1 byte). Ends instead of lengths: the size of any stretch of messages is one subtraction.
+//! (1 byte), the xxh3-128 of its key (16 bytes). Ends instead of lengths: the size of any stretch of messages is one subtraction.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use twox_hash::{XxHash3_64, XxHash3_128};
@@ -13,12 +13,15 @@ use crate::message::{DELAYED, EXPIRES, KEYED, PRIORITISED};
 use crate::store::{Read, StoreError};
 use crate::tables::QueueId;
 
-const HEAD_BYTES: usize = 1 + 8 + 16;
+const HEAD_BYTES: usize = 1 + 8 + 16 + 8;
 const END_BYTES: usize = 4;
 const TIME_BYTES: usize = 8;
+const HASH_BYTES: usize = 16;
 
 /// All messages expire at the same time, which stands there once.
 const SAME_EXPIRY: u8 = 1 << 4;
+/// The queue retains the latest message of each key, and has to tell keys apart.
+const KEY_HASHES: u8 = 1 << 6;
 
 /// What messages have besides their bytes: for each of them, or empty if none has it.
 #[derive(Clone, Debug, Default)]
@@ -29,11 +32,17 @@ pub(crate) struct Columns {
     pub(crate) priorities: Vec<u8>,
     /// If not 0, when all of them expire; then `expires_ms` is empty.
     pub(crate) all_expire_ms: u64,
+    pub(crate) key_hashes: Vec<u128>,
 }
 
 /// Stands for a key: 0 only for none. Two keys of one hash share their order, which costs parallelism and breaks nothing.
 pub(crate) fn lane_of(key: &[u8]) -> u64 {
     if key.is_empty() { 0 } else { XxHash3_64::oneshot(key).max(1) }
+}
+
+/// Tells keys apart where the latest message of each is retained.
+pub(crate) fn hash_of(key: &[u8]) -> u128 {
+    XxHash3_128::oneshot(key)
 }
 
 /// A decoded chunk row. Keeps the row and looks up what is asked for.
@@ -46,20 +55,30 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    /// The row for a publish of messages of these lengths, whose sum is the length of `body` and fits 32 bits.
-    pub(crate) fn encode(published_at_ms: u64, lengths: &[u32], body: &[u8], columns: &Columns) -> Bytes {
+    /// The row for a publish of messages of these lengths, whose sum is the length of `body` and fits 32 bits. `bytes_before`: encoded size of what the
+    /// queue was published before.
+    pub(crate) fn encode(
+        published_at_ms: u64,
+        bytes_before: u64,
+        lengths: &[u32],
+        body: &[u8],
+        columns: &Columns,
+    ) -> Bytes {
         let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
         let flags = flag(!columns.lanes.is_empty(), KEYED)
             | flag(!columns.due_ms.is_empty(), DELAYED)
             | flag(!columns.expires_ms.is_empty(), EXPIRES)
             | flag(!columns.priorities.is_empty(), PRIORITISED)
-            | flag(columns.all_expire_ms != 0, SAME_EXPIRY.into());
-        let most = HEAD_BYTES + TIME_BYTES + lengths.len() * (END_BYTES + 3 * TIME_BYTES + 1);
+            | flag(columns.all_expire_ms != 0, SAME_EXPIRY.into())
+            | flag(!columns.key_hashes.is_empty(), KEY_HASHES.into());
+        let hashes = columns.key_hashes.len() * HASH_BYTES;
+        let most = HEAD_BYTES + TIME_BYTES + lengths.len() * (END_BYTES + 3 * TIME_BYTES + 1) + hashes;
         let mut row =
             BytesMut::with_capacity(if flags == 0 { HEAD_BYTES + lengths.len() * END_BYTES } else { most });
         row.put_u8(flags);
         row.put_u64(published_at_ms);
         row.put_u128(XxHash3_128::oneshot(body));
+        row.put_u64(bytes_before);
         if columns.all_expire_ms != 0 {
             row.put_u64(columns.all_expire_ms);
         }
@@ -72,6 +91,9 @@ impl Chunk {
             row.put_u64(*value);
         }
         row.put_slice(&columns.priorities);
+        for hash in &columns.key_hashes {
+            row.put_u128(*hash);
+        }
         row.freeze()
     }
 
@@ -82,7 +104,8 @@ impl Chunk {
         let head = HEAD_BYTES + if flags & SAME_EXPIRY == 0 { 0 } else { TIME_BYTES };
         let each = END_BYTES
             + TIME_BYTES * [KEYED, DELAYED, EXPIRES].iter().filter(|flag| flags & **flag as u8 != 0).count()
-            + usize::from(flags & PRIORITISED as u8 != 0);
+            + usize::from(flags & PRIORITISED as u8 != 0)
+            + if flags & KEY_HASHES == 0 { 0 } else { HASH_BYTES };
         if row.len() <= head || !(row.len() - head).is_multiple_of(each) {
             return Err(bad());
         }
@@ -109,7 +132,12 @@ impl Chunk {
     }
 
     pub(crate) fn content_hash(&self) -> u128 {
-        u128::from_be_bytes(self.row[9..HEAD_BYTES].try_into().expect("the range is 16 bytes"))
+        u128::from_be_bytes(self.row[9..25].try_into().expect("the range is 16 bytes"))
+    }
+
+    /// Encoded size of what the queue was published before, in bytes.
+    pub(crate) fn bytes_before(&self) -> u64 {
+        self.u64_at(25)
     }
 
     fn u64_at(&self, at: usize) -> u64 {
@@ -125,8 +153,12 @@ impl Chunk {
         let index =
             usize::try_from(position.checked_sub(self.first)?).ok().filter(|index| *index < self.count)?;
         let mut at = self.ends_at() + self.count * END_BYTES;
-        for flag in [KEYED, DELAYED, EXPIRES, PRIORITISED] {
-            let width = if flag == PRIORITISED { 1 } else { TIME_BYTES };
+        for flag in [KEYED, DELAYED, EXPIRES, PRIORITISED, KEY_HASHES.into()] {
+            let width = match flag {
+                PRIORITISED => 1,
+                flag if flag == u32::from(KEY_HASHES) => HASH_BYTES,
+                _ => TIME_BYTES,
+            };
             let has = self.row[0] & flag as u8 != 0;
             if flag == wanted {
                 return has.then_some(at + index * width);
@@ -156,6 +188,17 @@ impl Chunk {
 
     pub(crate) fn priority(&self, position: u64) -> u8 {
         self.column(PRIORITISED, position).map_or(0, |at| self.row[at])
+    }
+
+    /// What stands for the key of a message where the latest of each key is retained.
+    pub(crate) fn key_hash(&self, position: u64) -> Option<u128> {
+        let at = self.column(KEY_HASHES.into(), position)?;
+        Some(u128::from_be_bytes(self.row[at..at + HASH_BYTES].try_into().expect("the range is 16 bytes")))
+    }
+
+    /// Whether the messages have one each.
+    pub(crate) fn has_key_hashes(&self) -> bool {
+        self.row[0] & KEY_HASHES != 0
     }
 
     /// The row with other times for one message, which has such times of its own.
