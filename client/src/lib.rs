@@ -69,7 +69,7 @@ pub use queues::{Peek, Queues};
 pub use random::{Random, SystemRandom};
 pub use reader::{Reader, StoredMessage};
 pub use settings::{
-    Filter, OnExhausted, OnFull, Order, QueueSettings, Selector, Start, SubscriptionSettings,
+    Filter, OnExhausted, OnFull, Order, QueueSettings, Retain, Selector, Start, SubscriptionSettings,
 };
 pub use subscriptions::Subscriptions;
 

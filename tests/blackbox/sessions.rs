@@ -204,7 +204,7 @@ fn a_reader_follows_a_queue_through_a_change_of_leader_and_sessions_are_listed()
             for _ in 0..count {
                 let stored = tokio::time::timeout(s(30), reader.next()).await.expect("in time");
                 let stored = stored.expect("it follows").expect("no error that lasts");
-                assert_eq!(stored.missing, 0);
+                assert_eq!(stored.missing, []);
                 bodies.push(String::from_utf8(stored.body.to_vec()).expect("a number"));
             }
             bodies

@@ -53,7 +53,7 @@ pub fn updated() -> impl Strategy<Value = Drawn> {
 
 /// What a command says.
 pub fn of_created(queue: Option<&Queue>, drawn: Drawn) -> Retain {
-    drawn.or(queue.map(|queue| queue.settings.retain)).unwrap_or_default()
+    drawn.or_else(|| queue.map(|queue| queue.settings.retain)).unwrap_or_default()
 }
 
 /// What a command says. What the machine still stores of what is not needed any more would be kept by new bounds: until the tick that sweeps it
