@@ -111,15 +111,7 @@ impl Naive {
             offset = end;
         }
         if queue.next_position() > first_new {
-            queue.batches.push(Together {
-                first: first_new,
-                end: queue.next_position(),
-                published_at_ms: self.now_ms,
-                is_past: false,
-            });
-            queue.make_room(&mut self.effects);
-            // Nothing gets too old but in a tick.
-            queue.retain(0, &mut self.effects);
+            queue.close_batch(first_new, self.now_ms, &mut self.effects);
         }
         row.acked_seq = acked;
         row.used_at_ms = self.now_ms;
@@ -177,6 +169,15 @@ impl Queue {
             }
         }
         Ok(())
+    }
+
+    /// What was published together is complete: what it leaves no room for goes, and then what it lets the bounds leave behind.
+    fn close_batch(&mut self, first: u64, published_at_ms: u64, effects: &mut Vec<Effect>) {
+        let end = self.next_position();
+        self.batches.push(Together { first, end, published_at_ms, is_past: false });
+        self.make_room(effects);
+        // Nothing gets too old but in a tick.
+        self.retain(0, effects);
     }
 
     /// Drops the oldest of each subscription that has too much.
