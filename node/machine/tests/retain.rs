@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::{World, positions};
 use prost::Message as _;
 use quorate_machine::command::{
-    CreateQueue, Publish, QueueSettings, Retain, Settings, Start, StartKind, UpdateQueue, Verb,
+    CreateQueue, CreateSub, Publish, QueueSettings, Retain, Settings, Start, StartKind, UpdateQueue, Verb,
 };
 use quorate_machine::limits::{LOOK_MESSAGES_MAX, RETAIN_BATCHES_MAX, RETAIN_MESSAGES_PER_BATCH};
 use quorate_machine::message::{Message, attributes};
@@ -208,4 +208,73 @@ fn a_deleted_queue_leaves_no_deadline() {
     world.delete("jobs").expect("it is there");
     world.tick();
     assert_eq!(world.last.as_ref().and_then(|last| last.next_deadline_ms), None);
+}
+
+/// A subscription that has a long way to go, beside `default`, which has none.
+fn looking(world: &mut World) {
+    let (queue, name) = ("jobs".into(), "late".into());
+    let start = Start { kind: StartKind::Earliest.into(), at: 0 };
+    world
+        .one(Verb::CreateSub(CreateSub { queue, name, start, ..CreateSub::default() }))
+        .expect("the name is free");
+    assert!(late(world).unseen > 0, "it has not seen everything yet");
+}
+
+fn late(world: &World) -> read::Stat {
+    read::stat(&world.store, "default", "jobs", "late").expect("it is there")
+}
+
+#[test]
+fn what_a_subscription_has_not_looked_at_yet_may_leave_before_it_does() {
+    let mut world = create(Retain { for_ms: 1_000_000, ..NONE });
+    for _ in 0..3 {
+        world.publish(&vec!["m"; 3_000]);
+    }
+    looking(&mut world);
+    update(&mut world, Retain { count: 4_000, ..NONE });
+    assert_eq!(first(&world), 3_001);
+    world.publish(&["new"]);
+    while is_due(&world) {
+        world.tick();
+    }
+    let stat = late(&world);
+    assert_eq!((stat.length, stat.unseen, stat.first_position), (6_001, 0, 3_001));
+    update(&mut world, Retain { count: 1, ..NONE });
+    let stat = late(&world);
+    assert_eq!((stat.length, stat.first_position), (1, 9_001));
+    assert_eq!(world.stat().dropped, 9_000);
+}
+
+#[test]
+fn everything_may_leave_that_a_subscription_has_not_looked_at() {
+    let mut world = create(Retain { for_ms: 1_000, ..NONE });
+    for _ in 0..3 {
+        world.publish(&vec!["m"; 3_000]);
+    }
+    looking(&mut world);
+    // The deadline comes before the subscription goes on.
+    world.after(1_000).tick();
+    let stat = late(&world);
+    assert_eq!((stat.length, stat.unseen, first(&world)), (0, 0, 0));
+    assert_eq!(stat.dropped, 6_000, "the others were in none of its figures");
+}
+
+#[test]
+fn what_is_superseded_before_a_subscription_looks_at_it_is_done_for_it() {
+    for until_done in [false, true] {
+        let mut world = create(Retain { latest_per_key: true, until_done, ..NONE });
+        let keys = |from: u64, to: u64| (from..to).map(|key| key.to_string()).collect::<Vec<_>>();
+        for from in (0..9_000).step_by(3_000) {
+            publish_keys(&mut world, &keys(from, from + 3_000)).expect("all have keys");
+        }
+        looking(&mut world);
+        publish_keys(&mut world, &keys(5_990, 6_010)).expect("all have keys");
+        while is_due(&world) {
+            world.tick();
+        }
+        let stat = late(&world);
+        // Ten were superseded after it had looked at them.
+        let superseded = if until_done { 10 } else { 20 };
+        assert_eq!((stat.length, stat.dropped), (9_020 - superseded, if until_done { 0 } else { 10 }));
+    }
 }
