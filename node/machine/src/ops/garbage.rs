@@ -105,6 +105,14 @@ fn delete_index<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(
     Ok(())
 }
 
+/// Deletes at once the chunks that a tick would find that nobody needs any more.
+pub(super) fn sweep_unneeded<S: Store>(tx: &mut Tx<'_, S>, id: QueueId) -> Result<(), StoreError> {
+    match tx.rows.get(&key::garbage_chunks(id))? {
+        Some(_) => sweep_chunks(tx, id, &mut None, &mut TICK_GARBAGE_ROWS_MAX.clone()),
+        None => Ok(()),
+    }
+}
+
 /// Deletes the chunks that nobody needs any more, from `at` on.
 fn sweep_chunks<S: Store>(
     tx: &mut Tx<'_, S>,

@@ -1,6 +1,6 @@
 //! Changing a queue's settings.
 
-use super::Done;
+use super::{Done, garbage};
 use crate::command::{Order, UpdateQueue};
 use crate::reply::{Refusal, Reply};
 use crate::store::Store;
@@ -20,6 +20,10 @@ pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) 
     }
     let before = tx.queue(id)?.settings;
     settings::check_retain(&before.retain, &queue.retain)?;
+    if before.retain != queue.retain {
+        // What has left must not come back because the new bounds would keep it.
+        garbage::sweep_unneeded(tx, id)?;
+    }
     let row = tx.queue(id)?;
     if before != queue {
         row.settings = queue;

@@ -56,18 +56,17 @@ pub fn of_created(queue: Option<&Queue>, drawn: Drawn) -> Retain {
     drawn.or_else(|| queue.map(|queue| queue.settings.retain)).unwrap_or_default()
 }
 
-/// What a command says. What the machine still stores of what is not needed any more would be kept by new bounds: until the tick that sweeps it
-/// they stay.
+/// What a command says.
 pub fn of_updated(queue: Option<&Queue>, drawn: Drawn) -> Retain {
     let Some(queue) = queue else { return drawn.unwrap_or_default() };
     let known = queue.settings.retain;
     match drawn {
-        Some(retain) if !queue.is_unswept => {
+        Some(retain) => {
             // Mostly of the same kind: another is refused.
             let differs = retain.latest_per_key;
             Retain { latest_per_key: known.latest_per_key != differs, ..retain }
         }
-        _ => known,
+        None => known,
     }
 }
 
