@@ -73,7 +73,7 @@ pub use random::{Random, SystemRandom};
 pub use reader::{Reader, StoredMessage};
 pub use request::REPLY_TO;
 pub use settings::{
-    Filter, OnExhausted, OnFull, Order, QueueSettings, Selector, Start, SubscriptionSettings,
+    Filter, OnExhausted, OnFull, Order, QueueSettings, Retain, Selector, Start, SubscriptionSettings,
 };
 pub use state::{Snapshot, State, StateEntry};
 pub use subscriptions::Subscriptions;

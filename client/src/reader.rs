@@ -1,6 +1,7 @@
 //! Reading a queue like a log, without leasing anything.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,8 +28,9 @@ pub struct StoredMessage {
     pub position: u64,
     /// When it was published, in milliseconds since 1970 by the cluster's clock.
     pub published_at_ms: u64,
-    /// So many positions before this one, and after the last that was read, are not stored any more.
-    pub missing: u64,
+    /// The positions before this one, and after the last that was read, that are not stored any more. Where a queue retains only the latest message of
+    /// each key, what a later one superseded is not among them, as far as it can be told from what left for another reason.
+    pub missing: Vec<Range<u64>>,
     /// Id, key, subject, headers and the like.
     pub meta: Meta,
     /// MIME type of the body; empty means unspecified.
@@ -44,7 +46,9 @@ pub struct Reader {
     stream: Option<Streaming<v1::ReadResponse>>,
     leader: Option<crate::connect::Address>,
     ready: VecDeque<v1::StoredMessage>,
-    /// The position expected next; 0 before the first part.
+    /// What is missing and was not told yet, in the order of the positions.
+    missing: VecDeque<Range<u64>>,
+    /// Where the next part begins; 0 before the first one.
     next: u64,
     backoff: Backoff,
     ended: bool,
@@ -65,6 +69,7 @@ impl Reader {
             stream: None,
             leader: None,
             ready: VecDeque::new(),
+            missing: VecDeque::new(),
             next: 0,
             backoff: Backoff::new(),
             ended: false,
@@ -90,10 +95,19 @@ impl Reader {
         }
     }
 
+    /// The positions after the last message that was read that are known not to be stored any more: what [`StoredMessage::missing`] says if there
+    /// is no message after them.
+    pub fn missing(&self) -> impl Iterator<Item = Range<u64>> {
+        let before = self.ready.front().map_or(u64::MAX, |stored| stored.position);
+        self.missing.iter().filter(move |range| range.start < before).cloned()
+    }
+
     fn take(&mut self, stored: v1::StoredMessage) -> Result<StoredMessage, Error> {
         let v1::StoredMessage { position, published_at_ms, message } = stored;
-        let missing = position.saturating_sub(self.next.max(1));
-        self.next = position + 1;
+        let mut missing = Vec::new();
+        while let Some(range) = self.missing.pop_front_if(|range| range.start < position) {
+            missing.push(range);
+        }
         if self.request.count > 0 {
             self.request.count -= 1;
             self.ended = self.request.count == 0;
@@ -121,8 +135,12 @@ impl Reader {
         match part {
             Ok(Some(part)) => {
                 self.backoff.reset();
-                if self.next == 0 {
-                    self.next = part.from;
+                self.next = part.next;
+                for gap in part.missing {
+                    match self.missing.back_mut() {
+                        Some(last) if last.end == gap.from => last.end = gap.to,
+                        _ => self.missing.push_back(gap.from..gap.to),
+                    }
                 }
                 self.ready.extend(part.messages);
                 Ok(())

@@ -95,6 +95,66 @@ pub struct QueueSettings {
     pub max_bytes: Option<u64>,
     /// What happens to a publish that there is no room for; only with a limit. Default [`OnFull::Reject`].
     pub on_full: Option<OnFull>,
+    /// When its messages leave the disk. Default: when every subscription is done with them.
+    pub retain: Retain,
+}
+
+/// When messages leave the disk: the batches in which they were published, each as a whole. All but `until_done` are bounds, and a batch is within them as
+/// long as each that is given keeps it. Without any of them it is `until_done`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retain {
+    /// Nothing leaves that some subscription is not done with; what is within the bounds stays even then, and can be read again. Without it a batch leaves as
+    /// soon as it is not within the bounds, whoever is not done with it or holds it.
+    pub until_done: bool,
+    /// Keeps what was published less than so long ago, 1 ms to 10 years.
+    pub age: Option<Duration>,
+    /// Keeps what fewer than so many encoded bytes were published after, at least 1.
+    pub bytes: Option<u64>,
+    /// Keeps what fewer than so many messages were published after, at least 1.
+    pub count: Option<u64>,
+    /// Keeps the latest message of each key; a message without one is refused. Stays as it was set.
+    pub latest_per_key: bool,
+}
+
+impl Retain {
+    /// Until every subscription is done with them.
+    pub fn until_done() -> Self {
+        Self { until_done: true, ..Self::default() }
+    }
+
+    /// For a time; a log.
+    pub fn for_time(age: Duration) -> Self {
+        Self { age: Some(age), ..Self::default() }
+    }
+
+    /// So many bytes; a log.
+    pub fn size(bytes: u64) -> Self {
+        Self { bytes: Some(bytes), ..Self::default() }
+    }
+
+    /// So many messages; a log.
+    pub fn count(count: u64) -> Self {
+        Self { count: Some(count), ..Self::default() }
+    }
+
+    /// The latest message of each key; a log.
+    pub fn latest_per_key() -> Self {
+        Self { latest_per_key: true, ..Self::default() }
+    }
+
+    /// On the wire.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a bound is zero.
+    pub fn to_wire(&self) -> Result<v1::Retain, Error> {
+        Ok(v1::Retain {
+            until_done: self.until_done,
+            for_ms: millis("retain", self.age)?,
+            bytes: at_least_one("retain", self.bytes)?,
+            count: at_least_one("retain", self.count)?,
+            latest_per_key: self.latest_per_key,
+        })
+    }
 }
 
 /// Settings of a queue of which only those of its subscription `default` matter.
@@ -206,6 +266,7 @@ impl QueueSettings {
             max_length: at_least_one("max_length", self.max_length)?,
             max_bytes: at_least_one("max_bytes", self.max_bytes)?,
             on_full: full(self.on_full).into(),
+            retain: Some(self.retain.to_wire()?),
         })
     }
 }

@@ -21,7 +21,7 @@ fn assert_says(said: &str, parts: &[&str]) {
     assert!(!said.contains('\x1b'), "no colours where nobody looks: {said:?}");
 }
 
-const QUEUE_KEYS: [&str; 14] = [
+const QUEUE_KEYS: [&str; 15] = [
     "name",
     "order",
     "lease_ms",
@@ -32,6 +32,7 @@ const QUEUE_KEYS: [&str; 14] = [
     "auto_ack",
     "ttl_ms",
     "priorities",
+    "retain",
     "max_length",
     "max_bytes",
     "on_full",

@@ -204,7 +204,7 @@ fn a_reader_follows_a_queue_through_a_change_of_leader_and_sessions_are_listed()
             for _ in 0..count {
                 let stored = tokio::time::timeout(s(30), reader.next()).await.expect("in time");
                 let stored = stored.expect("it follows").expect("no error that lasts");
-                assert_eq!(stored.missing, 0);
+                assert_eq!(stored.missing, []);
                 bodies.push(String::from_utf8(stored.body.to_vec()).expect("a number"));
             }
             bodies
@@ -222,4 +222,41 @@ fn a_reader_follows_a_queue_through_a_change_of_leader_and_sessions_are_listed()
     let listed = cluster.quorate(&["producers", "-o", "json"]).ok().lines();
     let billing = listed.iter().find(|session| session["name"] == "billing").expect("it is listed");
     assert_eq!((&billing["last_seq"], &billing["ttl_ms"]), (&60.into(), &3_600_000.into()));
+}
+
+#[test]
+fn a_reader_that_falls_behind_what_is_stored_is_told_from_where_to_where() {
+    let cluster = Cluster::start(1, &[]);
+    cluster.quorate(&["queue", "create", "log", "--retain", "count:5"]).ok();
+    let client = cluster.client(s(60));
+    let runtime = runtime();
+    let publish = |count: usize| {
+        runtime.block_on(async {
+            let producer = client.raw_queue("log").producer().open().await.expect("a session");
+            for _ in 0..count {
+                let sent = producer.send(Bytes::from(vec![7; 1 << 20])).await.expect("room");
+                sent.await.expect("a receipt");
+            }
+        });
+    };
+    publish(3);
+    let mut reader = client.queues().read("log", quorate_client::Start::Position(1), 0, true);
+    let next = |reader: &mut quorate_client::Reader| {
+        let next = runtime.block_on(async { tokio::time::timeout(s(30), reader.next()).await });
+        next.expect("in time").expect("it follows").expect("no error that lasts")
+    };
+    assert_eq!(next(&mut reader).position, 1);
+    // More than the windows of the stream hold: the reader is not there for it.
+    publish(60);
+    let (mut expected, mut missed) = (2, 0);
+    while expected <= 63 {
+        let stored = next(&mut reader);
+        for range in &stored.missing {
+            assert_eq!(range.start, expected);
+            (expected, missed) = (range.end, missed + range.end - range.start);
+        }
+        assert_eq!(stored.position, expected, "every position is read or told of");
+        expected += 1;
+    }
+    assert!((1..=57).contains(&missed), "{missed} are missing");
 }

@@ -116,6 +116,12 @@ pub const LOOK_MESSAGES_MAX: u64 = 4096;
 /// Most messages that an entry redrives or discards; ticks carry on with the rest.
 pub const UNPARK_MESSAGES_MAX: u64 = 1024;
 
+/// Most batches that one entry lets go because they are beyond the bounds of what is retained, of which a long one counts as several: ticks
+/// carry on with the rest.
+pub const RETAIN_BATCHES_MAX: usize = 1024;
+/// So many messages of a batch count as a batch for [`RETAIN_BATCHES_MAX`].
+pub const RETAIN_MESSAGES_PER_BATCH: u64 = 16;
+
 /// Most messages that one publish drops in each subscription to make room.
 pub const DROP_MESSAGES_MAX: u64 = 16_384;
 

@@ -1,6 +1,6 @@
 //! What settings mean: defaults filled in, ranges and contradictions checked.
 
-use crate::command::{OnExhausted, OnFull, Order, QueueSettings, Settings};
+use crate::command::{OnExhausted, OnFull, Order, QueueSettings, Retain, Settings};
 use crate::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, JITTER_PERCENT_DEFAULT,
     JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, PER_KEY_INFLIGHT_MAX, TTL_MS_MAX,
@@ -83,7 +83,22 @@ pub(crate) fn resolve_queue(given: &QueueSettings) -> Result<QueueSettings, Refu
     }
     let limited = given.max_length != 0 || given.max_bytes != 0;
     let on_full = full("on_full", given.on_full, limited, "needs max_length or max_bytes")?;
-    Ok(QueueSettings { on_full, ..*given })
+    Ok(QueueSettings { on_full, retain: retain(&given.retain)?, ..*given })
+}
+
+fn retain(given: &Retain) -> Result<Retain, Refusal> {
+    if given.for_ms > TTL_MS_MAX {
+        return invalid("retain", format!("a time must be at most {TTL_MS_MAX} ms"));
+    }
+    Ok(Retain { until_done: given.until_done || !given.has_bounds(), ..*given })
+}
+
+/// Which messages are the latest of their keys is kept from the first one on, or not at all.
+pub(crate) fn check_retain(now: &Retain, given: &Retain) -> Result<(), Refusal> {
+    if now.latest_per_key != given.latest_per_key {
+        return invalid("retain", "latest_per_key is fixed when the queue is created");
+    }
+    Ok(())
 }
 
 fn full(field: &'static str, given: i32, limited: bool, needs: &str) -> Result<i32, Refusal> {

@@ -5,10 +5,12 @@ mod common;
 use bytes::Bytes;
 use common::{Got, World, attach, holder, publish, range};
 use proptest::prelude::*;
+use prost::Message as _;
 use quorate_machine::command::{
     Batch, CloseProducer, Command, CreateQueue, Credit, DeleteQueue, Detach, GiveNodeIds, OpenProducer,
-    Order, Outcome, Publish, Settings, Settle, Tick, Verb,
+    Order, Outcome, Publish, QueueSettings, Retain, Settings, Settle, Tick, UpdateQueue, Verb,
 };
+use quorate_machine::message::Message;
 use quorate_machine::reply::Refusal;
 use quorate_machine::store::{Read, Store, StoreError};
 use quorate_machine::{FORMAT_VERSION, MemoryStore, apply, check};
@@ -21,6 +23,9 @@ fn lived_in() -> World {
     let bodies = ["a", "b", "c", "d", "e", "f"];
     world.one(Verb::Publish(publish("jobs", (opened.producer, 1), 1, &bodies))).expect("it is open");
     world.one(Verb::Publish(publish("strict", (opened.producer, 1), 7, &bodies))).expect("it is open");
+    let retain = Retain { latest_per_key: true, count: 3, for_ms: 100, bytes: 50, until_done: false };
+    world.one(Verb::CreateQueue(log(retain))).expect("the name is free");
+    world.one(Verb::Publish(keyed("log", &["a", "b", "a", "c"]))).expect("all have keys");
     world.attach(1, 4);
     let got = world.got();
     world.settle_one(got[1], Outcome::Retry);
@@ -29,6 +34,18 @@ fn lived_in() -> World {
         .one(Verb::DeleteQueue(DeleteQueue { namespace: String::new(), name: "nothing".into() }))
         .expect_err("none");
     world
+}
+
+fn log(retain: Retain) -> CreateQueue {
+    let queue = QueueSettings { retain, ..QueueSettings::default() };
+    CreateQueue { name: "log".into(), queue, ..CreateQueue::default() }
+}
+
+fn keyed(queue: &str, keys: &[&str]) -> Publish {
+    let message = |key: &&str| Message { key: Bytes::copy_from_slice(key.as_bytes()), ..Message::default() };
+    let encoded: Vec<Vec<u8>> = keys.iter().map(|key| message(key).encode_to_vec()).collect();
+    let (lengths, messages) = Publish::pack(&encoded);
+    Publish { queue: queue.into(), lengths, messages, attributes: 1, ..Publish::default() }
 }
 
 /// One of each verb, all of which find what they name.
@@ -52,6 +69,15 @@ fn valid() -> Vec<Verb> {
         }),
         Verb::Publish(Publish { acked_seq: 3, ..publish("jobs", (1, 1), 13, &["g", "h"]) }),
         Verb::Publish(publish("strict", (0, 0), 0, &["i"])),
+        Verb::Publish(keyed("log", &["a", "d"])),
+        Verb::UpdateQueue(UpdateQueue {
+            name: "log".into(),
+            queue: QueueSettings {
+                retain: Retain { latest_per_key: true, count: 1, ..Retain::default() },
+                ..QueueSettings::default()
+            },
+            ..UpdateQueue::default()
+        }),
         attach("jobs", 1, 9),
         attach("jobs", 3, 2),
         Verb::Credit(Credit { consumer: 2, generation: 1, credit: 6 }),

@@ -1,7 +1,9 @@
 //! `quorate read`: a queue like a log, without leasing anything.
 
+use std::ops::Range;
+
 use quorate_client::{Start, StoredMessage};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Failure;
 use super::json::{headers, printable, put_bytes, put_key};
@@ -44,7 +46,10 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             next = reader.next() => next,
         };
         match next {
-            None => return Ok(()),
+            None => {
+                reader.missing().for_each(|range| note(&range));
+                return Ok(());
+            }
             Some(Ok(stored)) => show(&args, &stored)?,
             Some(Err(error)) if args.follow && error.retryable() => {
                 eprintln!("warning: {error}; still trying");
@@ -54,10 +59,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn show(args: &Args, stored: &StoredMessage) -> Result<(), Failure> {
-    if stored.missing > 0 {
-        eprintln!("note: {} positions before {} are not stored any more", stored.missing, stored.position);
+fn note(missing: &Range<u64>) {
+    match missing.end - missing.start {
+        1 => eprintln!("note: position {} is not stored any more", missing.start),
+        _ => eprintln!("note: positions {} to {} are not stored any more", missing.start, missing.end - 1),
     }
+}
+
+fn show(args: &Args, stored: &StoredMessage) -> Result<(), Failure> {
+    stored.missing.iter().for_each(note);
     if args.body {
         return print_bytes_line(&stored.body);
     }
@@ -76,6 +86,10 @@ fn to_json(stored: &StoredMessage) -> Value {
     let pairs = stored.meta.headers.iter().map(|(name, value)| (name.as_str(), &value[..]));
     object.insert("headers".into(), headers(pairs));
     object.insert("published_at".into(), rfc3339(stored.published_at_ms).into());
+    if !stored.missing.is_empty() {
+        let range = |range: &Range<u64>| json!({ "first": range.start, "last": range.end - 1 });
+        object.insert("missing".into(), stored.missing.iter().map(range).collect());
+    }
     if !stored.meta.id.is_empty() {
         object.insert("id".into(), stored.meta.id.clone().into());
     }

@@ -107,5 +107,6 @@ fn part_out(page: Page) -> v1::ReadResponse {
         message,
     };
     let messages = page.messages.into_iter().map(message).collect();
-    v1::ReadResponse { messages, from: page.from, next: page.next }
+    let missing = page.missing.into_iter().map(|(from, to)| v1::Missing { from, to }).collect();
+    v1::ReadResponse { messages, from: page.from, next: page.next, missing }
 }

@@ -1,7 +1,7 @@
 //! Settings of queues and subscriptions, in from the wire and out to it.
 
 use quorate_machine::command::{
-    Filter, OnExhausted, OnFull, Order, QueueSettings, Settings, Start, StartKind,
+    Filter, OnExhausted, OnFull, Order, QueueSettings, Retain, Settings, Start, StartKind,
 };
 use quorate_machine::message::Header;
 use quorate_proto::v1;
@@ -97,15 +97,27 @@ fn filter_out(filter: Filter) -> v1::Filter {
 pub fn queue_in(settings: Option<v1::QueueSettings>) -> Result<QueueSettings, Failure> {
     let settings = settings.unwrap_or_default();
     let on_full = full_in("on_full", settings.on_full)?;
+    let retain = retain_in(settings.retain.unwrap_or_default());
     let v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = settings;
-    Ok(QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() })
+    Ok(QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into(), retain })
 }
 
 /// Settings of a queue as the wire carries them.
 pub fn queue_out(settings: &QueueSettings) -> v1::QueueSettings {
     let on_full = full_out(settings.on_full());
+    let retain = Some(retain_out(settings.retain));
     let QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = *settings;
-    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() }
+    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into(), retain }
+}
+
+fn retain_in(retain: v1::Retain) -> Retain {
+    let v1::Retain { until_done, for_ms, bytes, count, latest_per_key } = retain;
+    Retain { until_done, for_ms, bytes, count, latest_per_key }
+}
+
+fn retain_out(retain: Retain) -> v1::Retain {
+    let Retain { until_done, for_ms, bytes, count, latest_per_key } = retain;
+    v1::Retain { until_done, for_ms, bytes, count, latest_per_key }
 }
 
 fn full_in(field: &str, given: i32) -> Result<OnFull, Failure> {

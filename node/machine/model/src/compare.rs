@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use quorate_machine::Applied;
+use quorate_machine::command::{Retain, Start, StartKind};
 use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::read::{self, Peeked, QueueInfo, State, StateEntry, SubInfo};
 use quorate_machine::reply::Outcome;
@@ -46,7 +47,12 @@ pub fn deadline(applied: &Applied, naive: &Naive) -> Same {
         };
     }
     // What is stored for longer than it is needed may be swept at once, and may have to expire until then.
-    let may_be_early = naive.queues.values().any(|queue| queue.is_unswept);
+    // And a tick may look for what is too old when that has left for another reason.
+    let has_other_bounds = |queue: &Queue| {
+        let Retain { for_ms, bytes, count, latest_per_key, .. } = queue.settings.retain;
+        for_ms > 0 && (bytes > 0 || count > 0 || latest_per_key)
+    };
+    let may_be_early = naive.queues.values().any(|queue| queue.is_unswept || has_other_bounds(queue));
     let is_early = given.is_some_and(|given| expected.is_none_or(|expected| given < expected));
     if may_be_early && (is_at_once || is_early) {
         return Ok(());
@@ -78,6 +84,7 @@ pub fn reads(store: &impl Read, naive: &Naive) -> Same {
     queues(store, naive)?;
     for (name, queue) in &naive.queues {
         subs(store, name, queue)?;
+        log(store, name, queue)?;
         for (sub_name, sub) in &queue.subs {
             let stat = read::stat(store, "default", name, sub_name).map_err(failed)?;
             same(&format!("figures of {name}/{sub_name}"), &stat, &view::stat(queue, sub, naive))?;
@@ -164,6 +171,40 @@ fn subs(store: &impl Read, name: &str, queue: &Queue) -> Same {
     };
     let expected: Vec<SubInfo> = queue.subs.iter().map(info).collect();
     same(&format!("subscriptions of {name}"), &listed, &expected)
+}
+
+/// What a queue stores, and what is missing of it, from the first position on.
+fn log(store: &impl Read, name: &str, queue: &Queue) -> Same {
+    if queue.is_unswept {
+        return Ok(());
+    }
+    let (mut found, mut missing, mut at) = (Vec::new(), Vec::new(), 1);
+    while at < queue.next_position() {
+        let start = Start { kind: StartKind::Position.into(), at };
+        let page = read::messages(store, "default", name, &start, 5).map_err(failed)?;
+        same("where the page begins, and the end", &(page.from, page.end), &(at, queue.next_position()))?;
+        if page.next <= at {
+            return Err(format!("reading {name} does not get on from {at}"));
+        }
+        at = page.next;
+        found.extend(page.messages.into_iter().map(|row| (row.position, row.published_at_ms, row.message)));
+        missing.extend(page.missing.into_iter().flat_map(|(from, to)| from..to));
+    }
+    let all = || (1..).zip(&queue.messages);
+    let expected: Vec<_> = all()
+        .filter(|(position, _)| queue.is_stored(*position) && !queue.is_superseded(*position))
+        .map(|(position, row)| (position, row.published_at_ms, row.bytes.clone()))
+        .collect();
+    same(&format!("what {name} stores"), &found, &expected)?;
+    let is_sparse = queue.settings.retain.latest_per_key;
+    let is_missing =
+        |position: &u64| !queue.is_stored(*position) && (!is_sparse || *position < queue.past_to);
+    let expected: Vec<u64> = (1..queue.next_position()).filter(is_missing).collect();
+    // Of what was superseded it is not said why it left: with others for their age, or before that.
+    missing.retain(|position| !queue.is_superseded(*position));
+    let expected: Vec<u64> =
+        expected.into_iter().filter(|position| !queue.is_superseded(*position)).collect();
+    same(&format!("what is missing of {name}"), &missing, &expected)
 }
 
 fn peeks(

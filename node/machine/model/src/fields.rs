@@ -1,8 +1,8 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
 use quorate_machine::command::{
-    Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, Put, QueueSettings, Selector,
-    Settings, SettleRange, Transact,
+    Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, Put, QueueSettings, Retain,
+    Selector, Settings, SettleRange, Transact,
 };
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
@@ -94,7 +94,12 @@ fn on_exhausted(given: &Settings, order: Order) -> Result<OnExhausted, Refusal> 
 pub(crate) fn queue_settings(given: &QueueSettings) -> Result<QueueSettings, Refusal> {
     require(given.ttl_ms <= TTL_MS_MAX, "ttl_ms")?;
     let has_limit = given.max_length > 0 || given.max_bytes > 0;
-    Ok(QueueSettings { on_full: when_full("on_full", given.on_full, has_limit)?.into(), ..*given })
+    let on_full = when_full("on_full", given.on_full, has_limit)?.into();
+    require(given.retain.for_ms <= TTL_MS_MAX, "retain")?;
+    let Retain { for_ms, bytes, count, latest_per_key, until_done } = given.retain;
+    let is_bounded = latest_per_key || for_ms + bytes.min(1) + count.min(1) > 0;
+    let retain = Retain { until_done: until_done || !is_bounded, ..given.retain };
+    Ok(QueueSettings { on_full, retain, ..*given })
 }
 
 fn when_full(field: &'static str, given: i32, has_limit: bool) -> Result<OnFull, Refusal> {

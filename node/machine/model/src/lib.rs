@@ -5,7 +5,8 @@
 //! against the other. The machine's tests feed both with random commands, the simulator with a run's committed log.
 //!
 //! Bounds that only keep the machine's work small are not modelled: how many deadlines and rows one tick carries
-//! out, how many queues, producers and consumers there may be, how many messages a subscription looks at in an entry, and that an
+//! out, how many queues, producers and consumers there may be, how many messages a subscription looks at in an entry, how many
+//! batches leave in one, and that an
 //! unpark of many messages, or of so many a second, becomes a job.
 
 mod assign;
@@ -17,6 +18,7 @@ mod order;
 mod parked;
 mod publish;
 mod queues;
+mod retain;
 mod sessions;
 mod settle;
 mod subs;

@@ -66,6 +66,10 @@ pub struct Together {
     pub first: u64,
     /// Position after the last.
     pub end: u64,
+    /// When they were published.
+    pub published_at_ms: u64,
+    /// They were found to be beyond the queue's bounds of age, size or number.
+    pub is_past: bool,
 }
 
 /// A message in a subscription.
@@ -120,7 +124,7 @@ pub struct Sub {
     pub expired: u64,
     /// Messages that were discarded.
     pub discarded: u64,
-    /// Messages that were dropped because the queue was full.
+    /// Messages that were dropped because the queue was full, or retained them no longer.
     pub dropped: u64,
 }
 
@@ -137,12 +141,14 @@ pub struct Queue {
     pub created_at_ms: u64,
     /// The message at position p is at index p - 1.
     pub messages: Vec<Message>,
-    /// Those that are stored: some subscription was not done with all of each, ever since it was published.
+    /// Those that are stored.
     pub batches: Vec<Together>,
     /// By name.
     pub subs: BTreeMap<String, Sub>,
     /// The highest number that a subscription ever had.
     pub last_sub: u32,
+    /// Position after the last batch that was found to be beyond the bounds of age, size or number.
+    pub past_to: u64,
     /// The machine may still store what is not needed any more, until a tick: until then nothing should ask where storage begins.
     pub is_unswept: bool,
 }
@@ -321,17 +327,15 @@ impl Queue {
         self.subs.get_mut(name).ok_or_else(|| Refusal::UnknownSubscription(name.into()))
     }
 
-    /// What follows from a command: batches go that nobody needs.
+    /// What follows from a command: batches go that nobody needs and no bound keeps.
     fn tidy(&mut self) {
         for sub in self.subs.values_mut() {
             let open = sub.done_up_to;
             sub.done_up_to += sub.rows[open..].iter().take_while(|row| row.at == At::Done).count();
         }
-        let subs = &self.subs;
-        self.batches.retain(|batch| {
-            let is_open = |position: u64| subs.values().any(|sub| sub.row(position).at != At::Done);
-            (batch.first..batch.end).any(is_open)
-        });
+        let is_open = |position: u64| self.subs.values().any(|sub| sub.row(position).at != At::Done);
+        let stays = |batch: &&Together| (batch.first..batch.end).any(is_open) || self.is_within_bounds(batch);
+        self.batches = self.batches.iter().filter(stays).cloned().collect();
     }
 }
 

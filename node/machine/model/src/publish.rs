@@ -58,9 +58,7 @@ impl Naive {
         let Some(queue) = self.queues.get_mut(&command.queue) else {
             return Err(Refusal::UnknownQueue(command.queue.clone()));
         };
-        if command.attributes & PRIORITISED != 0 && !queue.settings.priorities {
-            return Err(invalid("priority"));
-        }
+        queue.check_messages(&cut(&command.lengths, &command.messages), command.attributes)?;
         let mut without_session = Producer::default();
         let sessionless = command.producer == 0;
         let first_seq = if sessionless { 1 } else { command.first_seq };
@@ -130,11 +128,24 @@ impl Queue {
             let first_position = known.unwrap_or_else(|| self.append(message.clone(), now_ms));
             positions.push(PositionRun { first_position, count: 1, duplicate: known.is_some() });
         }
-        self.batch(&positions);
+        self.batch(&positions, now_ms);
         if !fresh.is_empty() {
             self.make_room(effects);
+            // Nothing gets too old but in a tick.
+            self.retain(0, effects);
         }
         Ok(positions)
+    }
+
+    /// What the settings ask of messages.
+    pub(crate) fn check_messages(&self, messages: &[Bytes], attributes: u32) -> Result<(), Refusal> {
+        if attributes & PRIORITISED != 0 && !self.settings.priorities {
+            return Err(invalid("priority"));
+        }
+        if self.settings.retain.latest_per_key && messages.iter().any(has_no_key) {
+            return Err(invalid("key"));
+        }
+        Ok(())
     }
 
     /// How many messages a subscription has, and of how many bytes.
@@ -191,11 +202,7 @@ impl Queue {
                 let has_too_much = drops && queue_is_full || drops_lag && length > max_lag;
                 let oldest = sub.open().find(|row| row.at != At::Done).map(|row| row.position);
                 let Some(oldest) = oldest.filter(|_| has_too_much) else { break };
-                if let At::Leased { consumer, .. } = sub.row(oldest).at {
-                    effects.push(Effect::Revoked { consumer, lease: sub.lease(oldest) });
-                }
-                sub.row_mut(oldest).at = At::Done;
-                sub.dropped += 1;
+                sub.drop_one(oldest, effects);
             }
         }
     }
@@ -223,13 +230,16 @@ impl Queue {
     }
 
     /// Notes which messages were stored together: those that follow each other without another between them in the publish.
-    fn batch(&mut self, positions: &[PositionRun]) {
+    fn batch(&mut self, positions: &[PositionRun], published_at_ms: u64) {
         let mut open = false;
         for run in positions {
             let first = run.first_position;
             match self.batches.last_mut() {
                 Some(last) if open && !run.duplicate => last.end = first + 1,
-                _ if !run.duplicate => self.batches.push(Together { first, end: first + 1 }),
+                _ if !run.duplicate => {
+                    let end = first + 1;
+                    self.batches.push(Together { first, end, published_at_ms, is_past: false });
+                }
                 _ => {}
             }
             open = !run.duplicate;
@@ -255,4 +265,8 @@ impl Queue {
 pub(crate) fn cut(lengths: &[u32], messages: &Bytes) -> Vec<Bytes> {
     let mut rest = messages.clone();
     lengths.iter().map(|length| rest.split_to(*length as usize)).collect()
+}
+
+fn has_no_key(bytes: &Bytes) -> bool {
+    message::Message::decode(bytes.clone()).unwrap_or_default().key.is_empty()
 }

@@ -38,6 +38,7 @@ impl Naive {
             batches: Vec::new(),
             subs: BTreeMap::new(),
             last_sub: 0,
+            past_to: 0,
             is_unswept: false,
         };
         let start = Start { kind: StartKind::Latest.into(), at: 0 };
@@ -47,6 +48,7 @@ impl Naive {
     }
 
     pub(crate) fn update(&mut self, command: &UpdateQueue) -> Outcome {
+        let (now_ms, mut effects) = (self.now_ms, Vec::new());
         let queue = self.queue(&command.namespace, &command.name)?;
         let settings = fields::queue_settings(&command.queue)?;
         fields::revision(command.revision, queue.revision)?;
@@ -54,11 +56,18 @@ impl Naive {
         if settings.priorities && has_order {
             return Err(invalid("priorities"));
         }
-        if queue.settings != settings {
-            queue.settings = settings;
-            queue.revision += 1;
+        if settings.retain.latest_per_key != queue.settings.retain.latest_per_key {
+            return Err(invalid("retain"));
         }
-        Ok(Reply::Updated { revision: queue.revision })
+        let (is_new, bounds_are_new) = (queue.settings != settings, queue.settings.retain != settings.retain);
+        queue.settings = settings;
+        queue.revision += u64::from(is_new);
+        if bounds_are_new {
+            queue.apply_bounds_anew(now_ms, &mut effects);
+        }
+        let revision = queue.revision;
+        self.effects.extend(effects);
+        Ok(Reply::Updated { revision })
     }
 
     pub(crate) fn delete(&mut self, command: &DeleteQueue) -> Outcome {

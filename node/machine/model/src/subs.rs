@@ -66,7 +66,8 @@ impl Queue {
     /// Looks at every message anew, from a position on.
     fn look_from(&self, sub: &mut Sub, start: u64, now_ms: u64) {
         for (position, message) in (1..).zip(&self.messages) {
-            sub.look(message, position >= start && self.is_stored(position), now_ms);
+            let is_there = self.is_stored(position) && !self.is_superseded(position);
+            sub.look(message, position >= start && is_there, now_ms);
         }
     }
 

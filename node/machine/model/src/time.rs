@@ -6,7 +6,7 @@ use quorate_machine::command::Reschedule;
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
 
-use crate::naive::{At, Naive, Row, Sub, invalid};
+use crate::naive::{At, Naive, Row, Sub, Together, invalid};
 use crate::order::Went;
 
 /// Why a message is parked whose last lease ended by time.
@@ -21,13 +21,27 @@ impl Naive {
                 let is_ahead = message.expires_ms().is_some_and(|expires_ms| expires_ms > now_ms);
                 message.expiry_is_ahead = message.expiry_is_ahead && is_ahead;
             }
+            let ages: Vec<(u64, Together)> = queue
+                .batches
+                .iter()
+                .filter_map(|batch| Some((queue.too_old_ms(batch)?, batch.clone())))
+                .filter(|(too_old_ms, _)| *too_old_ms <= now_ms)
+                .collect();
+            let waits = queue.settings.retain.until_done;
             for sub in queue.subs.values_mut() {
-                for time_ms in sub.times_up_to(now_ms) {
+                let mut times = sub.times_up_to(now_ms);
+                times.extend(ages.iter().map(|(too_old_ms, _)| *too_old_ms));
+                for time_ms in times {
                     sub.end_leases(time_ms, now_ms, &mut self.effects);
                     sub.fall_due(time_ms);
                     sub.expire(time_ms);
+                    let too_old = ages.iter().filter(|(too_old_ms, _)| !waits && *too_old_ms == time_ms);
+                    for position in too_old.flat_map(|(_, batch)| batch.first..batch.end) {
+                        sub.drop_one(position, &mut self.effects);
+                    }
                 }
             }
+            queue.retain(now_ms, &mut self.effects);
             queue.is_unswept = false;
         }
         self.expire_state();

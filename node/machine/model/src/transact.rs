@@ -5,7 +5,6 @@ use quorate_machine::command::{
     Condition, LeaseRange, Outcome as To, PublishTo, Put, Require, SettleLease, SettleRange, Transact,
 };
 use quorate_machine::effect::{Effect, key_hash};
-use quorate_machine::message::PRIORITISED;
 use quorate_machine::reply::{Found, Outcome, Part, Placed, Refusal, Reply, Transacted};
 
 use crate::fields;
@@ -124,10 +123,8 @@ impl Naive {
         fields::messages(&publish.lengths, &publish.messages)?;
         let (now_ms, mut effects) = (self.now_ms, Vec::new());
         let queue = self.queue(&command.namespace, &publish.queue)?;
-        if publish.attributes & PRIORITISED != 0 && !queue.settings.priorities {
-            return Err(invalid("priority"));
-        }
         let messages: Vec<Bytes> = cut(&publish.lengths, &publish.messages);
+        queue.check_messages(&messages, publish.attributes)?;
         let positions = queue.take_in(&messages, now_ms, &mut effects)?;
         self.effects.extend(effects);
         Ok(Placed { queue: publish.queue.clone(), positions })

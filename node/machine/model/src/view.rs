@@ -174,7 +174,11 @@ pub fn next_deadline(naive: &Naive) -> Option<u64> {
     let of_expiries = naive.queues.values().flat_map(expiries);
     let of_producers = naive.producers.values().map(|row| row.look_at_ms);
     let of_state = naive.state.values().filter_map(|kept| kept.expires_ms);
-    of_rows.chain(of_expiries).chain(of_producers).chain(of_state).min()
+    let of_ages = naive.queues.values().filter_map(|queue| {
+        let mut within = queue.batches.iter().filter(|batch| !batch.is_past);
+        within.next().and_then(|batch| queue.too_old_ms(batch))
+    });
+    of_rows.chain(of_expiries).chain(of_producers).chain(of_state).chain(of_ages).min()
 }
 
 /// A message has a deadline for its expiry until a tick has passed over it, or it is no longer stored: whoever is done with it.

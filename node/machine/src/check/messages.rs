@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use twox_hash::XxHash3_128;
 
-use super::{View, ensure, failed, scan};
+use super::{View, ensure, failed, retain, scan};
 use crate::store::Read;
 use crate::subs::leave::expiries;
 use crate::subs::runs;
@@ -44,14 +44,28 @@ pub(super) fn check(store: &impl Read, view: &mut View, id: QueueId, queue: &Que
         for (time_ms, first, _) in expiries(&chunk).into_iter().filter(|(time_ms, ..)| *time_ms > now_ms) {
             view.expected.insert(key::deadline_expiry(time_ms, id, first).to_vec());
         }
-        let mut needed = store.get(&key::garbage_chunks(id)).map_err(failed)?.is_some();
+        let kept = retained(store, queue, id, &chunk)?;
+        let mut needed = kept || store.get(&key::garbage_chunks(id)).map_err(failed)?.is_some();
         for sub in &queue.subs {
             let sub = SubId { queue: id, sub: *sub };
             let run = runs::before(store, sub, end).map_err(failed)?;
             needed |= view.subs[&sub].cursor < end || run.is_some_and(|run| run.end() > chunk.first);
         }
         ensure(needed, || format!("{id:?}: nobody needs the chunk at {}", chunk.first))?;
+        let swept = store.get(&key::garbage_retain(id)).map_err(failed)?.is_some();
+        ensure(kept || queue.settings.retain.until_done || swept, || {
+            format!("{id:?}: the chunk at {} is beyond the bounds", chunk.first)
+        })?;
     }
     ids(store, id)?;
+    retain::check(store, view, id, queue)?;
     ensure(end <= queue.next_position, || format!("{id:?} has a chunk beyond its end"))
+}
+
+/// Whether the bounds of what the queue retains keep a chunk.
+fn retained(store: &impl Read, queue: &Queue, id: QueueId, chunk: &Chunk) -> Result<bool, String> {
+    let bounds = queue.settings.retain;
+    let latest = store.get(&key::latest_in(id, chunk.first)).map_err(failed)?.is_some();
+    let in_front = !bounds.has_front() || chunk.first >= queue.kept_from;
+    Ok(bounds.has_bounds() && in_front && (latest || !bounds.latest_per_key))
 }

@@ -3,6 +3,7 @@
 mod lanes;
 mod messages;
 mod producers;
+mod retain;
 mod sessions;
 mod state;
 mod subs;
@@ -104,7 +105,7 @@ fn is_left_over(store: &impl Read, view: &View, table: Table, key: &[u8]) -> Res
     }
     if table == Table::Deadline {
         match key::deadline(key).map_err(failed)?.1 {
-            Some(Due::IdleProducer | Due::Job) => return Ok(false),
+            Some(Due::IdleProducer | Due::Job | Due::Retain) => return Ok(false),
             // Those to come are expected; one of the past waits for the tick.
             Some(Due::Expiry) => {
                 let now_ms = crate::read::now_ms(store).map_err(failed)?;

@@ -15,7 +15,7 @@ mod transact;
 pub use consumer::{Attach, Credit, Detach, Outcome, Settle, SettleRange};
 pub use message::{Action, Reschedule, Selector, Unpark};
 pub use producer::{CloseProducer, OpenProducer, Publish};
-pub use queue::{CreateQueue, DeleteQueue, OnFull, Purge, QueueSettings, UpdateQueue};
+pub use queue::{CreateQueue, DeleteQueue, OnFull, Purge, QueueSettings, Retain, UpdateQueue};
 pub use subscription::{
     CreateSub, DeleteSub, Filter, OnExhausted, Order, Pause, Seek, Settings, Start, StartKind, UpdateSub,
 };

@@ -40,6 +40,42 @@ pub struct QueueSettings {
     /// An [`OnFull`]; only with one of the limits.
     #[prost(enumeration = "OnFull", tag = "5")]
     pub on_full: i32,
+    /// When messages leave the disk.
+    #[prost(message, required, tag = "6")]
+    pub retain: Retain,
+}
+
+/// When messages leave the disk: the batches in which they were published, each as a whole. `for_ms`, `bytes`, `count` and `latest_per_key` are
+/// bounds, and a batch is within them as long as each of them keeps it. No bound at all means `until_done`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct Retain {
+    /// Nothing leaves that some subscription is not done with. Without it, what is not within the bounds leaves, done or not.
+    #[prost(bool, tag = "1")]
+    pub until_done: bool,
+    /// Keeps what was published less than so many milliseconds ago; 0: no such bound.
+    #[prost(uint64, tag = "2")]
+    pub for_ms: u64,
+    /// Keeps what fewer than so many encoded bytes were published after; 0: no such bound.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// Keeps what fewer than so many messages were published after; 0: no such bound.
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+    /// Keeps the latest message of each key. Every message needs one. Fixed when the queue is created.
+    #[prost(bool, tag = "5")]
+    pub latest_per_key: bool,
+}
+
+impl Retain {
+    /// Whether there is a bound that the oldest messages are the first to be beyond.
+    pub(crate) fn has_front(&self) -> bool {
+        self.for_ms != 0 || self.bytes != 0 || self.count != 0
+    }
+
+    /// Whether there is any bound.
+    pub(crate) fn has_bounds(&self) -> bool {
+        self.has_front() || self.latest_per_key
+    }
 }
 
 /// What happens to a publish that a queue has no room for.

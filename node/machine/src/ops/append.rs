@@ -8,14 +8,16 @@ use prost::Message as _;
 use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::Stop;
+use crate::command::QueueSettings;
 use crate::limits::{PRIORITY_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
 use crate::message::{DELAYED, EXPIRES, IDENTIFIED, KEYED, Message, PRIORITISED};
 use crate::reply::{PositionRun, Refusal};
 use crate::store::{Store, StoreError};
 use crate::subs::leave::{expiries, note_expiry};
 use crate::subs::look::look_at_new;
+use crate::subs::retain;
 use crate::subs::room::{check_room, make_room};
-use crate::tables::chunk::{Chunk, Columns, id_of, lane_of};
+use crate::tables::chunk::{Chunk, Columns, hash_of, id_of, lane_of};
 use crate::tables::{QueueId, key};
 use crate::tx::Tx;
 use crate::{ids, tables::row};
@@ -52,6 +54,11 @@ impl Messages<'_> {
         if self.attributes & PRIORITISED != 0 && !tx.queue(queue)?.settings.priorities {
             let problem = "the queue does not have priorities: they are one of its settings".into();
             return Err(Refusal::Invalid { field: "priority", problem }.into());
+        }
+        let keys_only = tx.queue(queue)?.settings.retain.latest_per_key;
+        if keys_only && self.each().any(|message| message.key.is_empty()) {
+            let problem = "every message needs one: the queue retains the latest of each key".into();
+            return Err(Refusal::Invalid { field: "key", problem }.into());
         }
         Ok(())
     }
@@ -102,7 +109,7 @@ impl Plan<'_> {
     pub(super) fn carry_out<S: Store>(self, tx: &mut Tx<'_, S>) -> Result<Vec<PositionRun>, StoreError> {
         let Self { queue, messages, known } = self;
         let Messages { lengths, bytes, attributes } = messages;
-        let (mut positions, mut at, mut offset) = (Vec::new(), 0, 0);
+        let (mut positions, mut superseded, mut at, mut offset) = (Vec::new(), Vec::new(), 0, 0);
         while at < lengths.len() {
             if let Some(position) = known.get(at).copied().flatten() {
                 push(&mut positions, position, 1, true);
@@ -114,12 +121,16 @@ impl Plan<'_> {
             let end = if known.is_empty() { lengths.len() } else { at + new };
             let size: usize = lengths[at..end].iter().map(|length| *length as usize).sum();
             let slice = bytes.slice(offset..offset + size);
-            let first = write(tx, queue, Messages { lengths: &lengths[at..end], bytes: &slice, attributes })?;
+            let part = Messages { lengths: &lengths[at..end], bytes: &slice, attributes };
+            let (first, older) = write(tx, queue, part)?;
+            superseded.extend(older);
             push(&mut positions, first, (end - at) as u64, false);
             (at, offset) = (end, offset + size);
         }
         if positions.iter().any(|run| !run.duplicate) {
             make_room(tx, queue)?;
+            superseded.sort_unstable();
+            retain::after_publish(tx, queue, &superseded)?;
         }
         Ok(positions)
     }
@@ -139,17 +150,17 @@ pub(super) fn push(positions: &mut Vec<PositionRun>, first_position: u64, count:
     }
 }
 
-/// Writes a chunk at the queue's end. Returns its first position.
+/// Writes a chunk at the queue's end. Returns its first position, and the messages that are not the latest of their keys any more.
 pub(super) fn write<S: Store>(
     tx: &mut Tx<'_, S>,
     id: QueueId,
     messages: Messages<'_>,
-) -> Result<u64, StoreError> {
+) -> Result<(u64, Vec<u64>), StoreError> {
     let published_at_ms = if planted(Bug::NondeterministicApply) { local_clock_ms() } else { tx.now_ms };
     let Messages { lengths, bytes, .. } = messages;
     let queue = tx.queue(id)?;
-    let columns = columns(messages, published_at_ms, queue.settings.ttl_ms);
-    let row = Chunk::encode(published_at_ms, lengths, bytes, &columns);
+    let columns = columns(messages, published_at_ms, &queue.settings);
+    let row = Chunk::encode(published_at_ms, queue.bytes_published, lengths, bytes, &columns);
     let first_position = queue.next_position;
     queue.next_position += lengths.len() as u64;
     queue.bytes_published += bytes.len() as u64;
@@ -165,14 +176,16 @@ pub(super) fn write<S: Store>(
     for (time_ms, first, count) in expiries(&chunk) {
         note_expiry(tx, id, time_ms, first, count)?;
     }
+    let superseded = retain::note_latest(tx, id, &chunk)?;
     look_at_new(tx, id, &chunk, bytes)?;
-    Ok(first_position)
+    Ok((first_position, superseded))
 }
 
 /// What the queue has to know of the messages, if there is anything to know.
-fn columns(messages: Messages<'_>, now_ms: u64, ttl_ms: u64) -> Columns {
+fn columns(messages: Messages<'_>, now_ms: u64, settings: &QueueSettings) -> Columns {
     let mut columns = Columns::default();
-    let attributes = messages.attributes;
+    let (ttl_ms, hashed) = (settings.ttl_ms, settings.retain.latest_per_key);
+    let attributes = messages.attributes | if hashed { KEYED } else { 0 };
     if attributes & (KEYED | DELAYED | EXPIRES | PRIORITISED | IDENTIFIED) == 0 {
         if ttl_ms != 0 {
             columns.all_expire_ms = now_ms.saturating_add(ttl_ms);
@@ -188,6 +201,9 @@ fn columns(messages: Messages<'_>, now_ms: u64, ttl_ms: u64) -> Columns {
         let ttl_ms = if message.ttl_ms == 0 { ttl_ms } else { message.ttl_ms };
         if attributes & KEYED != 0 {
             columns.lanes.push(lane_of(&message.key));
+        }
+        if hashed {
+            columns.key_hashes.push(hash_of(&message.key));
         }
         if attributes & DELAYED != 0 {
             columns.due_ms.push(due_ms);

@@ -24,6 +24,10 @@ pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) 
     while let Some((name, _)) = tx.rows.first(&names, &names.end())? {
         tx.rows.delete(&Key::read(&name)?)?;
     }
+    let due_ms = tx.queue(id)?.retain_due_ms;
+    if due_ms != 0 {
+        tx.rows.remove(&key::deadline_retain(due_ms, id), &[])?;
+    }
     *tx.find_queue(id)? = None;
     let counts_key = key::namespace(id.namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();

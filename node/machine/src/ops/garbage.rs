@@ -5,15 +5,15 @@ use bytes::Bytes;
 use crate::limits::TICK_GARBAGE_ROWS_MAX;
 use crate::store::{Read, Store, StoreError};
 use crate::subs::leave::{delete, forget_with, unneeded};
+use crate::subs::retain;
 use crate::subs::runs::{self, Run};
 use crate::tables::chunk::Chunk;
 use crate::tables::key::Fields;
 use crate::tables::{Key, QueueId, SubId, Table, key};
 use crate::tx::Tx;
 
-/// The tables in which a deleted queue leaves rows, in the order of their keys. Bodies go with their chunks.
-const TABLES: [Table; 10] = [
-    Table::Chunk,
+/// The tables in which a subscription leaves rows, in the order of their keys.
+const OF_SUBS: [Table; 9] = [
     Table::Run,
     Table::ReadyRun,
     Table::Filter,
@@ -24,6 +24,11 @@ const TABLES: [Table; 10] = [
     Table::ParkedLane,
     Table::Failures,
 ];
+
+/// The tables in which a deleted queue leaves rows, in the order of their keys. Bodies go with their chunks.
+fn of_queues() -> impl Iterator<Item = Table> {
+    [Table::Chunk].into_iter().chain(OF_SUBS).chain([Table::Latest, Table::LatestIn])
+}
 
 pub(super) fn sweep<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
     let (from, to) = (key::all_looking().end(), key::all(Table::Garbage).end());
@@ -43,14 +48,15 @@ pub(super) fn sweep<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
             }
             Some(3) => {
                 let id = fields.sub()?;
-                for table in &TABLES[1..] {
-                    sweep_range(tx, &key::of_sub(*table, id), &mut at, &mut left)?;
+                for table in OF_SUBS {
+                    sweep_range(tx, &key::of_sub(table, id), &mut at, &mut left)?;
                 }
             }
             Some(4) => sweep_chunks(tx, fields.queue()?, &mut at, &mut left)?,
+            Some(5) => retain::sweep(tx, fields.queue()?, &mut at, &mut left)?,
             _ => {
                 let id = fields.queue()?;
-                for table in TABLES {
+                for table in of_queues() {
                     sweep_range(tx, &key::of_queue(table, id), &mut at, &mut left)?;
                 }
             }
@@ -102,6 +108,14 @@ fn delete_index<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Deletes at once the chunks that a tick would find that nobody needs any more.
+pub(super) fn sweep_unneeded<S: Store>(tx: &mut Tx<'_, S>, id: QueueId) -> Result<(), StoreError> {
+    match tx.rows.get(&key::garbage_chunks(id))? {
+        Some(_) => sweep_chunks(tx, id, &mut None, &mut TICK_GARBAGE_ROWS_MAX.clone()),
+        None => Ok(()),
+    }
 }
 
 /// Deletes the chunks that nobody needs any more, from `at` on.

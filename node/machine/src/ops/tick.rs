@@ -1,4 +1,4 @@
-//! Letting time pass: leases end, retries and delayed messages fall due, messages expire, jobs go on, idle producer sessions and deleted
+//! Letting time pass: leases end, retries and delayed messages fall due, messages expire, batches get too old to be retained, jobs go on, idle producer sessions and deleted
 //! queues go.
 //!
 //! A tick carries out a bounded number of deadlines in the order of their keys; the leader proposes another for the rest.
@@ -14,7 +14,7 @@ use crate::subs::back::{self, leave_leased};
 use crate::subs::lanes::{self, LaneId};
 use crate::subs::leave::Why;
 use crate::subs::runs::{self, Run, State};
-use crate::subs::{expire, look};
+use crate::subs::{expire, look, retain};
 use crate::tables::key::{Due, Fields};
 use crate::tables::{Key, SubId, Table, key};
 use crate::tx::Tx;
@@ -37,6 +37,7 @@ pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
             Some(Due::Expiry) => expiry(tx, &row, &value)?,
             Some(Due::Job) => unpark::carry_on(tx, &row)?,
             Some(Due::State) => put::expire(tx, &row)?,
+            Some(Due::Retain) => retain::due(tx, &row, time_ms)?,
             None => 0,
         };
         if carried_out == 0 {

@@ -1,9 +1,10 @@
 //! Changing a queue's settings.
 
-use super::Done;
+use super::{Done, garbage};
 use crate::command::{Order, UpdateQueue};
 use crate::reply::{Refusal, Reply};
 use crate::store::Store;
+use crate::subs::retain;
 use crate::tables::SubId;
 use crate::tx::Tx;
 use crate::{names, settings};
@@ -17,12 +18,22 @@ pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) 
         let order: Order = tx.sub(sub)?.settings.order();
         settings::check_priorities("priorities", &queue, order)?;
     }
+    let before = tx.queue(id)?.settings;
+    settings::check_retain(&before.retain, &queue.retain)?;
+    if before.retain != queue.retain {
+        // What has left must not come back because the new bounds would keep it.
+        garbage::sweep_unneeded(tx, id)?;
+    }
     let row = tx.queue(id)?;
-    if row.settings != queue {
+    if before != queue {
         row.settings = queue;
         row.revision += 1;
     }
-    Ok(Reply::Updated { revision: row.revision })
+    let revision = row.revision;
+    if before.retain != queue.retain {
+        retain::changed(tx, id)?;
+    }
+    Ok(Reply::Updated { revision })
 }
 
 /// Whether nobody changed the settings since they were read.

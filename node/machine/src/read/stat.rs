@@ -36,7 +36,7 @@ pub struct Stat {
     pub expired: u64,
     /// Messages that were discarded, since the subscription began.
     pub discarded: u64,
-    /// Messages that were dropped because the queue was full, since the subscription began.
+    /// Messages that were dropped because the queue was full or retained them no longer, since the subscription began.
     pub dropped: u64,
     /// Positions that a new or moved subscription has not looked at yet: not in the figures above.
     pub unseen: u64,

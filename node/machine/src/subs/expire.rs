@@ -71,5 +71,5 @@ fn expire_keyed<S: Store>(tx: &mut Tx<'_, S>, id: LaneId, position: u64) -> Resu
     if id.lane != 0 && run.state == State::Waiting && tx.lane(id)?.parked {
         return keep(tx, id.sub, &run, position, position + 1);
     }
-    let_go(tx, id.sub, &run.part(position, position + 1), position + 1, Why::Expired)
+    let_go(tx, id.sub, &run, (position, position + 1), Why::Expired)
 }

@@ -2,7 +2,8 @@
 
 use super::lanes::{self, LaneId};
 use super::runs::{Run, State};
-use super::{failures, runs};
+use super::{failures, retain, runs};
+use crate::effect::Effect;
 use crate::ids;
 use crate::message::EXPIRES;
 use crate::store::{Read, Store, StoreError};
@@ -24,20 +25,36 @@ pub(crate) fn leave<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run, why: Wh
     leave_all(tx, sub, &[(*run, why)])
 }
 
-/// A part of a run leaves, whatever state it is in. Who holds it is not told.
+/// The part `from..to` of a run is dropped, whatever state it is in. Who holds it is told.
+pub(crate) fn drop_part<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    from: u64,
+    to: u64,
+) -> Result<(), StoreError> {
+    if let Some((consumer, lease)) = run.part(from, to).lease(sub) {
+        tx.effects.push(Effect::Revoked { consumer, lease });
+    }
+    let_go(tx, sub, run, (from, to), Why::Dropped)?;
+    tx.touch(sub);
+    Ok(())
+}
+
+/// The part `from..to` of a run leaves, whatever state it is in. Who holds it is not told.
 pub(crate) fn let_go<S: Store>(
     tx: &mut Tx<'_, S>,
     sub: SubId,
     run: &Run,
-    to: u64,
+    (from, to): (u64, u64),
     why: Why,
 ) -> Result<(), StoreError> {
     let in_lanes = !matches!(run.state, State::Parked | State::Delayed { .. });
     if !in_lanes || !tx.sub(sub)?.is_keyed() {
-        let part = runs::take(tx, sub, run, run.first, to)?;
+        let part = runs::take(tx, sub, run, from, to)?;
         return leave(tx, sub, &part, why);
     }
-    for (position, lane) in lanes::of(&tx.rows, sub.queue, run.first, to)? {
+    for (position, lane) in lanes::of(&tx.rows, sub.queue, from, to)? {
         // What left before it may have changed where it stands.
         let run =
             runs::at(&tx.rows, sub, position)?.ok_or_else(|| lanes::lost(LaneId { sub, lane }, position))?;
@@ -107,12 +124,15 @@ pub(crate) fn bytes_of(rows: &impl Read, queue: QueueId, from: u64, to: u64) -> 
     Ok(bytes)
 }
 
-/// Whether every subscription is done with every message of the chunk.
+/// Whether every subscription is done with every message of the chunk, and no bound of what the queue retains keeps it.
 pub(crate) fn unneeded<S: Store>(
     tx: &mut Tx<'_, S>,
     queue: QueueId,
     chunk: &Chunk,
 ) -> Result<bool, StoreError> {
+    if retain::keeps(tx, queue, chunk)? {
+        return Ok(false);
+    }
     for at in 0..tx.queue(queue)?.subs.len() {
         let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
         if tx.sub(sub)?.cursor < chunk.end() {
@@ -128,10 +148,11 @@ pub(crate) fn unneeded<S: Store>(
 /// Removes a chunk with everything that goes with it.
 pub(crate) fn delete<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, chunk: &Chunk) -> Result<(), StoreError> {
     tx.rows.delete(&key::chunk(queue, chunk.first))?;
+    retain::forget_latest(tx, queue, chunk)?;
     forget_with(tx, queue, chunk)
 }
 
-/// Removes what goes with a chunk.
+/// Removes what goes with a chunk, but for its place in the index of the latest messages.
 pub(crate) fn forget_with<S: Store>(
     tx: &mut Tx<'_, S>,
     queue: QueueId,

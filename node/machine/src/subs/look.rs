@@ -10,6 +10,7 @@ use prost::Message as _;
 use super::filter::takes;
 use super::lanes::{self, LaneId};
 use super::leave::{Why, leave_all};
+use super::retain;
 use super::runs::{self, Run, State};
 use crate::command::{Filter, Order};
 use crate::limits::LOOK_MESSAGES_MAX;
@@ -43,7 +44,7 @@ pub(crate) fn look_at_new<S: Store>(
             // It will come by; until then they are in no figure.
             sub.bytes_done += chunk.bytes(chunk.first, chunk.end());
         } else if is_seen(sub, chunk, true) {
-            look(tx, id, chunk, body, chunk.first)?;
+            look(tx, id, chunk, body, chunk.first, &[])?;
         }
     }
     Ok(())
@@ -59,13 +60,14 @@ fn is_seen(sub: &Sub, chunk: &Chunk, new: bool) -> bool {
     sub.filtered || chunk.has(DELAYED | of_order | if new { 0 } else { EXPIRES })
 }
 
-/// Looks at the messages of a chunk from `from` on. Nothing before it is unseen.
+/// Looks at the messages of a chunk from `from` on, of which some are superseded. Nothing before it is unseen.
 fn look<S: Store>(
     tx: &mut Tx<'_, S>,
     id: SubId,
     chunk: &Chunk,
     body: &Bytes,
     from: u64,
+    superseded: &[u64],
 ) -> Result<(), StoreError> {
     end_tail(tx, id, from)?;
     let sub = tx.sub(id)?;
@@ -80,6 +82,9 @@ fn look<S: Store>(
             if message.is_ok_and(|message| !takes(filter, &message)) {
                 return Ok(Fate::NotTaken);
             }
+        }
+        if superseded.binary_search(&position).is_ok() {
+            return Ok(Fate::NotTaken);
         }
         let priority = if order == Order::None { chunk.priority(position) } else { 0 };
         Ok(match (chunk.expires_ms(position), chunk.due_ms(position)) {
@@ -189,9 +194,11 @@ pub(crate) fn catch_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId, left: &mut u64) 
         let sub = tx.sub(id)?;
         sub.bytes_done = sub.bytes_done.saturating_sub(chunk.bytes(from, chunk.end()));
         sub.unseen_from = chunk.end();
-        if is_seen(sub, &chunk, false) {
+        let seen = is_seen(sub, &chunk, false);
+        let superseded = retain::superseded(&tx.rows, id.queue, &chunk, from)?;
+        if seen || !superseded.is_empty() {
             let body = chunk::body(&tx.rows, id.queue, &chunk)?;
-            look(tx, id, &chunk, &body, from)?;
+            look(tx, id, &chunk, &body, from, &superseded)?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! What happens to messages inside a subscription, between publish and gone: [`look`] takes them in, [`assign`] leases them,
 //! [`back`] takes them back, [`park`] sets them aside, [`leave`] lets them go. [`runs`] keeps where they stand, [`lanes`] the
-//! order inside each key.
+//! order inside each key; [`room`] and [`retain`] say what has to leave.
 
 pub(crate) mod assign;
 pub(crate) mod back;
@@ -11,5 +11,6 @@ pub(crate) mod lanes;
 pub(crate) mod leave;
 pub(crate) mod look;
 pub(crate) mod park;
+pub(crate) mod retain;
 pub(crate) mod room;
 pub(crate) mod runs;

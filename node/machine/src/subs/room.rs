@@ -1,10 +1,9 @@
 //! The limits of a queue and of its subscriptions: exact, because they are applied here. The length of a queue is that of its longest subscription.
 
-use super::leave::{Why, let_go};
+use super::leave::drop_part;
 use super::look::end_tail;
-use super::runs::{self, State};
+use super::runs;
 use crate::command::{OnFull, QueueSettings};
-use crate::effect::Effect;
 use crate::limits::DROP_MESSAGES_MAX;
 use crate::names;
 use crate::ops::Stop;
@@ -135,13 +134,7 @@ fn drop_oldest<S: Store>(
             }
         };
         let to = run.end().min(run.first + most);
-        if let (State::Leased { .. }, Some((consumer, lease))) =
-            (run.state, run.part(run.first, to).lease(id))
-        {
-            tx.effects.push(Effect::Revoked { consumer, lease });
-        }
-        let_go(tx, id, &run, to, Why::Dropped)?;
-        tx.touch(id);
+        drop_part(tx, id, &run, run.first, to)?;
         let dropped = to - run.first;
         messages = messages.saturating_sub(dropped);
         bytes = bytes.saturating_sub(tx.sub(id)?.bytes_done - before);

@@ -1,9 +1,9 @@
 //! The messages of one publish, but for their bytes.
 //!
-//! Layout: what it has (1 byte: the bits of [`crate::message::attributes`], and [`SAME_EXPIRY`]), time of publishing (u64, ms), xxh3-128 of the body
-//! row; with [`SAME_EXPIRY`] the time at which all of them expire (u64, ms); for each message the offset (u32) in the body row at which it ends; and, each
+//! Layout: what it has (1 byte: the bits of [`crate::message::attributes`], [`SAME_EXPIRY`] and [`KEY_HASHES`]), time of publishing (u64, ms), xxh3-128 of the
+//! body row, encoded bytes that the queue was published before (u64); with [`SAME_EXPIRY`] the time at which all of them expire (u64, ms); for each message the offset (u32) in the body row at which it ends; and, each
 //! only if the chunk has it, for each message the hash of its key (u64, 0: none), when it is due (u64, ms), when it expires (u64, ms, 0: never), its priority
-//! (1 byte), the hash of its id (u128, 0: none). Ends instead of lengths: the size of any stretch of messages is one subtraction.
+//! (1 byte), the hash of its id (u128, 0: none), the xxh3-128 of its key (u128). Ends instead of lengths: the size of any stretch of messages is one subtraction.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use twox_hash::{XxHash3_64, XxHash3_128};
@@ -13,13 +13,15 @@ use crate::message::{DELAYED, EXPIRES, IDENTIFIED, KEYED, PRIORITISED};
 use crate::store::{Read, StoreError};
 use crate::tables::QueueId;
 
-const HEAD_BYTES: usize = 1 + 8 + 16;
+const HEAD_BYTES: usize = 1 + 8 + 16 + 8;
 const END_BYTES: usize = 4;
 const TIME_BYTES: usize = 8;
-const ID_BYTES: usize = 16;
+const HASH_BYTES: usize = 16;
 
 /// All messages expire at the same time, which stands there once.
 const SAME_EXPIRY: u8 = 1 << 4;
+/// The queue retains the latest message of each key, and has to tell keys apart.
+const KEY_HASHES: u8 = 1 << 6;
 
 /// What messages have besides their bytes: for each of them, or empty if none has it.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,7 @@ pub(crate) struct Columns {
     pub(crate) ids: Vec<u128>,
     /// If not 0, when all of them expire; then `expires_ms` is empty.
     pub(crate) all_expire_ms: u64,
+    pub(crate) key_hashes: Vec<u128>,
 }
 
 /// Stands for a key: 0 only for none. Two keys of one hash share their order, which costs parallelism and breaks nothing.
@@ -43,13 +46,19 @@ pub(crate) fn id_of(id: &str) -> u128 {
     if id.is_empty() { 0 } else { XxHash3_128::oneshot(id.as_bytes()).max(1) }
 }
 
+/// Tells keys apart where the latest message of each is retained.
+pub(crate) fn hash_of(key: &[u8]) -> u128 {
+    XxHash3_128::oneshot(key)
+}
+
 /// The values that a chunk may have for each message, in their order, with their lengths.
-const COLUMNS: [(u32, usize); 5] = [
+const COLUMNS: [(u32, usize); 6] = [
     (KEYED, TIME_BYTES),
     (DELAYED, TIME_BYTES),
     (EXPIRES, TIME_BYTES),
     (PRIORITISED, 1),
-    (IDENTIFIED, ID_BYTES),
+    (IDENTIFIED, HASH_BYTES),
+    (KEY_HASHES as u32, HASH_BYTES),
 ];
 
 /// A decoded chunk row. Keeps the row and looks up what is asked for.
@@ -67,20 +76,29 @@ fn width_of(flags: u8) -> usize {
 }
 
 impl Chunk {
-    /// The row for a publish of messages of these lengths, whose sum is the length of `body` and fits 32 bits.
-    pub(crate) fn encode(published_at_ms: u64, lengths: &[u32], body: &[u8], columns: &Columns) -> Bytes {
+    /// The row for a publish of messages of these lengths, whose sum is the length of `body` and fits 32 bits. `bytes_before`: encoded size of what the
+    /// queue was published before.
+    pub(crate) fn encode(
+        published_at_ms: u64,
+        bytes_before: u64,
+        lengths: &[u32],
+        body: &[u8],
+        columns: &Columns,
+    ) -> Bytes {
         let flag = |has: bool, flag: u32| if has { flag as u8 } else { 0 };
         let flags = flag(!columns.lanes.is_empty(), KEYED)
             | flag(!columns.due_ms.is_empty(), DELAYED)
             | flag(!columns.expires_ms.is_empty(), EXPIRES)
             | flag(!columns.priorities.is_empty(), PRIORITISED)
             | flag(!columns.ids.is_empty(), IDENTIFIED)
+            | flag(!columns.key_hashes.is_empty(), KEY_HASHES.into())
             | flag(columns.all_expire_ms != 0, SAME_EXPIRY.into());
         let each = END_BYTES + width_of(flags);
         let mut row = BytesMut::with_capacity(HEAD_BYTES + TIME_BYTES + lengths.len() * each);
         row.put_u8(flags);
         row.put_u64(published_at_ms);
         row.put_u128(XxHash3_128::oneshot(body));
+        row.put_u64(bytes_before);
         if columns.all_expire_ms != 0 {
             row.put_u64(columns.all_expire_ms);
         }
@@ -93,8 +111,8 @@ impl Chunk {
             row.put_u64(*value);
         }
         row.put_slice(&columns.priorities);
-        for id in &columns.ids {
-            row.put_u128(*id);
+        for hash in columns.ids.iter().chain(&columns.key_hashes) {
+            row.put_u128(*hash);
         }
         row.freeze()
     }
@@ -131,7 +149,12 @@ impl Chunk {
     }
 
     pub(crate) fn content_hash(&self) -> u128 {
-        u128::from_be_bytes(self.row[9..HEAD_BYTES].try_into().expect("the range is 16 bytes"))
+        u128::from_be_bytes(self.row[9..25].try_into().expect("the range is 16 bytes"))
+    }
+
+    /// Encoded size of what the queue was published before, in bytes.
+    pub(crate) fn bytes_before(&self) -> u64 {
+        self.u64_at(25)
     }
 
     fn u64_at(&self, at: usize) -> u64 {
@@ -183,11 +206,23 @@ impl Chunk {
     pub(crate) fn ids(&self) -> impl Iterator<Item = (u64, u128)> {
         let positions = if self.has(IDENTIFIED) { self.first..self.end() } else { 0..0 };
         positions.filter_map(|position| {
-            let at = self.column(IDENTIFIED, position)?;
-            let id =
-                u128::from_be_bytes(self.row[at..at + ID_BYTES].try_into().expect("the range is 16 bytes"));
+            let id = self.hash_at(self.column(IDENTIFIED, position)?);
             (id != 0).then_some((position, id))
         })
+    }
+
+    fn hash_at(&self, at: usize) -> u128 {
+        u128::from_be_bytes(self.row[at..at + HASH_BYTES].try_into().expect("the range is 16 bytes"))
+    }
+
+    /// What stands for the key of a message where the latest of each key is retained.
+    pub(crate) fn key_hash(&self, position: u64) -> Option<u128> {
+        self.column(KEY_HASHES.into(), position).map(|at| self.hash_at(at))
+    }
+
+    /// Whether the messages have one each.
+    pub(crate) fn has_key_hashes(&self) -> bool {
+        self.row[0] & KEY_HASHES != 0
     }
 
     /// The row with other times for one message, which has such times of its own.

@@ -71,6 +71,10 @@ impl Key {
         self
     }
 
+    fn u128(self, value: u128) -> Self {
+        self.raw(&value.to_be_bytes())
+    }
+
     fn queue(self, id: QueueId) -> Self {
         self.u32(id.namespace).u64(id.queue)
     }
@@ -158,6 +162,7 @@ pub(crate) enum Due {
     Delay = 4,
     Expiry = 5,
     Job = 6,
+    Retain = 7,
     State = 8,
 }
 
@@ -285,6 +290,19 @@ pub(crate) fn deadline_expiry(time_ms: u64, id: QueueId, first_position: u64) ->
     Key::table(Table::Deadline).u64(time_ms).u8(Due::Expiry as u8).queue(id).u64(first_position)
 }
 
+pub(crate) fn deadline_retain(time_ms: u64, id: QueueId) -> Key {
+    Key::table(Table::Deadline).u64(time_ms).u8(Due::Retain as u8).queue(id)
+}
+
+/// `hash`: of the message's key.
+pub(crate) fn latest(id: QueueId, hash: u128) -> Key {
+    Key::table(Table::Latest).queue(id).u128(hash)
+}
+
+pub(crate) fn latest_in(id: QueueId, first_position: u64) -> Key {
+    Key::table(Table::LatestIn).queue(id).u64(first_position)
+}
+
 pub(crate) fn held(consumer: u64, first_position: u64) -> Key {
     Key::table(Table::Held).u64(consumer).u64(first_position)
 }
@@ -312,6 +330,7 @@ pub(crate) fn deadline(key: &[u8]) -> Result<(u64, Option<Due>), StoreError> {
         4 => Some(Due::Delay),
         5 => Some(Due::Expiry),
         6 => Some(Due::Job),
+        7 => Some(Due::Retain),
         8 => Some(Due::State),
         _ => None,
     };
@@ -390,6 +409,11 @@ pub(crate) fn garbage_sub(id: SubId) -> Key {
 /// Chunks that nobody may need any more.
 pub(crate) fn garbage_chunks(id: QueueId) -> Key {
     Key::table(Table::Garbage).u8(4).queue(id)
+}
+
+/// Chunks that may be beyond the bounds of what is retained.
+pub(crate) fn garbage_retain(id: QueueId) -> Key {
+    Key::table(Table::Garbage).u8(5).queue(id)
 }
 
 pub(crate) fn garbage_producer(producer: u64) -> Key {

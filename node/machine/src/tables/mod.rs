@@ -39,8 +39,8 @@ pub enum Table {
     /// The runs that a consumer holds. Key: consumer, first position. No value.
     Held = 11,
     /// What falls due. Key: time (ms), kind (1 byte), then for a lease (1), a retry (2) or a delay (4) the key of the run, for an
-    /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position, for a key of the state (8) namespace and key. No value, but for an
-    /// expiry: how many messages (u32).
+    /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position, for the oldest batch that is retained for a
+    /// time (7) namespace and queue, for a key of the state (8) namespace and key. No value, but for an expiry: how many messages (u32).
     Deadline = 12,
     /// Key: consumer. Value: `row::Consumer`.
     Consumer = 13,
@@ -59,7 +59,7 @@ pub enum Table {
     /// What ticks still have to do. Key: kind (1 byte), then for a subscription that has not looked at every message yet (0) namespace,
     /// queue and number; and what is to be swept: for a deleted queue (1) namespace and queue, for an
     /// ended producer (2) its id, for a subscription's former number (3) namespace, queue and number, for chunks that may not be needed any
-    /// more (4) namespace and queue. Value: the key from which the sweep goes on, empty before it has begun.
+    /// more (4) namespace and queue; and for chunks that may be beyond the bounds of what is retained (5) namespace and queue. Value: the key from which the sweep goes on, empty before it has begun.
     Garbage = 20,
     /// Key: namespace, queue, subscription. Value: `command::Filter`. Absent if it takes everything.
     Filter = 21,
@@ -81,6 +81,11 @@ pub enum Table {
     Job = 28,
     /// The last message with an id. Key: namespace, queue, xxh3-128 of the id. Value: position (u64).
     MessageId = 29,
+    /// Where the latest message of a key is, in a queue that retains it, while it is stored. Key: namespace, queue, xxh3-128 of the message's key. Value: its
+    /// position (u64).
+    Latest = 30,
+    /// How many messages of a chunk are the latest of their keys, if any. Key: as in [`Table::Chunk`]. Value: their number (u32).
+    LatestIn = 31,
     /// The state of namespaces. Key: namespace, key. Value: `row::Value`.
     State = 32,
     /// Receipts of transactions that may still be asked for. Key: producer, number. Value: `reply::Transacted`.

@@ -77,6 +77,24 @@ pub(crate) struct Queue {
     /// Of the settings; starts at 1.
     #[prost(uint64, tag = "7")]
     pub revision: u64,
+    /// The first position that may be within the bounds of age, size and number that are set; what is stored before it is needed by somebody. Grows
+    /// as long as the bounds stay.
+    #[prost(uint64, tag = "8")]
+    pub kept_from: u64,
+    /// The time of its row in [`super::Table::Deadline`], at or before the oldest batch within the bounds is too old; 0: it has none.
+    #[prost(uint64, tag = "9")]
+    pub retain_due_ms: u64,
+    /// The highest that `kept_from` ever was.
+    #[prost(uint64, tag = "10")]
+    pub passed_to: u64,
+}
+
+impl Queue {
+    /// A batch that ends here is beyond the bounds of age, size and number, and so is everything before it.
+    pub(crate) fn pass(&mut self, end: u64) {
+        self.kept_from = self.kept_from.max(end);
+        self.passed_to = self.passed_to.max(end);
+    }
 }
 
 /// See [`super::Table::Sub`].
@@ -141,7 +159,7 @@ pub(crate) struct Sub {
     /// Messages that were discarded.
     #[prost(uint64, tag = "20")]
     pub discarded: u64,
-    /// Messages that were dropped because the queue was full.
+    /// Messages that were dropped because the queue was full, or retained them no longer.
     #[prost(uint64, tag = "21")]
     pub dropped: u64,
 }
@@ -367,6 +385,11 @@ pub(crate) fn get_u32(rows: &impl Read, key: &Key) -> Result<Option<u32>, StoreE
         Ok(u32::from_be_bytes(bytes))
     };
     rows.get(key)?.map(decode).transpose()
+}
+
+/// The value of a row that holds a subscription's id, or a number.
+pub(crate) fn of_u32(value: u32) -> Bytes {
+    Bytes::copy_from_slice(&value.to_be_bytes())
 }
 
 /// The value of a row that holds an id.

@@ -7,6 +7,7 @@
 mod ops;
 mod parked;
 mod publish;
+mod retain;
 mod rules;
 mod settings;
 mod settle;
@@ -75,10 +76,18 @@ fn entry() -> impl Strategy<Value = Entry> {
 
 /// Mostly entries as they come; now and then a few in which somebody fails with whatever it holds, again and again.
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
+    let setup = prop::array::uniform3(retain::created()).prop_map(|retain| Entry {
+        advance_ms: 0,
+        rebuild: false,
+        ops: ops::setup(retain),
+    });
     let failing = (ops::failing(), 2usize..24)
         .prop_map(|(ops, times)| vec![Entry { advance_ms: 160, rebuild: false, ops }; times]);
     let some = prop_oneof![30 => entry().prop_map(|entry| vec![entry]), 1 => failing];
-    prop::collection::vec(some, 1..40).prop_map(|all| all.concat())
+    (setup, prop::collection::vec(some, 1..40)).prop_map(|(setup, all)| {
+        let rest = all.into_iter().flatten();
+        std::iter::once(setup).chain(rest).collect()
+    })
 }
 
 /// How often something happened.
@@ -126,8 +135,7 @@ impl Machine {
 fn run(entries: Vec<Entry>, mut machine: Option<Machine>, tally: &mut Tally) -> Result<(), TestCaseError> {
     let mut naive = Naive::default();
     let mut clock_ms = 1_000_000u64;
-    let setup = Entry { advance_ms: 0, rebuild: false, ops: ops::setup() };
-    for entry in std::iter::once(setup).chain(entries) {
+    for entry in entries {
         clock_ms = clock_ms.saturating_add_signed(entry.advance_ms);
         naive.now_ms = naive.now_ms.max(clock_ms);
         naive.effects.clear();

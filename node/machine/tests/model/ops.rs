@@ -10,6 +10,7 @@ use quorate_model::naive::{Naive, Queue, Sub};
 
 use crate::parked::{Chosen, When};
 use crate::publish::{self, Publishing};
+use crate::retain::{self, Drawn};
 use crate::settings::{self, Filtered, Spoilt};
 use crate::settle::{self, Pick};
 use crate::subs::{self, Begin, Revision};
@@ -23,8 +24,8 @@ pub type Place = (usize, usize);
 
 #[derive(Clone, Debug)]
 pub enum Op {
-    Create { queue: usize, spoilt: Spoilt },
-    UpdateQueue { queue: usize, ttl_ms: u64, priorities: bool, revision: Revision },
+    Create { queue: usize, spoilt: Spoilt, retain: Drawn },
+    UpdateQueue { queue: usize, ttl_ms: u64, priorities: bool, revision: Revision, retain: Drawn },
     Delete { queue: usize },
     Purge { queue: usize },
     CreateSub { place: Place, shape: Option<usize>, filtered: Filtered, begin: Begin, spoilt: Spoilt },
@@ -87,10 +88,16 @@ pub fn failing() -> impl Strategy<Value = Vec<Op>> {
 fn of_queues() -> impl Strategy<Value = Op> {
     let ttl_ms = prop_oneof![4 => Just(0u64), 3 => 100u64..2000, 1 => Just(u64::MAX)];
     prop_oneof![
-        8 => (queue(), settings::spoilt()).prop_map(|(queue, spoilt)| Op::Create { queue, spoilt }),
-        4 => (3usize..5).prop_map(|queue| Op::Create { queue, spoilt: Spoilt::No }),
-        6 => (queue(), ttl_ms, prop::bool::weighted(0.3), subs::revision())
-            .prop_map(|(queue, ttl_ms, priorities, revision)| Op::UpdateQueue { queue, ttl_ms, priorities, revision }),
+        6 => (queue(), settings::spoilt()).prop_map(|(queue, spoilt)| Op::Create { queue, spoilt, retain: None }),
+        2 => (queue(), settings::spoilt(), retain::created())
+            .prop_map(|(queue, spoilt, retain)| Op::Create { queue, spoilt, retain }),
+        4 => (3usize..5, retain::created())
+            .prop_map(|(queue, retain)| Op::Create { queue, spoilt: Spoilt::No, retain }),
+        8 => (queue(), ttl_ms, prop::bool::weighted(0.3), subs::revision(), retain::updated()).prop_map(
+            |(queue, ttl_ms, priorities, revision, retain)| {
+                Op::UpdateQueue { queue, ttl_ms, priorities, revision, retain }
+            }
+        ),
         2 => (3usize..5).prop_map(|queue| Op::Delete { queue }),
         1 => queue().prop_map(|queue| Op::Delete { queue }),
         2 => queue().prop_map(|queue| Op::Purge { queue }),
@@ -109,7 +116,7 @@ fn of_subs() -> impl Strategy<Value = Op> {
         2 => place().prop_map(|place| Op::DeleteSub { place }),
         4 => (3usize..5).prop_map(|queue| Op::DeleteSub { place: (queue, 0) }),
         5 => (place(), prop::bool::weighted(0.3)).prop_map(|(place, paused)| Op::Pause { place, paused }),
-        4 => (place(), subs::begin()).prop_map(|(place, begin)| Op::Seek { place, begin }),
+        5 => (place(), subs::begin()).prop_map(|(place, begin)| Op::Seek { place, begin }),
     ]
 }
 
@@ -144,8 +151,8 @@ fn of_messages() -> impl Strategy<Value = Op> {
 }
 
 /// A world in which something can happen: the rest of the setting up is left to chance.
-pub fn setup() -> Vec<Op> {
-    let create = |queue| Op::Create { queue, spoilt: Spoilt::No };
+pub fn setup(retain: [Drawn; 3]) -> Vec<Op> {
+    let create = |queue: usize| Op::Create { queue, spoilt: Spoilt::No, retain: retain[queue] };
     let add = |place| Op::CreateSub {
         place,
         shape: None,
@@ -192,9 +199,9 @@ impl Op {
         };
         let (namespace, stale_by) = (namespace(), |stale: bool| u64::from(stale));
         match self {
-            Op::Create { queue, spoilt } => subs::create_queue(*queue, *spoilt),
-            Op::UpdateQueue { queue, ttl_ms, priorities, revision } => {
-                subs::update_queue(naive, *queue, (*ttl_ms, *priorities), *revision)
+            Op::Create { queue, spoilt, retain } => subs::create_queue(naive, *queue, *spoilt, *retain),
+            Op::UpdateQueue { queue, ttl_ms, priorities, revision, retain } => {
+                subs::update_queue(naive, *queue, (*ttl_ms, *priorities), *retain, *revision)
             }
             Op::Delete { queue } => Verb::DeleteQueue(DeleteQueue { namespace, name: QUEUES[*queue].into() }),
             Op::Purge { queue } => Verb::Purge(Purge { namespace, name: QUEUES[*queue].into() }),

@@ -158,8 +158,12 @@ impl Publishing {
         let has_priorities = naive.queues.get(name).is_some_and(|queue| queue.settings.priorities);
         let with_priority = has_priorities || matches!(self.twist, Twist::Prioritised);
         let body = |at: usize| Bytes::from(vec![at as u8; (salt * 7 + at * 3) % 40]);
+        // Mostly all have keys where they need them.
+        let need_keys = naive.queues.get(name).is_some_and(|queue| queue.settings.retain.latest_per_key);
+        let least_key = usize::from(need_keys && self.back != 7);
         let messages: Vec<Message> = (0..)
             .zip(&self.messages)
+            .map(|(at, one)| (at, Written { key: one.key.max(least_key), ..*one }))
             .map(|(at, one)| one.message(format!("{salt}-{at}"), body(at), naive.now_ms, with_priority))
             .collect();
         let encoded: Vec<Vec<u8>> = messages.iter().map(|message| message.encode_to_vec()).collect();

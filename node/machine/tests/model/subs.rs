@@ -8,6 +8,7 @@ use quorate_machine::command::{
 use quorate_model::naive::{Naive, Queue, Sub};
 
 use crate::ops::{Place, QUEUES, SUBS, find, namespace, share_of, sub_name};
+use crate::retain::{Drawn, of_created, of_updated};
 use crate::settings::{Filtered, Spoilt, queue_settings, shape, shape_of, usual};
 
 /// Where a subscription begins, or goes on.
@@ -87,8 +88,9 @@ impl Revision {
     }
 }
 
-pub fn create_queue(queue: usize, spoilt: Spoilt) -> Verb {
-    let mut own = queue_settings(queue);
+pub fn create_queue(naive: &Naive, queue: usize, spoilt: Spoilt, drawn: Drawn) -> Verb {
+    let retain = of_created(naive.queues.get(QUEUES[queue]), drawn);
+    let mut own = QueueSettings { retain, ..queue_settings(queue) };
     let mut settings = usual(queue, 0);
     match spoilt {
         Spoilt::Settings(11) => own.ttl_ms = u64::MAX,
@@ -109,14 +111,16 @@ pub fn update_queue(
     naive: &Naive,
     queue: usize,
     (ttl_ms, priorities): (u64, bool),
+    drawn: Drawn,
     revision: Revision,
 ) -> Verb {
-    let revision = revision.of(naive.queues.get(QUEUES[queue]).map(|row| row.revision));
+    let known = naive.queues.get(QUEUES[queue]);
+    let revision = revision.of(known.map(|row| row.revision));
     // A queue that had priorities mostly keeps them.
     let priorities = priorities || (queue == 0 && ttl_ms % 4 != 3);
     // Sometimes it gets a limit, which the next updates mostly take away again.
     let (max_length, max_bytes) = match ttl_ms % 7 {
-        1 => (4 + ttl_ms % 9, 0),
+        1 | 4 => (4 + ttl_ms % 9, 0),
         2 => (0, 60 + ttl_ms % 200),
         3 => (9, 150),
         _ => (0, 0),
@@ -129,7 +133,8 @@ pub fn update_queue(
         (false, _) if ttl_ms % 11 == 5 => OnFull::Reject,
         (false, _) => OnFull::Unspecified,
     };
-    let queue_settings = QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into() };
+    let (retain, on_full) = (of_updated(known, drawn), on_full.into());
+    let queue_settings = QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full, retain };
     Verb::UpdateQueue(UpdateQueue {
         namespace: namespace(),
         name: QUEUES[queue].into(),

@@ -8,11 +8,26 @@ use quorate_machine::reply::{LeftHow, Outcome, Refusal, Reply};
 use quorate_model::naive::{At, Naive, Queue, Row, Sub};
 
 use crate::Tally;
+use crate::retain::{self, Was};
 use crate::settle::sub_of;
 use crate::transact;
 
 /// What a search has to come across.
-pub const CASES: [&str; 117] = [
+pub const CASES: [&str; 131] = [
+    "left by age",
+    "left by number",
+    "left by size",
+    "left by an update",
+    "superseded",
+    "superseded, and to be done",
+    "stored and not read",
+    "kept although done",
+    "beyond the bounds and not done",
+    "dropped while leased",
+    "replayed",
+    "invalid key",
+    "invalid retain",
+    "latest per key cannot be changed",
     "full of messages",
     "full of bytes",
     "a subscription is full",
@@ -132,7 +147,7 @@ pub const CASES: [&str; 117] = [
     "updated with nothing new",
 ];
 
-fn add(tally: &mut Tally, case: &'static str, times: u64) {
+pub fn add(tally: &mut Tally, case: &'static str, times: u64) {
     *tally.entry(case).or_default() += times;
 }
 
@@ -162,12 +177,14 @@ fn of_refusal(refusal: &Refusal) -> &'static str {
             "action" => "invalid action",
             "filter" => "invalid filter",
             "id" => "invalid id",
+            "key" => "invalid key",
             "name" => "invalid name",
             "on_exhausted" => "invalid on_exhausted",
             "order" => "invalid order",
             "per_key_inflight" => "invalid per_key_inflight",
             "priorities" => "invalid priorities",
             "priority" => "invalid priority",
+            "retain" => "invalid retain",
             "selector" => "invalid selector",
             "start" => "invalid start",
             "ttl_ms" => "invalid ttl_ms",
@@ -224,6 +241,7 @@ fn subs(naive: &Naive) -> Subs {
 pub struct Before {
     subs: Subs,
     revisions: BTreeMap<u64, u64>,
+    queues: BTreeMap<u64, Was>,
     effects: usize,
     now_ms: u64,
 }
@@ -231,7 +249,8 @@ pub struct Before {
 impl Before {
     pub fn of(naive: &Naive) -> Self {
         let revisions = naive.queues.values().map(|queue| (queue.id, queue.revision)).collect();
-        Self { subs: subs(naive), revisions, effects: naive.effects.len(), now_ms: naive.now_ms }
+        let queues = naive.queues.values().map(|queue| (queue.id, Was::of(queue))).collect();
+        Self { subs: subs(naive), revisions, queues, effects: naive.effects.len(), now_ms: naive.now_ms }
     }
 
     /// Counts what a command brought about.
@@ -262,6 +281,7 @@ impl Before {
                 add(tally, "id given again after its message was done", again.is_some().into());
             }
         }
+        self.retained(naive, verb, answer, tally);
         for (id, sub) in subs(naive) {
             match self.subs.get(&id) {
                 Some(before) => self.sub(before, &sub, verb, tally),
@@ -314,6 +334,23 @@ impl Before {
             add(tally, case, 1);
         }
         revoked
+    }
+
+    fn retained(&self, naive: &Naive, verb: &Verb, answer: &Outcome, tally: &mut Tally) {
+        for (name, queue) in &naive.queues {
+            let Some(was) = self.queues.get(&queue.id) else { continue };
+            was.count(naive, queue, verb, &naive.effects[self.effects..], tally);
+            if let Verb::Seek(command) = verb
+                && command.queue == *name
+            {
+                was.sought(queue, &command.name, answer, tally);
+            }
+            let Verb::UpdateQueue(command) = verb else { continue };
+            let differs = command.queue.retain.latest_per_key != queue.settings.retain.latest_per_key;
+            let is_refused = matches!(answer, Err(Refusal::Invalid { field: "retain", .. }));
+            let case = "latest per key cannot be changed";
+            add(tally, case, (command.name == *name && differs && is_refused).into());
+        }
     }
 
     /// Whether any settings did.
@@ -413,6 +450,7 @@ pub fn count(naive: &Naive, tally: &mut Tally) {
         };
         add(tally, case, 1);
     }
+    naive.queues.values().for_each(|queue| retain::standing(queue, tally));
     for sub in naive.queues.values().flat_map(|queue| queue.subs.values()) {
         standing(naive, sub, tally);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quorate_client::QueueSettings;
 
+use super::retain::{self, Rule, rule};
 use super::to_json;
 use crate::cli::Failure;
 use crate::cli::options::Options;
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// What happens to a publish that there is no room for; needs a limit [default: reject].
     #[arg(long, value_enum)]
     on_full: Option<FullArg>,
+    /// When messages leave the disk: until-done, for:7d, size:10GiB, count:1000000, latest-per-key; may be given several times [default: until-done].
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    retain: Vec<Rule>,
     /// How the default subscription orders what it hands out.
     #[arg(long, value_enum, default_value_t = OrderArg::None)]
     order: OrderArg,
@@ -47,6 +51,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         max_length: args.max_length,
         max_bytes: args.max_bytes,
         on_full: args.on_full.map(FullArg::setting),
+        retain: retain::all(&args.retain)?,
     };
     let answer = args.options.client()?.queues().create(&args.name, settings).await?;
     let queue = answer.queue.unwrap_or_default();

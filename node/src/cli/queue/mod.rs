@@ -1,6 +1,7 @@
 //! `quorate queue create|list|show|update|purge|delete`.
 
 mod create;
+mod retain;
 mod update;
 
 use std::time::Duration;
@@ -81,12 +82,14 @@ async fn show(args: Named) -> Result<(), Failure> {
         return print_json(&object);
     }
     let settings = queue.default_subscription.clone().unwrap_or_default();
-    let mut out = table(&["NAME", "ORDER", "LEASE", "BACKOFF", "LENGTH", "BYTES", "CONSUMERS", "CREATED"]);
+    let mut out =
+        table(&["NAME", "ORDER", "LEASE", "BACKOFF", "RETAIN", "LENGTH", "BYTES", "CONSUMERS", "CREATED"]);
     out.add_row([
         queue.name.clone(),
         settings::order_name(settings.order()).to_owned(),
         humantime::format_duration(Duration::from_millis(settings.lease_ms)).to_string(),
         settings::backoff(&settings),
+        retain::for_people(queue.settings.unwrap_or_default().retain.unwrap_or_default()),
         stat.length.to_string(),
         bytes_for_people(stat.bytes),
         stat.consumers.to_string(),
@@ -123,6 +126,7 @@ fn to_json(queue: &wire::Queue) -> Value {
     object["max_length"] = own.max_length.into();
     object["max_bytes"] = own.max_bytes.into();
     object["on_full"] = settings::full_name(own.on_full()).into();
+    object["retain"] = retain::to_json(own.retain.unwrap_or_default());
     object["created_at"] = rfc3339(queue.created_at_ms).into();
     object
 }

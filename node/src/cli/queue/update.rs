@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::retain::{self, Rule, rule};
 use crate::cli::Failure;
 use crate::cli::options::Options;
 use crate::cli::output::{Format, print_json, print_line};
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     /// What happens to a publish that there is no room for.
     #[arg(long, value_enum)]
     on_full: Option<FullArg>,
+    /// When messages leave the disk: until-done, for:7d, size:10GiB, count:1000000, latest-per-key; may be given several times, and together they replace what was said before.
+    #[arg(long, value_name = "RULE", value_parser = rule)]
+    retain: Vec<Rule>,
     #[command(flatten)]
     default_subscription: SubFlags,
     #[command(flatten)]
@@ -39,7 +43,7 @@ pub(crate) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = args.options.client()?;
     let limits = args.max_length.is_some() || args.max_bytes.is_some() || args.on_full.is_some();
-    if args.ttl.is_some() || args.priorities.is_some() || limits {
+    if args.ttl.is_some() || args.priorities.is_some() || limits || !args.retain.is_empty() {
         let shown = client.queues().show(&args.name).await?.queue.unwrap_or_default();
         let mut settings = shown.settings.unwrap_or_default();
         if let Some(ttl) = args.ttl {
@@ -50,6 +54,12 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         settings.max_bytes = args.max_bytes.unwrap_or(settings.max_bytes);
         let limited = settings.max_length != 0 || settings.max_bytes != 0;
         settings.on_full = FullArg::changed(args.on_full, limited, settings.on_full);
+        if !args.retain.is_empty() {
+            let mut given = retain::all(&args.retain)?;
+            // It stays as it was set.
+            given.latest_per_key |= settings.retain.unwrap_or_default().latest_per_key;
+            settings.retain = Some(given.to_wire()?);
+        }
         client.queues().update(&args.name, settings, shown.revision).await?;
     }
     if args.default_subscription.is_given() {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_client::{
-    Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Selector, SubscriptionSettings, Which,
+    Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Retain, Selector, SubscriptionSettings,
+    Which,
 };
 
 use super::transacting;
@@ -55,7 +56,8 @@ pub(super) async fn run(cx: Cx, plan: EverythingPlan, mut rng: Rng) {
             10 => drop(seek::call(&cx, queue, some_sub(&mut rng)).await),
             11 => {
                 let ttl_ms = if rng.percent(50) { 0 } else { rng.magnitude(100, 8000) };
-                drop(update_queue::call(&cx, queue, ttl_ms).await);
+                let retain = rng.percent(50).then(|| retain(&mut rng));
+                drop(update_queue::call(&cx, queue, ttl_ms, retain).await);
             }
             12 if rng.percent(30) => drop(purge::call(&cx, queue).await),
             12..=15 => {
@@ -99,8 +101,24 @@ async fn create(cx: &Cx, rng: &mut Rng, queue: &str) -> Result<(), Answer> {
     let max_bytes = rng.percent(15).then(|| rng.magnitude(50, 2000));
     let limited = max_length.or(max_bytes).is_some();
     let on_full = limited.then(|| *rng.pick(&[OnFull::Reject, OnFull::DropOldest]));
-    let settings = QueueSettings { default_subscription, ttl, priorities, max_length, max_bytes, on_full };
-    cx.manage(queue, "create_queue", cx.client.queues().create(queue, settings)).await
+    let retain = retain(rng);
+    let settings =
+        QueueSettings { default_subscription, ttl, priorities, max_length, max_bytes, on_full, retain };
+    Box::pin(cx.manage(queue, "create_queue", cx.client.queues().create(queue, settings))).await
+}
+
+/// Bounds of any kind, alone and together; mostly none.
+fn retain(rng: &mut Rng) -> Retain {
+    if rng.percent(50) {
+        return Retain::default();
+    }
+    Retain {
+        until_done: rng.percent(50),
+        age: rng.percent(50).then(|| Duration::from_millis(rng.magnitude(100, 20_000))),
+        bytes: rng.percent(20).then(|| rng.magnitude(50, 3000)),
+        count: rng.percent(40).then(|| rng.magnitude(1, 60)),
+        latest_per_key: rng.percent(25),
+    }
 }
 
 /// Settings of any kind; some contradict each other, and are refused.
@@ -152,8 +170,10 @@ async fn publish(cx: &Cx, rng: &mut Rng, queue: &str, open: &mut Option<Producer
     }
     let Some(producer) = open else { return };
     let mut failed = false;
+    // A queue that retains the latest of each key takes no others.
+    let keys = if rng.percent(50) { &KEYS[1..] } else { &KEYS };
     for _ in 0..rng.between(1, 6) {
-        let mut message = Message::new(Bytes::from_static(b"m")).key(*rng.pick(&KEYS));
+        let mut message = Message::new(Bytes::from_static(b"m")).key(*rng.pick(keys));
         if rng.percent(30) {
             message = message.id(id(rng));
         }

@@ -2,6 +2,7 @@
 
 mod order;
 mod parked;
+mod retain;
 mod settle;
 mod subs;
 mod time;

@@ -1,0 +1,333 @@
+//! What a queue retains. A batch of messages, a chunk, leaves the disk when it is not within the bounds that are set and every subscription is done with
+//! it; without `until_done` it leaves as soon as it is not within the bounds, and what is not done of it is dropped.
+//!
+//! Of age, size and number the oldest batches are beyond first, so one position per queue says how far that has got ([`Queue::kept_from`]). Which messages are
+//! the latest of their keys is kept in two indexes. [`keeps`] is the only place that says whether the bounds keep a chunk.
+
+use bytes::Bytes;
+
+use super::leave::{self, Why};
+use super::look::end_tail;
+use super::runs::{self, Run, State};
+use crate::limits::{RETAIN_BATCHES_MAX, RETAIN_MESSAGES_PER_BATCH};
+use crate::store::{Read, Store, StoreError};
+use crate::tables::chunk::{self, Chunk};
+use crate::tables::key::Fields;
+use crate::tables::row::{self, Queue};
+use crate::tables::{Key, QueueId, SubId, Table, key};
+use crate::tx::Tx;
+
+/// Whether a chunk is within the bounds, as far as they were carried out. Reads nothing for a queue that has none.
+pub(crate) fn keeps<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, chunk: &Chunk) -> Result<bool, StoreError> {
+    let row = tx.queue(queue)?;
+    let retain = row.settings.retain;
+    if !retain.has_bounds() || retain.has_front() && chunk.first < row.kept_from {
+        return Ok(false);
+    }
+    Ok(!retain.latest_per_key || tx.rows.get(&key::latest_in(queue, chunk.first))?.is_some())
+}
+
+/// Whether a chunk is beyond the bounds of size and number, or of age at a time.
+pub(crate) fn is_beyond(queue: &Queue, chunk: &Chunk, time_ms: u64) -> bool {
+    let retain = &queue.settings.retain;
+    let messages_after = queue.next_position.saturating_sub(chunk.end());
+    let bytes_to_end = chunk.bytes_before().saturating_add(chunk.bytes(chunk.first, chunk.end()));
+    let bytes_after = queue.bytes_published.saturating_sub(bytes_to_end);
+    retain.count != 0 && messages_after >= retain.count
+        || retain.bytes != 0 && bytes_after >= retain.bytes
+        || retain.for_ms != 0 && too_old_ms(queue, chunk) <= time_ms
+}
+
+/// When a chunk is beyond the bound of age.
+pub(crate) fn too_old_ms(queue: &Queue, chunk: &Chunk) -> u64 {
+    chunk.published_at_ms().saturating_add(queue.settings.retain.for_ms)
+}
+
+/// Notes that the messages of a new chunk are the latest of their keys. Returns the positions that are not that any more, ascending.
+pub(crate) fn note_latest<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    chunk: &Chunk,
+) -> Result<Vec<u64>, StoreError> {
+    let (mut superseded, mut latest) = (Vec::new(), 0);
+    for position in chunk.first..chunk.end() {
+        let Some(hash) = chunk.key_hash(position) else { return Ok(superseded) };
+        let key = key::latest(queue, hash);
+        let old = row::get_u64(&tx.rows, &key)?;
+        let value = old.map(row::of_u64);
+        tx.rows.replace(&key, value.as_deref(), row::of_u64(position))?;
+        superseded.extend(old);
+        match old {
+            Some(old) if old >= chunk.first => {}
+            Some(old) => {
+                let former = leave::chunk_of(&tx.rows, queue, old)?;
+                count_latest(tx, queue, former.first, -1)?;
+                latest += 1;
+            }
+            None => latest += 1,
+        }
+    }
+    count_latest(tx, queue, chunk.first, latest)?;
+    superseded.sort_unstable();
+    Ok(superseded)
+}
+
+fn count_latest<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    first: u64,
+    more: i32,
+) -> Result<(), StoreError> {
+    let key = key::latest_in(queue, first);
+    let old = row::get_u32(&tx.rows, &key)?.unwrap_or(0);
+    match (old, old.saturating_add_signed(more)) {
+        (0, 0) => Ok(()),
+        (0, new) => tx.rows.insert(&key, row::of_u32(new)),
+        (old, 0) => tx.rows.remove(&key, &row::of_u32(old)),
+        (old, new) => tx.rows.replace(&key, Some(&row::of_u32(old)), row::of_u32(new)),
+    }
+}
+
+/// The latest messages of a chunk that is deleted are no longer known as such: what comes next supersedes nothing.
+pub(crate) fn forget_latest<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    chunk: &Chunk,
+) -> Result<(), StoreError> {
+    let key = key::latest_in(queue, chunk.first);
+    let Some(count) = (if chunk.has_key_hashes() { tx.rows.get(&key)? } else { None }) else { return Ok(()) };
+    tx.rows.remove(&key, &count)?;
+    for position in chunk.first..chunk.end() {
+        let Some(hash) = chunk.key_hash(position) else { continue };
+        let key = key::latest(queue, hash);
+        if row::get_u64(&tx.rows, &key)? == Some(position) {
+            tx.rows.remove(&key, &row::of_u64(position))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a message has a key, and is not the latest of it, in a queue that retains those.
+pub(crate) fn is_superseded(
+    rows: &impl Read,
+    queue: QueueId,
+    chunk: &Chunk,
+    position: u64,
+) -> Result<bool, StoreError> {
+    let Some(hash) = chunk.key_hash(position) else { return Ok(false) };
+    Ok(row::get_u64(rows, &key::latest(queue, hash))? != Some(position))
+}
+
+/// The messages of a chunk that are superseded, from a position on.
+pub(crate) fn superseded(
+    rows: &impl Read,
+    queue: QueueId,
+    chunk: &Chunk,
+    from: u64,
+) -> Result<Vec<u64>, StoreError> {
+    let mut found = Vec::new();
+    if chunk.has_key_hashes() {
+        for position in from..chunk.end() {
+            if is_superseded(rows, queue, chunk, position)? {
+                found.push(position);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// After a publish, which superseded messages: what is not retained any more because of it leaves. Nothing leaves for its age: that is for ticks.
+pub(crate) fn after_publish<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    superseded: &[u64],
+) -> Result<(), StoreError> {
+    let row = tx.queue(queue)?;
+    let (retain, due_ms) = (row.settings.retain, row.retain_due_ms);
+    if retain.for_ms != 0 && due_ms == 0 {
+        set_due(tx, queue)?;
+    }
+    if !retain.until_done {
+        drop_superseded(tx, queue, superseded)?;
+    }
+    let mut at = 0;
+    for position in superseded.iter().copied() {
+        if position < at {
+            continue;
+        }
+        at = position + 1;
+        if let Some(chunk) = chunk::at(&tx.rows, queue, position)? {
+            at = chunk.end();
+            if !keeps(tx, queue, &chunk)? {
+                pass(tx, queue, &chunk)?;
+            }
+        }
+    }
+    if (retain.count != 0 || retain.bytes != 0) && advance(tx, queue, 0)? == 0 {
+        let from = tx.queue(queue)?.kept_from;
+        let from = Bytes::copy_from_slice(&key::chunk(queue, from));
+        tx.rows.put(&key::garbage_retain(queue), from)?;
+    }
+    Ok(())
+}
+
+/// The oldest batch that is retained for a time may be too old. Returns how much was done, at least 1.
+pub(crate) fn due<S: Store>(tx: &mut Tx<'_, S>, row: &[u8], time_ms: u64) -> Result<usize, StoreError> {
+    let queue = Fields::of(row).queue()?;
+    tx.rows.delete(&Key::read(row)?)?;
+    let Some(found) = tx.find_queue(queue)? else { return Ok(1) };
+    found.retain_due_ms = 0;
+    let left = advance(tx, queue, time_ms)?;
+    set_due(tx, queue)?;
+    Ok((RETAIN_BATCHES_MAX - left).max(1))
+}
+
+/// The settings were changed: the new bounds apply at once, to everything that is stored.
+pub(crate) fn changed<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), StoreError> {
+    tx.queue(queue)?.kept_from = 0;
+    let (mut at, mut left) = (None, RETAIN_BATCHES_MAX);
+    sweep(tx, queue, &mut at, &mut left)?;
+    set_due(tx, queue)?;
+    let garbage = key::garbage_retain(queue);
+    match at {
+        Some(at) if left == 0 => tx.rows.put(&garbage, Bytes::copy_from_slice(&at)),
+        _ => tx.rows.delete(&garbage), // of an earlier change
+    }
+}
+
+/// Goes through the chunks from `at` on, and lets go what is not within the bounds; leaves in `at` where to go on.
+pub(crate) fn sweep<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    at: &mut Option<Key>,
+    left: &mut usize,
+) -> Result<(), StoreError> {
+    if tx.find_queue(queue)?.is_none() {
+        return Ok(()); // it was deleted: everything goes
+    }
+    let (all, now_ms) = (key::of_queue(Table::Chunk, queue), tx.now_ms);
+    while *left > 0 {
+        let Some((key, value)) = tx.rows.first(at.as_ref().unwrap_or(&all), &all.end())? else { break };
+        let chunk = Chunk::decode(&key, value)?;
+        *at = Some(Key::read(&key)?.next());
+        *left = left.saturating_sub(weight(&chunk));
+        let row = tx.queue(queue)?;
+        let retain = row.settings.retain;
+        if retain.has_front() && is_beyond(row, &chunk, now_ms) {
+            row.pass(chunk.end());
+        }
+        if !keeps(tx, queue, &chunk)? {
+            pass(tx, queue, &chunk)?;
+        } else if !retain.latest_per_key {
+            break; // and so is everything after it
+        } else if !retain.until_done {
+            let superseded = superseded(&tx.rows, queue, &chunk, chunk.first)?;
+            drop_superseded(tx, queue, &superseded)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets go the oldest batches that are beyond the bounds, at a time. Returns what is left of what one entry may do; 0: there may be more.
+fn advance<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, time_ms: u64) -> Result<usize, StoreError> {
+    let mut left = RETAIN_BATCHES_MAX;
+    while left > 0 {
+        let from = tx.queue(queue)?.kept_from;
+        let Some(chunk) = chunk::from(&tx.rows, queue, from)? else { break };
+        let row = tx.queue(queue)?;
+        if !is_beyond(row, &chunk, time_ms) {
+            break;
+        }
+        row.pass(chunk.end());
+        left = left.saturating_sub(weight(&chunk));
+        pass(tx, queue, &chunk)?;
+    }
+    Ok(left)
+}
+
+/// How much it is to let go a chunk.
+fn weight(chunk: &Chunk) -> usize {
+    (chunk.count() / RETAIN_MESSAGES_PER_BATCH).max(1) as usize
+}
+
+/// Has a tick look when the oldest batch within the bounds is too old.
+fn set_due<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), StoreError> {
+    let row = tx.queue(queue)?;
+    let (old, has_age, from) = (row.retain_due_ms, row.settings.retain.for_ms != 0, row.kept_from);
+    let oldest = if has_age { chunk::from(&tx.rows, queue, from)? } else { None };
+    let row = tx.queue(queue)?;
+    let new = oldest.map_or(0, |chunk| too_old_ms(row, &chunk));
+    row.retain_due_ms = new;
+    if old != new {
+        if old != 0 {
+            tx.rows.remove(&key::deadline_retain(old, queue), &[])?;
+        }
+        if new != 0 {
+            tx.rows.insert(&key::deadline_retain(new, queue), Bytes::new())?;
+        }
+    }
+    Ok(())
+}
+
+/// A chunk that is not within the bounds goes, unless somebody has to be done with it first and is not.
+fn pass<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, chunk: &Chunk) -> Result<(), StoreError> {
+    if !tx.queue(queue)?.settings.retain.until_done {
+        drop_everywhere(tx, queue, chunk.first, chunk.end())?;
+    } else if !leave::unneeded(tx, queue, chunk)? {
+        return Ok(());
+    }
+    // A subscription that has not looked at it yet will find that it is gone.
+    leave::delete(tx, queue, chunk)
+}
+
+fn drop_superseded<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    positions: &[u64],
+) -> Result<(), StoreError> {
+    for stretch in positions.chunk_by(|left, right| left + 1 == *right) {
+        if let (Some(first), Some(last)) = (stretch.first(), stretch.last()) {
+            drop_everywhere(tx, queue, *first, last + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops `from..to` in every subscription, as far as it has looked, whatever state it is in.
+fn drop_everywhere<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    from: u64,
+    to: u64,
+) -> Result<(), StoreError> {
+    for at in 0..tx.queue(queue)?.subs.len() {
+        let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
+        drop_part(tx, sub, from, to)?;
+    }
+    Ok(())
+}
+
+fn drop_part<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u64) -> Result<(), StoreError> {
+    let tail = tx.queue(sub.queue)?.next_position;
+    let row = tx.sub(sub)?;
+    let (cursor, to) = (row.cursor, to.min(row.seen_end(tail)));
+    let mut at = from;
+    while at < to.min(cursor) {
+        let run = match runs::at(&tx.rows, sub, at)? {
+            Some(run) => Some(run),
+            None => runs::from(&tx.rows, sub, at)?,
+        };
+        let Some(run) = run.filter(|run| run.first < to) else { break };
+        let stop = run.end().min(to);
+        leave::drop_part(tx, sub, &run, at.max(run.first), stop)?;
+        at = stop;
+    }
+    let at = from.max(cursor);
+    if at < to {
+        end_tail(tx, sub, at)?;
+        tx.sub(sub)?.cursor = to;
+        leave::leave(tx, sub, &Run::fresh(at, to - at, State::Ready), Why::Dropped)?;
+        tx.touch(sub);
+    }
+    Ok(())
+}
