@@ -6,7 +6,8 @@ use bytes::Bytes;
 use common::{World, positions};
 use prost::Message as _;
 use quorate_machine::command::{
-    CreateQueue, CreateSub, Publish, QueueSettings, Retain, Settings, Start, StartKind, UpdateQueue, Verb,
+    CreateQueue, CreateSub, Publish, Purge, QueueSettings, Retain, Settings, Start, StartKind, UpdateQueue,
+    Verb,
 };
 use quorate_machine::limits::{LOOK_MESSAGES_MAX, RETAIN_BATCHES_MAX, RETAIN_MESSAGES_PER_BATCH};
 use quorate_machine::message::{Message, attributes};
@@ -277,4 +278,16 @@ fn what_is_superseded_before_a_subscription_looks_at_it_is_done_for_it() {
         let superseded = if until_done { 10 } else { 20 };
         assert_eq!((stat.length, stat.dropped), (9_020 - superseded, if until_done { 0 } else { 10 }));
     }
+}
+
+#[test]
+fn what_waits_to_be_swept_is_not_brought_back_by_new_bounds() {
+    let mut world = create(NONE);
+    world.publish(&["a", "b"]);
+    world.one(Verb::Purge(Purge { name: "jobs".into(), ..Purge::default() })).expect("it is there");
+    update(&mut world, Retain { until_done: true, for_ms: 60_000, ..NONE });
+    while is_due(&world) {
+        world.tick();
+    }
+    assert_eq!(page(&world, 1).missing, [(1, 3)]);
 }
