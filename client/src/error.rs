@@ -263,6 +263,8 @@ reasons! {
     OutOfRange = "OUT_OF_RANGE",
     /// A limit of the queue's settings is reached.
     QueueFull = "QUEUE_FULL",
+    /// No queue has a route for the subject.
+    Unroutable = "UNROUTABLE",
     /// A transaction needs what is not the case.
     PreconditionFailed = "PRECONDITION_FAILED",
     /// No subscription has that message.

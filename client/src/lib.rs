@@ -77,7 +77,7 @@ pub use settings::{
 };
 pub use state::{Snapshot, State, StateEntry};
 pub use subscriptions::Subscriptions;
-pub use transaction::{Committed, Transaction};
+pub use transaction::{Committed, Placed, Transaction};
 
 /// The wire's own types, where the client hands them out as they are.
 pub use quorate_proto::v1 as wire;

@@ -97,6 +97,9 @@ pub struct QueueSettings {
     pub on_full: Option<OnFull>,
     /// When its messages leave the disk. Default: when every subscription is done with them.
     pub retain: Retain,
+    /// Patterns of subjects, such as `orders.*.created` or `orders.>`, at most 16: what is published to a subject that one of them matches
+    /// ([`crate::Transaction::route`]) gets into the queue.
+    pub routes: Vec<String>,
 }
 
 /// When messages leave the disk: the batches in which they were published, each as a whole. All but `until_done` are bounds, and a batch is within them as
@@ -267,6 +270,7 @@ impl QueueSettings {
             max_bytes: at_least_one("max_bytes", self.max_bytes)?,
             on_full: full(self.on_full).into(),
             retain: Some(self.retain.to_wire()?),
+            routes: self.routes.clone(),
         })
     }
 }

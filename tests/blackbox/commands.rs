@@ -33,6 +33,7 @@ const QUEUE_KEYS: [&str; 15] = [
     "ttl_ms",
     "priorities",
     "retain",
+    "routes",
     "max_length",
     "max_bytes",
     "on_full",

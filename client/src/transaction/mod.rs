@@ -53,10 +53,27 @@ pub struct Transaction {
 /// A transaction has happened; a majority has it on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// For each message that was published, in order.
-    pub receipts: Vec<Receipt>,
+    /// Where its messages went: to the queues in the order in which they were named, messages for one queue that were named one after the
+    /// other together; and what was routed to each queue that it got into, in the order of their names.
+    pub published: Vec<Placed>,
     /// For each key that was written or deleted, in order: the version that it has now.
     pub versions: Vec<u64>,
+}
+
+/// Messages of a transaction in a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placed {
+    /// The queue's name.
+    pub queue: String,
+    /// For each message, in order.
+    pub receipts: Vec<Receipt>,
+}
+
+impl Committed {
+    /// The receipts of all messages, in order.
+    pub fn receipts(&self) -> impl Iterator<Item = Receipt> + '_ {
+        self.published.iter().flat_map(|placed| placed.receipts.iter().copied())
+    }
 }
 
 impl Transaction {
@@ -92,6 +109,20 @@ impl Transaction {
         let body = queue.codec().encode(&message.value).map_err(Error::Encode);
         let content_type = queue.codec().content_type();
         self.push(queue.name(), body, content_type, message.meta)
+    }
+
+    /// Publishes a message to its subject, in JSON: it gets into every queue with a route that matches, and there must be one.
+    pub fn route<T: Serialize>(self, message: impl Into<Message<T>>) -> Self {
+        let message = message.into();
+        let body = serde_json::to_vec(&message.value).map(Bytes::from);
+        let body = body.map_err(|error| Error::Encode(error.to_string()));
+        self.push("", body, "application/json", message.meta)
+    }
+
+    /// [`Transaction::route`], with the body as it is.
+    pub fn route_raw(self, message: impl Into<Message<Bytes>>) -> Self {
+        let message = message.into();
+        self.push("", Ok(message.value), "", message.meta)
     }
 
     fn push(
@@ -193,21 +224,22 @@ impl Transaction {
     /// Has it happen. Attempts whose answer is lost are repeated under a session of the client: nothing happens twice.
     ///
     /// # Errors
-    /// Reasons `PRECONDITION_FAILED`, `UNKNOWN_QUEUE`, `UNKNOWN_SUBSCRIPTION`, `QUEUE_FULL`, `LIMIT_REACHED`, `INVALID`, `NO_SPACE`: nothing
+    /// Reasons `PRECONDITION_FAILED`, `UNROUTABLE`, `UNKNOWN_QUEUE`, `UNKNOWN_SUBSCRIPTION`, `QUEUE_FULL`, `LIMIT_REACHED`, `INVALID`, `NO_SPACE`: nothing
     /// happened. [`Error::Encode`]; [`Error::NoLeader`]; [`Error::Unknown`]: it happened whole, or not at all.
     pub async fn commit(self) -> Result<Committed, Error> {
         if let Some(error) = self.spoilt {
             return Err(error);
         }
         let done = self.client.session.transact(&self.client, self.parts).await?;
-        let runs = done.published.iter().flat_map(|placed| &placed.positions);
-        let each = |run: &v1::PositionRun| {
-            let duplicate = run.duplicate;
-            (run.first_position..)
-                .take(run.count as usize)
-                .map(move |position| Receipt { position, duplicate })
-                .collect::<Vec<_>>()
-        };
-        Ok(Committed { receipts: runs.flat_map(each).collect(), versions: done.versions })
+        let published = done.published.into_iter().map(|placed| {
+            let receipts = placed.positions.iter().flat_map(receipts).collect();
+            Placed { queue: placed.queue, receipts }
+        });
+        Ok(Committed { published: published.collect(), versions: done.versions })
     }
+}
+
+fn receipts(run: &v1::PositionRun) -> impl Iterator<Item = Receipt> + use<> {
+    let duplicate = run.duplicate;
+    (run.first_position..).take(run.count as usize).map(move |position| Receipt { position, duplicate })
 }

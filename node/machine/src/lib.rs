@@ -29,6 +29,7 @@ mod ops;
 pub mod pattern;
 pub mod read;
 pub mod reply;
+mod routes;
 mod settings;
 pub mod store;
 mod subs;

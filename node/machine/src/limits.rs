@@ -42,6 +42,10 @@ pub const PUBLISH_BYTES_MAX: usize = BODY_BYTES_MAX + 128 * 1024;
 pub const QUEUES_MAX: u64 = 100_000;
 /// Most subscriptions of a queue.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
+/// Most routes of a queue.
+pub const ROUTES_MAX: usize = 16;
+/// Most queues of a namespace whose routes begin with the same token, wildcards being tokens too.
+pub const ROUTE_QUEUES_MAX: u64 = 1024;
 /// Most headers that a filter names.
 pub const FILTER_HEADERS_MAX: usize = 16;
 /// Most producer sessions in a namespace.

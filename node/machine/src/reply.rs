@@ -91,7 +91,7 @@ pub struct PositionRun {
 /// A transaction was carried out.
 #[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
 pub struct Transacted {
-    /// Where its messages went, for each batch that it published.
+    /// Where its messages went, for each batch that it published to a queue, and for each queue that a routed batch got into, by their names.
     #[prost(message, repeated, tag = "1")]
     pub published: Vec<Placed>,
     /// The version of each key that it wrote.
@@ -111,6 +111,9 @@ pub struct Placed {
     /// Their positions, in order.
     #[prost(message, repeated, tag = "2")]
     pub positions: Vec<PositionRun>,
+    /// Which of the transaction's batches it was, counted from 0.
+    #[prost(uint32, tag = "3")]
+    pub nth: u32,
 }
 
 /// A part of a transaction.
@@ -296,6 +299,9 @@ pub enum Refusal {
         /// How many it may have.
         limit: u64,
     },
+    /// No queue has a route for the subject.
+    #[error("no queue has a route that matches the subject {0:?}")]
+    Unroutable(String),
     /// A transaction needs what is not the case.
     #[error("{part} {nth}: {found}")]
     PreconditionFailed {

@@ -19,6 +19,7 @@ mod publish;
 mod queue;
 mod read;
 mod receive;
+mod route;
 pub mod serve;
 mod settings;
 mod stat;
@@ -56,6 +57,8 @@ enum Verb {
     Sub(sub::Verb),
     /// Publish a message, or one a line.
     Publish(publish::Args),
+    /// Publish a message to a subject: every queue with a route that matches gets it.
+    Route(route::Args),
     /// Receive messages and acknowledge each after it has been written out.
     Receive(receive::Args),
     /// Look at messages without leasing them.
@@ -115,6 +118,7 @@ async fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Parked(verb) => parked::run(verb).await,
         Verb::Delayed(verb) => delayed::run(verb).await,
         Verb::Publish(args) => Box::pin(publish::run(args)).await,
+        Verb::Route(args) => route::run(args).await,
         Verb::Receive(args) => Box::pin(receive::run(args)).await,
         Verb::Peek(args) => peek::run(args).await,
         Verb::Transact(args) => transact::run(args).await,
@@ -147,6 +151,9 @@ mod tests {
             "quorate sub create q audit --filter orders.> --filter-header a=b --from latest",
             "quorate sub seek q audit --to 2026-12-24T18:00:00Z",
             "quorate publish q hello --delay 5s --ttl 1h --priority 3",
+            "quorate queue create q --route orders.> --route bills.*",
+            "quorate queue update q --no-routes",
+            "quorate route orders.eu.created hello --key k",
             "quorate parked redrive q --where key=k --where position=1..9 --rate 100 --dry-run",
             "quorate delayed reschedule q 7 --delay 1h",
             "quorate transact --ack q/audit:7:12 --publish next=hello --put order/7=reserved --require-version order/7=0",

@@ -105,7 +105,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         transaction = transaction.delete(key);
     }
     let committed = transaction.commit().await?;
-    let positions: Vec<u64> = committed.receipts.iter().map(|receipt| receipt.position).collect();
+    let positions: Vec<u64> = committed.receipts().map(|receipt| receipt.position).collect();
     match args.options.output {
         Format::Json => print_json(&json!({ "positions": positions, "versions": committed.versions })),
         Format::Table => {

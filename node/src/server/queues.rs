@@ -39,12 +39,14 @@ impl Queues for Api {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
         let (given, filter) = settings::settings_in(request.default_subscription)?;
+        let (queue, routes) = settings::queue_in(request.settings)?;
         let verb = CreateQueue {
             namespace: namespace.clone(),
             name: request.name.clone(),
             settings: given,
-            queue: settings::queue_in(request.settings)?,
+            queue,
             filter: filter.clone(),
+            routes: routes.clone(),
         };
         let reply = self.shard_of(&namespace)?.propose(Verb::CreateQueue(verb)).await?;
         let Reply::QueueCreated { settings, created, created_at_ms, queue } = reply.map_err(Failure::from)?
@@ -52,7 +54,7 @@ impl Queues for Api {
             return Err(Failure::internal("an unexpected answer to create").into());
         };
         let (settings, name, revision) = (Some((settings, filter)), request.name, 1);
-        let queue = queue_out(QueueInfo { name, settings, created_at_ms, queue, revision });
+        let queue = queue_out(QueueInfo { name, settings, created_at_ms, queue, revision, routes });
         Ok(Response::new(v1::CreateQueueResponse { queue: Some(queue), created }))
     }
 
@@ -112,11 +114,13 @@ impl Queues for Api {
     ) -> Result<Response<v1::UpdateQueueResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
+        let (queue, routes) = settings::queue_in(request.settings)?;
         let verb = UpdateQueue {
             namespace: namespace.clone(),
             name: request.name,
-            queue: settings::queue_in(request.settings)?,
+            queue,
             revision: request.revision,
+            routes,
         };
         match self.shard_of(&namespace)?.propose(Verb::UpdateQueue(verb)).await?.map_err(Failure::from)? {
             Reply::Updated { revision } => Ok(Response::new(v1::UpdateQueueResponse { revision })),
@@ -185,7 +189,7 @@ fn queue_out(queue: QueueInfo) -> v1::Queue {
         name: queue.name,
         default_subscription: queue.settings.map(|(s, filter)| settings::settings_out(&s, filter)),
         created_at_ms: queue.created_at_ms,
-        settings: Some(settings::queue_out(&queue.queue)),
+        settings: Some(settings::queue_out(&queue.queue, queue.routes)),
         revision: queue.revision,
     }
 }

@@ -54,6 +54,7 @@ fn told(refusal: &Refusal) -> Told {
         | Refusal::NotDelayed(_)
         | Refusal::QueueFull { .. }
         | Refusal::LagReached { .. }
+        | Refusal::Unroutable(_)
         | Refusal::PreconditionFailed { .. } => of_queues(refusal),
     }
 }
@@ -82,6 +83,11 @@ fn of_queues(refusal: &Refusal) -> Told {
         Refusal::OutOfRange { .. } => {
             let action = "choose a position that the queue stores, or earliest or latest";
             (Code::OutOfRange, "OUT_OF_RANGE", action)
+        }
+        Refusal::Unroutable(_) => {
+            let action =
+                "give a queue a route for it (`quorate queue update --route`), or correct the subject";
+            (Code::FailedPrecondition, "UNROUTABLE", action)
         }
         Refusal::QueueFull { .. } => {
             let action = "consume or discard messages, or raise the queue's limit, then publish again";

@@ -93,21 +93,22 @@ fn filter_out(filter: Filter) -> v1::Filter {
     v1::Filter { subject: filter.subject, headers: headers.collect() }
 }
 
-/// Settings of a queue itself; none means no rules.
-pub fn queue_in(settings: Option<v1::QueueSettings>) -> Result<QueueSettings, Failure> {
+/// Settings of a queue itself and its routes; none means no rules.
+pub fn queue_in(settings: Option<v1::QueueSettings>) -> Result<(QueueSettings, Vec<String>), Failure> {
     let settings = settings.unwrap_or_default();
     let on_full = full_in("on_full", settings.on_full)?;
     let retain = retain_in(settings.retain.unwrap_or_default());
-    let v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = settings;
-    Ok(QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into(), retain })
+    let v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, routes, .. } = settings;
+    let on_full = on_full.into();
+    Ok((QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full, retain }, routes))
 }
 
 /// Settings of a queue as the wire carries them.
-pub fn queue_out(settings: &QueueSettings) -> v1::QueueSettings {
+pub fn queue_out(settings: &QueueSettings, routes: Vec<String>) -> v1::QueueSettings {
     let on_full = full_out(settings.on_full());
     let retain = Some(retain_out(settings.retain));
     let QueueSettings { ttl_ms, priorities, max_length, max_bytes, .. } = *settings;
-    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into(), retain }
+    v1::QueueSettings { ttl_ms, priorities, max_length, max_bytes, on_full: on_full.into(), retain, routes }
 }
 
 fn retain_in(retain: v1::Retain) -> Retain {

@@ -116,6 +116,7 @@ fn transacted_out(done: Transacted) -> v1::TransactResponse {
     let placed = |placed: Placed| v1::Placed {
         queue: placed.queue,
         positions: convert::positions_out(placed.positions),
+        nth: placed.nth,
     };
     v1::TransactResponse { published: published.into_iter().map(placed).collect(), versions, duplicate }
 }

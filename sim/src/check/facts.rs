@@ -310,6 +310,7 @@ pub(super) fn reason(refusal: &Refusal) -> &'static str {
         Refusal::NotDelayed(_) => "NOT_DELAYED",
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
         Refusal::PreconditionFailed { .. } => "PRECONDITION_FAILED",
+        Refusal::Unroutable(_) => "UNROUTABLE",
         Refusal::QueueFull { .. } | Refusal::LagReached { .. } => "QUEUE_FULL",
         Refusal::UnknownProducer => "UNKNOWN_PRODUCER",
         Refusal::ProducerFenced { .. } | Refusal::ProducerTaken { .. } => "PRODUCER_FENCED",

@@ -155,6 +155,7 @@ fn queues(store: &impl Read, naive: &Naive) -> Same {
         created_at_ms: row.created_at_ms,
         queue: row.settings,
         revision: row.revision,
+        routes: row.routes.clone(),
     };
     let expected: Vec<QueueInfo> = naive.queues.iter().map(info).collect();
     same("queues", &(listed, more), &(expected, false))

@@ -8,9 +8,10 @@ use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
     FILTER_HEADERS_MAX, JITTER_PERCENT_DEFAULT, JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX,
     LEASE_MS_MIN, NAME_BYTES_MAX, PER_KEY_INFLIGHT_MAX, PRODUCER_HOLDER_BYTES, PRODUCER_NAME_BYTES_MAX,
-    PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, REASON_BYTES_MAX, SESSION_NAME_BYTES,
-    SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, STATE_KEY_BYTES_MAX,
-    STATE_VALUE_BYTES_MAX, SUBJECT_BYTES_MAX, TRANSACTION_PARTS_MAX, TRANSACTIONS_UNACKED_MAX, TTL_MS_MAX,
+    PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, REASON_BYTES_MAX, ROUTES_MAX,
+    SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, SUBJECT_BYTES_MAX, TRANSACTION_PARTS_MAX,
+    TRANSACTIONS_UNACKED_MAX, TTL_MS_MAX,
 };
 use quorate_machine::reply::Refusal;
 
@@ -142,6 +143,14 @@ pub(crate) fn open(command: &OpenProducer) -> Result<u64, Refusal> {
     require((1..=PRODUCER_NAME_BYTES_MAX).contains(&command.session.len()), "session")?;
     require(command.holder.len() == PRODUCER_HOLDER_BYTES, "holder")?;
     number("ttl_ms", command.ttl_ms, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MIN, PRODUCER_TTL_MS_MAX)
+}
+
+pub(crate) fn routes(routes: &[String]) -> Result<(), Refusal> {
+    let is_one = |route: &String| !route.is_empty() && route.len() <= SUBJECT_BYTES_MAX && is_pattern(route);
+    let mut each = routes.to_vec();
+    each.sort();
+    each.dedup();
+    require(routes.len() <= ROUTES_MAX && routes.iter().all(is_one) && each.len() == routes.len(), "routes")
 }
 
 /// A transaction's number in its session.

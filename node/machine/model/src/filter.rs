@@ -29,6 +29,11 @@ fn matches(pattern: &[&str], subject: &[&str]) -> bool {
     }
 }
 
+/// Whether a route takes a subject.
+pub(crate) fn is_route(pattern: &str, subject: &str) -> bool {
+    matches(&tokens(pattern), &tokens(subject))
+}
+
 /// Whether a message meets every condition.
 pub(crate) fn takes(filter: Option<&Filter>, message: &Message) -> bool {
     let Some(filter) = filter else { return true };

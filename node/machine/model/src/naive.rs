@@ -135,6 +135,8 @@ pub struct Queue {
     pub id: u64,
     /// Its own settings.
     pub settings: QueueSettings,
+    /// Patterns of the subjects that are routed to it.
+    pub routes: Vec<String>,
     /// Of the settings.
     pub revision: u64,
     /// When it was created.

@@ -19,10 +19,12 @@ impl Naive {
         if queue.priorities && settings.order() != Order::None {
             return Err(invalid("priorities"));
         }
+        fields::routes(&command.routes)?;
         let now_ms = self.now_ms;
         if let Some(known) = self.queues.get(&command.name) {
             let is_same = |sub: &Sub| sub.settings == settings && sub.filter == filter;
-            if !known.subs.get("default").is_some_and(is_same) || known.settings != queue {
+            let is_as_asked = known.settings == queue && known.routes == command.routes;
+            if !known.subs.get("default").is_some_and(is_same) || !is_as_asked {
                 return Err(Refusal::QueueExists(command.name.clone()));
             }
             let created_at_ms = known.created_at_ms;
@@ -32,6 +34,7 @@ impl Naive {
         let mut row = Queue {
             id: self.last_queue,
             settings: queue,
+            routes: command.routes.clone(),
             revision: 1,
             created_at_ms: now_ms,
             messages: Vec::new(),
@@ -59,8 +62,11 @@ impl Naive {
         if settings.retain.latest_per_key != queue.settings.retain.latest_per_key {
             return Err(invalid("retain"));
         }
-        let (is_new, bounds_are_new) = (queue.settings != settings, queue.settings.retain != settings.retain);
+        fields::routes(&command.routes)?;
+        let is_new = queue.settings != settings || queue.routes != command.routes;
+        let bounds_are_new = queue.settings.retain != settings.retain;
         queue.settings = settings;
+        queue.routes.clone_from(&command.routes);
         queue.revision += u64::from(is_new);
         if bounds_are_new {
             queue.apply_bounds_anew(now_ms, &mut effects);

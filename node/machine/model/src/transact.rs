@@ -1,14 +1,17 @@
 //! The model's transactions: everything is tried on the state itself, and if something is refused, the state is what it was before.
 
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_machine::command::{
-    Condition, LeaseRange, Outcome as To, PublishTo, Put, Require, SettleLease, SettleRange, Transact,
+    Condition, LeaseRange, Outcome as To, Put, Require, SettleLease, SettleRange, Transact,
 };
 use quorate_machine::effect::{Effect, key_hash};
-use quorate_machine::reply::{Found, Outcome, Part, Placed, Refusal, Reply, Transacted};
+use quorate_machine::message::{Message, attributes};
+use quorate_machine::reply::{Found, Outcome, Part, Placed, PositionRun, Refusal, Reply, Transacted};
 
 use crate::fields;
-use crate::naive::{At, Kept, Naive, Sub, invalid};
+use crate::filter::is_route;
+use crate::naive::{At, Kept, Naive, Queue, Sub, invalid};
 use crate::publish::cut;
 
 impl Naive {
@@ -65,8 +68,15 @@ impl Naive {
             }
         }
         let mut done = Transacted::default();
-        for publish in &command.publish {
-            done.published.push(self.publish_to(command, publish)?);
+        for (nth, publish) in (0..).zip(&command.publish) {
+            fields::messages(&publish.lengths, &publish.messages)?;
+            let messages = cut(&publish.lengths, &publish.messages);
+            if publish.queue.is_empty() {
+                done.published.extend(self.route(nth, &messages)?);
+                continue;
+            }
+            let positions = self.publish_to(&publish.queue, &messages, publish.attributes)?;
+            done.published.push(Placed { queue: publish.queue.clone(), positions, nth });
         }
         for put in &command.put {
             done.versions.push(self.put(put)?);
@@ -119,15 +129,42 @@ impl Naive {
         Ok(())
     }
 
-    fn publish_to(&mut self, command: &Transact, publish: &PublishTo) -> Result<Placed, Refusal> {
-        fields::messages(&publish.lengths, &publish.messages)?;
+    fn publish_to(
+        &mut self,
+        name: &str,
+        messages: &[Bytes],
+        attributes: u32,
+    ) -> Result<Vec<PositionRun>, Refusal> {
         let (now_ms, mut effects) = (self.now_ms, Vec::new());
-        let queue = self.queue(&command.namespace, &publish.queue)?;
-        let messages: Vec<Bytes> = cut(&publish.lengths, &publish.messages);
-        queue.check_messages(&messages, publish.attributes)?;
-        let positions = queue.take_in(&messages, now_ms, &mut effects)?;
+        let queue = self.queue("", name)?;
+        queue.check_messages(messages, attributes)?;
+        let positions = queue.take_in(messages, now_ms, &mut effects)?;
         self.effects.extend(effects);
-        Ok(Placed { queue: publish.queue.clone(), positions })
+        Ok(positions)
+    }
+
+    /// Each message gets into every queue that has a route for its subject.
+    fn route(&mut self, nth: u32, messages: &[Bytes]) -> Result<Vec<Placed>, Refusal> {
+        let content = |bytes: &Bytes| Message::decode(bytes.clone()).unwrap_or_default();
+        let takes = |queue: &Queue, subject: &str| queue.routes.iter().any(|route| is_route(route, subject));
+        for message in messages {
+            let subject = content(message).subject;
+            if !self.queues.values().any(|queue| takes(queue, &subject)) {
+                return Err(Refusal::Unroutable(subject));
+            }
+        }
+        let mut placed = Vec::new();
+        for queue in self.queues.keys().cloned().collect::<Vec<String>>() {
+            let row = &self.queues[&queue];
+            let wanted = |bytes: &&Bytes| takes(row, &content(bytes).subject);
+            let some: Vec<Bytes> = messages.iter().filter(wanted).cloned().collect();
+            if !some.is_empty() {
+                let attributes = some.iter().fold(0, |all, bytes| all | attributes(&content(bytes)));
+                let positions = self.publish_to(&queue, &some, attributes)?;
+                placed.push(Placed { queue, positions, nth });
+            }
+        }
+        Ok(placed)
     }
 
     fn put(&mut self, put: &Put) -> Result<u64, Refusal> {

@@ -22,8 +22,11 @@ pub fn reply(outcome: &Outcome) -> String {
         Err(given) => refusal(given),
         Ok(Reply::Published { positions }) => format!("at {:?}", places(positions)),
         Ok(Reply::Transacted(done)) => {
-            let published: Vec<_> =
-                done.published.iter().map(|placed| (&placed.queue, places(&placed.positions))).collect();
+            let published: Vec<_> = done
+                .published
+                .iter()
+                .map(|placed| (placed.nth, &placed.queue, places(&placed.positions)))
+                .collect();
             format!("at {published:?}, versions {:?}, duplicate {}", done.versions, done.duplicate)
         }
         Ok(Reply::Attached(attached)) => {

@@ -4,6 +4,7 @@ mod lanes;
 mod messages;
 mod producers;
 mod retain;
+mod routes;
 mod sessions;
 mod state;
 mod subs;
@@ -29,6 +30,7 @@ pub fn check(store: &impl Read) -> Result<(), String> {
             subs::check(store, &mut view, SubId { queue: id, sub })?;
         }
     }
+    routes::check(store, &view)?;
     sessions::check(store, &view)?;
     producers::check(store, &mut view)?;
     for (key, value) in scan(store, &key::all(Table::Job))? {

@@ -20,6 +20,9 @@ pub struct CreateQueue {
     /// What of the queue its `default` subscription takes; none: everything.
     #[prost(message, optional, tag = "5")]
     pub filter: Option<Filter>,
+    /// Patterns of subjects: messages that are published to a subject get into the queue if one of them matches.
+    #[prost(string, repeated, tag = "6")]
+    pub routes: Vec<String>,
 }
 
 /// Settings of a queue. A zero means that there is no such rule.
@@ -105,6 +108,9 @@ pub struct UpdateQueue {
     /// Refused unless it is the settings' revision; 0 replaces any.
     #[prost(uint64, tag = "4")]
     pub revision: u64,
+    /// All of its routes.
+    #[prost(string, repeated, tag = "5")]
+    pub routes: Vec<String>,
 }
 
 /// Deletes a queue and what it holds.

@@ -139,7 +139,7 @@ pub struct SettleLease {
 /// Messages that a transaction publishes.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct PublishTo {
-    /// The queue.
+    /// The queue; empty: each message gets into every queue with a route that matches its subject.
     #[prost(string, tag = "1")]
     pub queue: String,
     /// As in [`super::Publish`].

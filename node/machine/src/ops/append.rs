@@ -3,14 +3,14 @@
 //! What was sent together is one chunk, unless messages that the queue has already by their ids lie in between: a chunk's bytes
 //! are a slice of the entry.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::Stop;
 use crate::command::QueueSettings;
 use crate::limits::{PRIORITY_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
-use crate::message::{DELAYED, EXPIRES, IDENTIFIED, KEYED, Message, PRIORITISED};
+use crate::message::{DELAYED, EXPIRES, IDENTIFIED, KEYED, Message, PRIORITISED, attributes};
 use crate::reply::{PositionRun, Refusal};
 use crate::store::{Store, StoreError};
 use crate::subs::leave::{expiries, note_expiry};
@@ -63,8 +63,26 @@ impl Messages<'_> {
         Ok(())
     }
 
+    /// Some of the messages, by their numbers in ascending order: lengths, bytes and attributes. They are copied: a chunk is one stretch of bytes.
+    pub(super) fn some(&self, numbers: &[usize]) -> (Vec<u32>, Bytes, u32) {
+        let (mut lengths, mut bytes) = (Vec::new(), BytesMut::new());
+        let is_one = |at: &usize| numbers.binary_search(at).is_ok();
+        let each = self.each().enumerate().filter(|(at, _)| is_one(at));
+        let found = each.fold(0, |all, (_, message)| all | attributes(&message));
+        let (mut offset, mut wanted) = (0, numbers.iter().peekable());
+        for (at, length) in self.lengths.iter().enumerate() {
+            let end = offset + *length as usize;
+            if wanted.next_if_eq(&&at).is_some() {
+                lengths.push(*length);
+                bytes.extend_from_slice(&self.bytes[offset..end]);
+            }
+            offset = end;
+        }
+        (lengths, bytes.freeze(), found)
+    }
+
     /// Each message as it was handed in. What cannot be read was not admitted; it has nothing.
-    fn each(&self) -> impl Iterator<Item = Message> {
+    pub(super) fn each(&self) -> impl Iterator<Item = Message> {
         let mut at = 0;
         self.lengths.iter().map(move |length| {
             let end = at + *length as usize;

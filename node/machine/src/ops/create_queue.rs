@@ -10,7 +10,7 @@ use crate::subs::filter;
 use crate::tables::row::{self, Ids, Namespace, Queue};
 use crate::tables::{QueueId, key};
 use crate::tx::Tx;
-use crate::{names, settings};
+use crate::{names, routes, settings};
 
 pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) -> Done {
     let namespace = names::namespace(&command.namespace)?;
@@ -19,9 +19,13 @@ pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) 
     let queue_settings = settings::resolve_queue(&command.queue)?;
     let filter = filter::check(command.filter.as_ref())?;
     settings::check_priorities("priorities", &queue_settings, resolved.order())?;
+    routes::check(&command.routes)?;
     let name_key = key::queue_name(namespace, &command.name);
     if let Some(queue) = row::get_u64(&tx.rows, &name_key)? {
         let id = QueueId { namespace, queue };
+        if routes::of(&tx.rows, id)? != command.routes {
+            return Err(Refusal::QueueExists(command.name.clone()).into());
+        }
         return again(tx, id, (&command.name, queue_settings), resolved, filter);
     }
     let counts_key = key::namespace(namespace);
@@ -29,13 +33,14 @@ pub(crate) fn create_queue<S: Store>(tx: &mut Tx<'_, S>, command: &CreateQueue) 
     if counts.queues >= QUEUES_MAX {
         return Err(Refusal::LimitReached { what: "queues in a namespace", limit: QUEUES_MAX }.into());
     }
-    counts.queues += 1;
-    tx.put_message(&counts_key, &counts)?;
     let mut ids: Ids = row::get(&tx.rows, &key::ids())?.unwrap_or_default();
     ids.last_queue += 1;
-    tx.put_message(&key::ids(), &ids)?;
-
     let id = QueueId { namespace, queue: ids.last_queue };
+    routes::set(tx, id, &command.name, &command.routes)?;
+    tx.put_message(&key::ids(), &ids)?;
+    counts.queues += 1;
+    tx.put_message(&counts_key, &counts)?;
+
     let created_at_ms = tx.now_ms;
     tx.rows.insert(&name_key, row::of_u64(id.queue))?;
     let queue = queue_settings;

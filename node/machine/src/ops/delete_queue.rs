@@ -3,12 +3,12 @@
 use super::Done;
 use crate::command::DeleteQueue;
 use crate::effect::Effect;
-use crate::names;
 use crate::reply::Reply;
 use crate::store::{Read, Store, StoreError};
 use crate::tables::row::{self, Namespace};
 use crate::tables::{Key, SubId, Table, key};
 use crate::tx::Tx;
+use crate::{names, routes};
 
 pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) -> Done {
     let id = names::queue(&tx.rows, &command.namespace, &command.name)?;
@@ -28,6 +28,7 @@ pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) 
     if due_ms != 0 {
         tx.rows.remove(&key::deadline_retain(due_ms, id), &[])?;
     }
+    routes::remove(tx, id)?;
     *tx.find_queue(id)? = None;
     let counts_key = key::namespace(id.namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();

@@ -5,6 +5,8 @@
 //! their numbers need not be without gaps; whoever opens the session again fences what is still under way, and what then
 //! has no receipt never will.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -17,12 +19,12 @@ use crate::limits::{
     PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX, TRANSACTION_PARTS_MAX,
     TRANSACTIONS_UNACKED_MAX,
 };
-use crate::names;
-use crate::reply::{Found, Part, Placed, Refusal, Reply, Transacted};
+use crate::reply::{Found, Part, Placed, PositionRun, Refusal, Reply, Transacted};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::runs::{self, State};
-use crate::tables::{Key, SubId, key, row};
+use crate::tables::{Key, QueueId, SubId, key, row};
 use crate::tx::Tx;
+use crate::{names, routes};
 
 pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done {
     let namespace = names::namespace(&command.namespace)?;
@@ -40,8 +42,8 @@ pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done
         }
         settle_all(tx, command)?;
         let mut done = Transacted::default();
-        for publish in &command.publish {
-            done.published.push(publish_to(tx, command, publish)?);
+        for (nth, publish) in (0..).zip(&command.publish) {
+            publish_to(tx, command, nth, publish, &mut done.published)?;
         }
         for put in &command.put {
             done.versions.push(put::put(tx, namespace, put)?);
@@ -135,14 +137,69 @@ pub(super) fn not_held<S: Store>(
     Ok((at < end).then_some(at))
 }
 
-fn publish_to<S: Store>(tx: &mut Tx<'_, S>, command: &Transact, publish: &PublishTo) -> Result<Placed, Stop> {
+/// Publishes a batch to its queue, or to those that its messages are routed to.
+fn publish_to<S: Store>(
+    tx: &mut Tx<'_, S>,
+    command: &Transact,
+    nth: u32,
+    publish: &PublishTo,
+    published: &mut Vec<Placed>,
+) -> Result<(), Stop> {
     let PublishTo { queue, lengths, messages: bytes, attributes } = publish;
     let messages = Messages { lengths, bytes, attributes: *attributes };
     messages.check()?;
+    if queue.is_empty() {
+        return route(tx, command, nth, messages, published);
+    }
     let id = names::queue(&tx.rows, &command.namespace, queue)?;
+    let positions = append(tx, id, messages)?;
+    published.push(Placed { queue: queue.clone(), positions, nth });
+    Ok(())
+}
+
+fn append<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: QueueId,
+    messages: Messages<'_>,
+) -> Result<Vec<PositionRun>, Stop> {
     messages.check_attributes(tx, id)?;
-    let positions = append::plan(tx, id, messages)?.carry_out(tx)?;
-    Ok(Placed { queue: queue.clone(), positions })
+    Ok(append::plan(tx, id, messages)?.carry_out(tx)?)
+}
+
+/// Each message gets into every queue with a route for its subject, and must get into one.
+fn route<S: Store>(
+    tx: &mut Tx<'_, S>,
+    command: &Transact,
+    nth: u32,
+    messages: Messages<'_>,
+    published: &mut Vec<Placed>,
+) -> Result<(), Stop> {
+    let namespace = names::namespace(&command.namespace)?;
+    let mut known: BTreeMap<String, BTreeMap<String, QueueId>> = BTreeMap::new();
+    let mut queues: BTreeMap<String, (QueueId, Vec<usize>)> = BTreeMap::new();
+    for (at, message) in messages.each().enumerate() {
+        if !known.contains_key(&message.subject) {
+            let found = routes::find(&tx.rows, namespace, &message.subject)?;
+            known.insert(message.subject.clone(), found);
+        }
+        let found = &known[&message.subject];
+        if found.is_empty() {
+            return Err(Refusal::Unroutable(message.subject).into());
+        }
+        for (name, id) in found {
+            queues.entry(name.clone()).or_insert_with(|| (*id, Vec::new())).1.push(at);
+        }
+    }
+    for (queue, (id, some)) in queues {
+        let positions = if some.len() == messages.lengths.len() {
+            append(tx, id, messages)?
+        } else {
+            let (lengths, bytes, attributes) = messages.some(&some);
+            append(tx, id, Messages { lengths: &lengths, bytes: &bytes, attributes })?
+        };
+        published.push(Placed { queue, positions, nth });
+    }
+    Ok(())
 }
 
 /// Checks the session and the number. Returns up to where the producer has its receipts.

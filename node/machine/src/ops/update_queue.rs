@@ -7,7 +7,7 @@ use crate::store::Store;
 use crate::subs::retain;
 use crate::tables::SubId;
 use crate::tx::Tx;
-use crate::{names, settings};
+use crate::{names, routes, settings};
 
 pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) -> Done {
     let id = names::queue(&tx.rows, &command.namespace, &command.name)?;
@@ -20,12 +20,14 @@ pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) 
     }
     let before = tx.queue(id)?.settings;
     settings::check_retain(&before.retain, &queue.retain)?;
+    routes::check(&command.routes)?;
+    let has_other_routes = routes::set(tx, id, &command.name, &command.routes)?;
     if before.retain != queue.retain {
         // What has left must not come back because the new bounds would keep it.
         garbage::sweep_unneeded(tx, id)?;
     }
     let row = tx.queue(id)?;
-    if before != queue {
+    if before != queue || has_other_routes {
         row.settings = queue;
         row.revision += 1;
     }

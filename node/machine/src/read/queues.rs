@@ -23,6 +23,8 @@ pub struct QueueInfo {
     pub queue: QueueSettings,
     /// Grows with every change of them.
     pub revision: u64,
+    /// Patterns of the subjects that are routed to it.
+    pub routes: Vec<String>,
 }
 
 /// A subscription, as listed.
@@ -88,7 +90,8 @@ fn info(store: &impl Read, id: QueueId, name: &str) -> Result<QueueInfo, StoreEr
         Err(Stop::Store(error)) => return Err(error),
     };
     let Queue { created_at_ms, settings: queue, revision, .. } = queue_row(store, id)?;
-    Ok(QueueInfo { name: name.into(), settings, created_at_ms, queue, revision })
+    let routes = crate::routes::of(store, id)?;
+    Ok(QueueInfo { name: name.into(), settings, created_at_ms, queue, revision, routes })
 }
 
 /// The subscriptions of a queue, in the order of their names' bytes. Refused if there is no such queue.

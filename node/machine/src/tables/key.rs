@@ -389,6 +389,18 @@ pub(crate) fn of_deadline_state(row: &[u8]) -> Result<(u32, String), StoreError>
     Ok((u32::from_be_bytes(*namespace), key))
 }
 
+pub(crate) fn routes(id: QueueId) -> Key {
+    Key::table(Table::Routes).queue(id)
+}
+
+pub(crate) fn route(namespace: u32, token: u64, queue: u64) -> Key {
+    Key::table(Table::Route).u32(namespace).u64(token).u64(queue)
+}
+
+pub(crate) fn routes_of_token(namespace: u32, token: u64) -> Key {
+    Key::table(Table::Route).u32(namespace).u64(token)
+}
+
 pub(crate) fn receipt(producer: u64, seq: u64) -> Key {
     Key::table(Table::Receipt).u64(producer).u64(seq)
 }

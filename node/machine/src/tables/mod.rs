@@ -90,4 +90,8 @@ pub enum Table {
     State = 32,
     /// Receipts of transactions that may still be asked for. Key: producer, number. Value: `reply::Transacted`.
     Receipt = 33,
+    /// Key: namespace, queue. Value: `row::Routes`. Absent if the queue has none.
+    Routes = 34,
+    /// The routes of a queue that begin with the same token. Key: namespace, hash of the token (u64), queue. Value: `row::Routed`.
+    Route = 35,
 }

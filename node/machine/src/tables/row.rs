@@ -97,6 +97,23 @@ impl Queue {
     }
 }
 
+/// See [`super::Table::Routes`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Routes {
+    #[prost(string, repeated, tag = "1")]
+    pub patterns: Vec<String>,
+}
+
+/// See [`super::Table::Route`].
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Routed {
+    /// Of the queue.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, repeated, tag = "2")]
+    pub patterns: Vec<String>,
+}
+
 /// See [`super::Table::Sub`].
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct Sub {

@@ -69,7 +69,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         10 => of_subs(),
         4 => of_producers(),
         40 => publish::publishing().prop_map(Op::Publish),
-        32 => transact::transacting().prop_map(Op::Transact),
+        42 => transact::transacting().prop_map(Op::Transact),
         12 => of_consumers(),
         50 => (0usize..256, prop::collection::vec(settle::pick(), 1..5))
             .prop_map(|(consumer, picks)| Op::Settle { consumer, picks }),

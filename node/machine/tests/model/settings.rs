@@ -190,6 +190,15 @@ impl Spoilt {
         }
     }
 
+    pub fn routes(self, good: Vec<String>) -> Vec<String> {
+        match self {
+            Spoilt::Filter(0) => vec!["orders..eu".into()],
+            Spoilt::Filter(1) => vec![String::new()],
+            Spoilt::Filter(2) => (0..17).map(|at| format!("orders.{at}")).collect(),
+            _ => good,
+        }
+    }
+
     pub fn name(self, good: &str) -> String {
         if self == Spoilt::Name { "-".into() } else { good.into() }
     }

@@ -104,7 +104,19 @@ pub fn create_queue(naive: &Naive, queue: usize, spoilt: Spoilt, drawn: Drawn) -
         settings,
         queue: own,
         filter: spoilt.filter(filter.filter()),
+        routes: spoilt.routes(routes(queue)),
     })
+}
+
+/// The routes that a queue has at first.
+fn routes(queue: usize) -> Vec<String> {
+    let routes: &[&str] = match queue {
+        0 => &["orders.>", "orders"],
+        1 => &["*.eu"],
+        3 => &["orders.eu", "bills.*"],
+        _ => &[],
+    };
+    routes.iter().map(|route| (*route).to_owned()).collect()
 }
 
 pub fn update_queue(
@@ -140,6 +152,11 @@ pub fn update_queue(
         name: QUEUES[queue].into(),
         queue: queue_settings,
         revision,
+        routes: match ttl_ms % 4 {
+            0 => routes((queue + 3) % 5),
+            1 => vec![">".into(); 1 + (ttl_ms % 3 > 0) as usize],
+            _ => known.map_or_else(Vec::new, |row| row.routes.clone()),
+        },
     })
 }
 

@@ -13,7 +13,7 @@ use crate::settle::sub_of;
 use crate::transact;
 
 /// What a search has to come across.
-pub const CASES: [&str; 131] = [
+pub const CASES: [&str; 135] = [
     "left by age",
     "left by number",
     "left by size",
@@ -74,6 +74,7 @@ pub const CASES: [&str; 131] = [
     "invalid priorities",
     "invalid priority",
     "invalid range",
+    "invalid routes",
     "invalid selector",
     "invalid start",
     "invalid ttl_ms",
@@ -128,6 +129,8 @@ pub const CASES: [&str; 131] = [
     "revoked",
     "settle taken back",
     "settled whole",
+    "routed",
+    "routed to several queues",
     "several reasons",
     "sought with leases",
     "sought",
@@ -144,6 +147,7 @@ pub const CASES: [&str; 131] = [
     "transaction refused",
     "transaction without a session",
     "unknown producer",
+    "unroutable",
     "updated with nothing new",
 ];
 
@@ -185,6 +189,7 @@ fn of_refusal(refusal: &Refusal) -> &'static str {
             "priorities" => "invalid priorities",
             "priority" => "invalid priority",
             "retain" => "invalid retain",
+            "routes" => "invalid routes",
             "selector" => "invalid selector",
             "start" => "invalid start",
             "ttl_ms" => "invalid ttl_ms",

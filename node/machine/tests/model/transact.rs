@@ -22,7 +22,8 @@ pub struct Transacting {
     acks: u64,
     require: Vec<Wanted>,
     settle: Vec<(u8, Pick)>,
-    publish: Vec<Publishing>,
+    /// Which of them are routed by their subjects.
+    publish: Vec<(bool, Publishing)>,
     put: Vec<Putting>,
 }
 
@@ -92,7 +93,7 @@ pub fn transacting() -> impl Strategy<Value = Transacting> {
     ];
     let require = prop_oneof![2 => Just(Vec::new()), 3 => prop::collection::vec(wanted(), 1..3)];
     let settle = prop::collection::vec((any::<u8>(), settle::pick()), 0..3);
-    let publish = prop::collection::vec(publish::publishing(), 0..3);
+    let publish = prop::collection::vec((prop::bool::weighted(0.3), publish::publishing()), 0..3);
     let put = prop::collection::vec(putting(), 0..4);
     (0u8..3, twist, 0u64..3, require, settle, publish, put).prop_map(
         |(producer, twist, acks, require, settle, publish, put)| Transacting {
@@ -187,7 +188,17 @@ impl Transacting {
                 |range| SettleLease { queue: queue.clone(), subscription: subscription.clone(), range };
             settle.extend(command.ranges.into_iter().map(lease));
         }
-        let publish = self.publish.iter().map(|publishing| publish_to(publishing.resolve(naive)));
+        let full = naive.queues.iter().find(|(_, row)| row.settings.max_length > 0).map(|(name, _)| name);
+        let publish = self.publish.iter().map(|(is_routed, publishing)| {
+            let publish = publish_to(publishing.resolve(naive));
+            let queue = match (is_routed, full) {
+                (true, _) => String::new(),
+                // Where there may be no room.
+                (false, Some(name)) if self.acks == 2 => name.clone(),
+                _ => publish.queue.clone(),
+            };
+            PublishTo { queue, ..publish }
+        });
         Verb::Transact(Transact {
             namespace: namespace(),
             producer,
@@ -229,6 +240,11 @@ pub fn case(command: &Transact, answer: &Outcome) -> &'static str {
     let is_step = !command.settle.is_empty() && !command.publish.is_empty() && !command.put.is_empty();
     match answer {
         Ok(Reply::Transacted(Transacted { duplicate: true, .. })) => "transaction known",
+        Ok(Reply::Transacted(done)) if done.published.len() > command.publish.len() => {
+            "routed to several queues"
+        }
+        Ok(_) if command.publish.iter().any(|publish| publish.queue.is_empty()) => "routed",
+        Err(Refusal::Unroutable(_)) => "unroutable",
         Ok(_) if is_step => "transaction of all kinds",
         Ok(_) if command.producer == 0 => "transaction without a session",
         Ok(_) => "transaction",

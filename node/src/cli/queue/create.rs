@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// When messages leave the disk: until-done, for:7d, size:10GiB, count:1000000, latest-per-key; may be given several times [default: until-done].
     #[arg(long, value_name = "RULE", value_parser = rule)]
     retain: Vec<Rule>,
+    /// What is published to subjects of this pattern gets into the queue, such as orders.*.created or orders.>; may be given several times.
+    #[arg(long, value_name = "PATTERN")]
+    route: Vec<String>,
     /// How the default subscription orders what it hands out.
     #[arg(long, value_enum, default_value_t = OrderArg::None)]
     order: OrderArg,
@@ -52,6 +55,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         max_bytes: args.max_bytes,
         on_full: args.on_full.map(FullArg::setting),
         retain: retain::all(&args.retain)?,
+        routes: args.route,
     };
     let answer = args.options.client()?.queues().create(&args.name, settings).await?;
     let queue = answer.queue.unwrap_or_default();

@@ -89,7 +89,7 @@ async fn show(args: Named) -> Result<(), Failure> {
         settings::order_name(settings.order()).to_owned(),
         humantime::format_duration(Duration::from_millis(settings.lease_ms)).to_string(),
         settings::backoff(&settings),
-        retain::for_people(queue.settings.unwrap_or_default().retain.unwrap_or_default()),
+        retain::for_people(queue.settings.clone().unwrap_or_default().retain.unwrap_or_default()),
         stat.length.to_string(),
         bytes_for_people(stat.bytes),
         stat.consumers.to_string(),
@@ -119,7 +119,7 @@ fn to_json(queue: &wire::Queue) -> Value {
         Some(settings) => settings::to_json(settings),
         None => json!({}),
     };
-    let own = queue.settings.unwrap_or_default();
+    let own = queue.settings.clone().unwrap_or_default();
     object["name"] = queue.name.clone().into();
     object["ttl_ms"] = own.ttl_ms.into();
     object["priorities"] = own.priorities.into();
@@ -127,6 +127,7 @@ fn to_json(queue: &wire::Queue) -> Value {
     object["max_bytes"] = own.max_bytes.into();
     object["on_full"] = settings::full_name(own.on_full()).into();
     object["retain"] = retain::to_json(own.retain.unwrap_or_default());
+    object["routes"] = own.routes.into();
     object["created_at"] = rfc3339(queue.created_at_ms).into();
     object
 }

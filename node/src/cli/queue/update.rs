@@ -34,6 +34,12 @@ pub(crate) struct Args {
     /// When messages leave the disk: until-done, for:7d, size:10GiB, count:1000000, latest-per-key; may be given several times, and together they replace what was said before.
     #[arg(long, value_name = "RULE", value_parser = rule)]
     retain: Vec<Rule>,
+    /// What is published to subjects of this pattern gets into the queue; may be given several times, and together they replace the routes of before.
+    #[arg(long, value_name = "PATTERN")]
+    route: Vec<String>,
+    /// Take all routes away.
+    #[arg(long, conflicts_with = "route")]
+    no_routes: bool,
     #[command(flatten)]
     default_subscription: SubFlags,
     #[command(flatten)]
@@ -43,7 +49,8 @@ pub(crate) struct Args {
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let client = args.options.client()?;
     let limits = args.max_length.is_some() || args.max_bytes.is_some() || args.on_full.is_some();
-    if args.ttl.is_some() || args.priorities.is_some() || limits || !args.retain.is_empty() {
+    let routes = args.no_routes || !args.route.is_empty();
+    if args.ttl.is_some() || args.priorities.is_some() || limits || !args.retain.is_empty() || routes {
         let shown = client.queues().show(&args.name).await?.queue.unwrap_or_default();
         let mut settings = shown.settings.unwrap_or_default();
         if let Some(ttl) = args.ttl {
@@ -59,6 +66,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             // It stays as it was set.
             given.latest_per_key |= settings.retain.unwrap_or_default().latest_per_key;
             settings.retain = Some(given.to_wire()?);
+        }
+        if routes {
+            settings.routes = args.route;
         }
         client.queues().update(&args.name, settings, shown.revision).await?;
     }

@@ -102,8 +102,18 @@ async fn create(cx: &Cx, rng: &mut Rng, queue: &str) -> Result<(), Answer> {
     let limited = max_length.or(max_bytes).is_some();
     let on_full = limited.then(|| *rng.pick(&[OnFull::Reject, OnFull::DropOldest]));
     let retain = retain(rng);
-    let settings =
-        QueueSettings { default_subscription, ttl, priorities, max_length, max_bytes, on_full, retain };
+    let routes =
+        if rng.percent(50) { vec![(*rng.pick(&["work.>", "work.*", "*"])).to_owned()] } else { Vec::new() };
+    let settings = QueueSettings {
+        default_subscription,
+        ttl,
+        priorities,
+        max_length,
+        max_bytes,
+        on_full,
+        retain,
+        routes,
+    };
     Box::pin(cx.manage(queue, "create_queue", cx.client.queues().create(queue, settings))).await
 }
 

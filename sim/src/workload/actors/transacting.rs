@@ -43,6 +43,11 @@ pub(super) async fn run(cx: &Cx, rng: &mut Rng, queue: &str, hand: &[Delivery]) 
         if rng.percent(20) {
             message = message.delay(Duration::from_millis(rng.magnitude(1, 5000)));
         }
+        if rng.percent(15) {
+            let subject = *rng.pick(&["work.done", "work.done.twice", "play"]);
+            transaction = transaction.route_raw(message.subject(subject));
+            continue;
+        }
         // Now and then to a queue that may not be there.
         let to = if rng.percent(85) { queue.to_owned() } else { format!("model-{}", rng.below(4)) };
         transaction = transaction.publish(&cx.client.raw_queue(to), message);

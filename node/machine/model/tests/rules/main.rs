@@ -55,7 +55,13 @@ impl World {
     fn with(settings: Settings, queue: QueueSettings) -> Self {
         let mut world = World { naive: Naive::default(), now_ms: 10_000 };
         let (namespace, name) = (String::new(), "q".into());
-        world.done(Verb::CreateQueue(CreateQueue { namespace, name, settings, queue, filter: None }));
+        world.done(Verb::CreateQueue(CreateQueue {
+            namespace,
+            name,
+            settings,
+            queue,
+            ..CreateQueue::default()
+        }));
         world
     }
 

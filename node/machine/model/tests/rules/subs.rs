@@ -106,7 +106,13 @@ fn priorities_and_orders_refuse_each_other() {
     let mut world = World::new(settings(Order::None));
     let update = |priorities| {
         let queue = QueueSettings { priorities, ..QueueSettings::default() };
-        Verb::UpdateQueue(UpdateQueue { namespace: String::new(), name: "q".into(), queue, revision: 0 })
+        Verb::UpdateQueue(UpdateQueue {
+            namespace: String::new(),
+            name: "q".into(),
+            queue,
+            revision: 0,
+            routes: Vec::new(),
+        })
     };
     world.add_sub("t", settings(Order::Total), StartKind::Latest, 0).expect("it is fine");
     assert_eq!(world.entry(update(true)), invalid("priorities"));
