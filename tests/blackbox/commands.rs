@@ -21,7 +21,7 @@ fn assert_says(said: &str, parts: &[&str]) {
     assert!(!said.contains('\x1b'), "no colours where nobody looks: {said:?}");
 }
 
-const QUEUE_KEYS: [&str; 15] = [
+const QUEUE_KEYS: [&str; 16] = [
     "name",
     "order",
     "lease_ms",
