@@ -9,6 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_proto::v1;
 use quorate_proto::v1::transactions_client::TransactionsClient;
+use quorate_simpoint::{Bug, planted};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::Instant;
 use tonic::Status;
@@ -132,6 +133,8 @@ impl Session {
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         let before = attempts.lock().unanswered;
+        let anew = planted(Bug::ClientTransactsAnew) && before.is_some();
+        let seq = if anew { self.number().await.seq } else { seq };
         let mut unusable = before;
         for _ in 0..OPENINGS_MAX {
             let Open { producer, epoch, .. } =

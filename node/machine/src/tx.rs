@@ -72,7 +72,7 @@ impl<'a, S: Store> Tx<'a, S> {
         self.lanes.begin();
         let effects = self.effects.len();
         let done = work(self);
-        if matches!(done, Err(Stop::Refused(_))) {
+        if matches!(done, Err(Stop::Refused(_))) && !planted(Bug::TransactionHalf) {
             self.rows.take_back()?;
             self.queues.take_back();
             self.subs.take_back();

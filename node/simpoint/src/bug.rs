@@ -77,6 +77,10 @@ bugs! {
     NondeterministicApply = "nondeterministic-apply", "P10";
     /// A publish that is repeated is answered from its receipts, and appended again all the same.
     DedupIgnored = "dedup-ignored", "P5";
+    /// A transaction that is repeated is carried out again.
+    TransactionRepeated = "transaction-repeated", "P6";
+    /// A transaction that is refused leaves what it had done until then.
+    TransactionHalf = "transaction-half", "P6";
     /// A producer session that was taken over still takes what its former holder sends.
     EpochNotChecked = "epoch-not-checked", "P5";
     /// A producer session that was taken over may be resumed by its former holder.
@@ -131,6 +135,8 @@ bugs! {
     ClientReordersOnReconnect = "client-reorders-on-reconnect", "P3";
     /// A producer numbers what has no receipt anew when it has lost its stream, also what was stored.
     ClientResendsUnderNewSeq = "client-resends-under-new-seq", "P5";
+    /// A transaction without an answer is sent again under another number.
+    ClientTransactsAnew = "client-transacts-anew", "P6";
     /// A consumer that has lost its stream never attaches again.
     StopAfterLeaderLoss = "stop-after-leader-loss", "P8";
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message as _;
+use quorate_simpoint::{Bug, planted};
 
 use super::append::{self, Messages};
 use super::close_producer::current;
@@ -221,7 +222,7 @@ fn check_session<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<u64
 
 /// What came of it when it was carried out before.
 fn receipt<S: Store>(tx: &Tx<'_, S>, command: &Transact) -> Result<Option<Transacted>, StoreError> {
-    if command.producer == 0 {
+    if command.producer == 0 || planted(Bug::TransactionRepeated) {
         return Ok(None);
     }
     let found: Option<Transacted> = row::get(&tx.rows, &key::receipt(command.producer, command.seq))?;
@@ -239,7 +240,7 @@ fn keep_receipt<S: Store>(
     row.used_at_ms = now_ms;
     row.transactions_acked = acked_seq;
     let receipt = Bytes::from(done.encode_to_vec());
-    tx.rows.insert(&key::receipt(command.producer, command.seq), receipt)?;
+    tx.rows.put(&key::receipt(command.producer, command.seq), receipt)?;
     let (from, to) = (key::receipts(command.producer), key::receipt(command.producer, acked_seq).next());
     while let Some((key, value)) = tx.rows.first(&from, &to)? {
         tx.rows.remove(&Key::read(&key)?, &value)?;
