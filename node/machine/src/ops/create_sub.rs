@@ -109,10 +109,7 @@ pub(crate) fn at_time(
     let (mut low, mut high) = (first, next);
     while low < high {
         let middle = low + (high - low) / 2;
-        let chunk = match chunk::at(rows, queue, middle)? {
-            Some(chunk) => Some(chunk),
-            None => chunk::from(rows, queue, middle)?,
-        };
+        let chunk = chunk::at_or_after(rows, queue, middle)?;
         match chunk {
             Some(chunk) if chunk.published_at_ms() < time_ms => low = chunk.end(),
             Some(chunk) if chunk.first <= middle => high = chunk.first.max(low),

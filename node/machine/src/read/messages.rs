@@ -74,10 +74,7 @@ pub fn messages(
     let mut filling = Filling { page, missing_end, count, bytes: 0, superseded: 0 };
     while filling.page.next < end && (filling.page.messages.len() as u64) < count {
         let at = filling.page.next;
-        let chunk = match chunk::at(store, id, at)? {
-            Some(chunk) => Some(chunk),
-            None => chunk::from(store, id, at)?,
-        };
+        let chunk = chunk::at_or_after(store, id, at)?;
         filling.skip_to(chunk.as_ref().map_or(end, |chunk| chunk.first));
         if let Some(chunk) = chunk
             && !filling.add(store, id, &chunk)?

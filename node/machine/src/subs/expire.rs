@@ -17,10 +17,7 @@ pub(crate) fn expire<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u6
     let cursor = tx.sub(sub)?.cursor;
     let mut at = from;
     while at < to.min(cursor) {
-        let run = match runs::at(&tx.rows, sub, at)? {
-            Some(run) => Some(run),
-            None => runs::from(&tx.rows, sub, at)?,
-        };
+        let run = runs::at_or_after(&tx.rows, sub, at)?;
         let Some(run) = run.filter(|run| run.first < to) else { break };
         let stop = run.end().min(to);
         expire_part(tx, sub, &run, at.max(run.first), stop)?;

@@ -178,10 +178,7 @@ pub(crate) fn catch_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId, left: &mut u64) 
     tx.touch(id);
     while *left > 0 {
         let from = tx.sub(id)?.unseen_from;
-        let chunk = match chunk::at(&tx.rows, id.queue, from)? {
-            Some(chunk) => Some(chunk),
-            None => chunk::from(&tx.rows, id.queue, from)?,
-        };
+        let chunk = chunk::at_or_after(&tx.rows, id.queue, from)?;
         let Some(chunk) = chunk else {
             let tail = tx.queue(id.queue)?.next_position;
             skip(tx, id, from, tail)?;

@@ -313,10 +313,7 @@ fn drop_part<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u64) -> Re
     let (cursor, to) = (row.cursor, to.min(row.seen_end(tail)));
     let mut at = from;
     while at < to.min(cursor) {
-        let run = match runs::at(&tx.rows, sub, at)? {
-            Some(run) => Some(run),
-            None => runs::from(&tx.rows, sub, at)?,
-        };
+        let run = runs::at_or_after(&tx.rows, sub, at)?;
         let Some(run) = run.filter(|run| run.first < to) else { break };
         let stop = run.end().min(to);
         leave::drop_part(tx, sub, &run, at.max(run.first), stop)?;

@@ -164,6 +164,14 @@ pub(crate) fn at(rows: &impl Read, sub: SubId, position: u64) -> Result<Option<R
     Ok(before(rows, sub, position.saturating_add(1))?.filter(|run| run.end() > position))
 }
 
+/// The run that holds a position, or else the next one.
+pub(crate) fn at_or_after(rows: &impl Read, sub: SubId, position: u64) -> Result<Option<Run>, StoreError> {
+    match at(rows, sub, position)? {
+        None => from(rows, sub, position),
+        found => Ok(found),
+    }
+}
+
 /// The ready run that goes first: the lowest of the highest priority. In order `total`, which has no priorities: the lowest from `from`
 /// on that is in its order and not leased, though it may retry or be blocked.
 pub(crate) fn first_ready(rows: &impl Read, sub: SubId, from: u64) -> Result<Option<Run>, StoreError> {

@@ -276,6 +276,14 @@ pub(crate) fn from(rows: &impl Read, id: QueueId, position: u64) -> Result<Optio
     Chunk::decode(&key, row).map(Some)
 }
 
+/// The chunk that holds a position, or else the next one.
+pub(crate) fn at_or_after(rows: &impl Read, id: QueueId, position: u64) -> Result<Option<Chunk>, StoreError> {
+    match at(rows, id, position)? {
+        None => from(rows, id, position),
+        found => Ok(found),
+    }
+}
+
 /// The body row of a chunk.
 pub(crate) fn body(rows: &impl Read, id: QueueId, chunk: &Chunk) -> Result<Bytes, StoreError> {
     let row = rows.get(&key::body(id, chunk.first))?;
