@@ -60,6 +60,23 @@ struct Session {
     frames: mpsc::Sender<Frame>,
 }
 
+/// Leases that an answer to a settle said were revoked, until the news say so too. The news that they were assigned may still be
+/// under way: who gets the answer must not be handed them afterwards.
+#[derive(Default)]
+struct Gone(Vec<Lease>);
+
+impl Gone {
+    fn has(&self, token: u64) -> bool {
+        self.0
+            .iter()
+            .any(|lease| (lease.first_token..lease.first_token + u64::from(lease.count)).contains(&token))
+    }
+
+    fn told(&mut self, revoked: &Lease) {
+        self.0.retain(|lease| lease.first_token != revoked.first_token);
+    }
+}
+
 #[tonic::async_trait]
 impl Consumer for Api {
     type ReceiveStream = Pin<Box<dyn Stream<Item = Frame> + Send>>;
@@ -187,19 +204,20 @@ impl Session {
             return Err(Some(Failure::session_ended())); // before the stream opened: no news will tell
         }
         for lease in &held.leases {
-            self.deliver(*lease, auto_ack).await?;
+            self.deliver(*lease, auto_ack, &Gone::default()).await?;
         }
         if resumed && planted(Bug::TwoHolders) {
             for lease in self.held(self.consumer - 1)?.leases {
-                self.deliver(lease, auto_ack).await?;
+                self.deliver(lease, auto_ack, &Gone::default()).await?;
             }
         }
+        let mut gone = Gone::default();
         loop {
             tokio::select! {
                 biased;
                 item = in_order.recv() => match item {
                     Some(item) => {
-                        if self.answer(item).await? {
+                        if self.answer(item, &mut gone).await? {
                             return Ok(());
                         }
                     }
@@ -207,16 +225,17 @@ impl Session {
                 },
                 item = news.recv() => match item {
                     Some(News::Assigned(lease)) if lease.first_token < held.next_token => {}
-                    Some(News::Assigned(lease)) => self.deliver(lease, auto_ack).await?,
+                    Some(News::Assigned(lease)) => self.deliver(lease, auto_ack, &gone).await?,
                     // Not if the look at the state was later: that a lease is over, and what followed, is in there.
                     Some(News::Revoked(lease)) if !held.may_hold(lease.first_token) => {}
                     Some(News::Revoked(lease)) => {
+                        gone.told(&lease);
                         self.send(Res::Revoked(convert::revoked_out(&lease))).await?;
                     }
                     Some(News::Ended) => {
                         // The end that this stream asked for is answered first.
                         while let Some(item) = in_order.recv().await {
-                            if self.answer(item).await? {
+                            if self.answer(item, &mut gone).await? {
                                 return Ok(());
                             }
                         }
@@ -243,7 +262,7 @@ impl Session {
     }
 
     /// Sends what was leased, in frames of bounded size.
-    async fn deliver(&self, lease: Lease, auto_ack: bool) -> Result<(), Option<Failure>> {
+    async fn deliver(&self, lease: Lease, auto_ack: bool, gone: &Gone) -> Result<(), Option<Failure>> {
         let mut rest = lease;
         while rest.count > 0 {
             let frame_bytes = if buggify("node/consumer/small_frame") { 1 } else { FRAME_BYTES };
@@ -254,20 +273,22 @@ impl Session {
             } else {
                 Vec::new()
             };
-            let is_ours = |position: u64| {
-                !refused.iter().any(|part| {
-                    (part.first_position..part.first_position + u64::from(part.count)).contains(&position)
-                })
+            let is_ours = |position: u64, token: u64| {
+                !gone.has(token)
+                    && !refused.iter().any(|part| {
+                        (part.first_position..part.first_position + u64::from(part.count)).contains(&position)
+                    })
             };
             let lease_left_ms = lease.deadline_ms.saturating_sub(self.shard.time.now_ms());
-            let deliveries = messages.into_iter().filter(|m| is_ours(m.position)).map(|m| v1::Delivery {
-                position: m.position,
-                token: m.token,
-                attempt: lease.attempt,
-                published_at_ms: m.published_at_ms,
-                lease_left_ms,
-                message: m.message,
-            });
+            let deliveries =
+                messages.into_iter().filter(|m| is_ours(m.position, m.token)).map(|m| v1::Delivery {
+                    position: m.position,
+                    token: m.token,
+                    attempt: lease.attempt,
+                    published_at_ms: m.published_at_ms,
+                    lease_left_ms,
+                    message: m.message,
+                });
             let deliveries: Vec<v1::Delivery> = deliveries.collect();
             if !deliveries.is_empty() {
                 self.send(Res::Deliveries(v1::Deliveries { deliveries })).await?;
@@ -300,13 +321,16 @@ impl Session {
     }
 
     /// Answers a request. True if it ended the session.
-    async fn answer(&self, item: InOrder) -> Result<bool, Option<Failure>> {
+    async fn answer(&self, item: InOrder, gone: &mut Gone) -> Result<bool, Option<Failure>> {
         let (response, ends) = match item {
             InOrder::Settle(id, _) if planted(Bug::SettleAnsweredEarly) => {
                 (Res::Settled(v1::Settled { id, ..v1::Settled::default() }), false)
             }
             InOrder::Settle(id, pending) => match self.outcome(pending).await? {
-                Reply::Settled(settled) => (Res::Settled(convert::settled_out(id, settled)), false),
+                Reply::Settled(settled) => {
+                    gone.0.extend(&settled.revoked);
+                    (Res::Settled(convert::settled_out(id, settled)), false)
+                }
                 other => return Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
             },
             InOrder::Credit(credit, pending) => {
