@@ -150,3 +150,41 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 pub(crate) fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|d| d.sync_all()).map_err(|e| Error::io("syncing", dir, &e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pinned: it is on disks.
+    #[test]
+    fn the_bytes_of_an_identity() {
+        let identity = Identity {
+            format_version: FORMAT,
+            cluster_id: [0xc1; 16],
+            node_id: 3,
+            name: "n3".into(),
+            incarnation: [0x1c; 16],
+            joined_at: 9,
+            voted: true,
+        };
+        let bytes = identity.encode(7);
+        let numbers = |number: u8| [number, 0, 0, 0, 0, 0, 0, 0];
+        let body = [
+            &b"QIDN"[..],
+            &[1, 0, 1, 0],
+            &numbers(7),
+            &[0xc1; 16],
+            &numbers(3),
+            &[0x1c; 16],
+            &numbers(9),
+            &[2, 0],
+            b"n3",
+        ]
+        .concat();
+        assert_eq!(bytes[..body.len()], body);
+        assert_eq!(bytes[body.len()..], SUM);
+        assert_eq!(Identity::decode(&bytes), Ok(Some((7, identity))));
+    }
+
+    const SUM: [u8; 8] = [95, 154, 80, 49, 89, 71, 247, 125];
+}

@@ -65,3 +65,30 @@ pub(crate) fn rows(
     }
     if rest.is_empty() { Ok(count) } else { Err(bad("there is more than its rows")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pinned: a node of another version installs it.
+    #[test]
+    fn the_bytes_of_a_chunk() {
+        let mut filling = Filling::new(0);
+        filling.push(b"key", b"value");
+        filling.push(&[7, 0], b"");
+        let (bytes, count) = filling.finish();
+        let body =
+            [&[2, 0, 0, 0, 3, 0][..], b"key", &[5, 0, 0, 0], b"value", &[2, 0, 7, 0, 0, 0, 0, 0]].concat();
+        assert_eq!((&bytes[..body.len()], count), (&body[..], 2));
+        assert_eq!(bytes[body.len()..], SUM);
+        let mut found = Vec::new();
+        let each = |key: &[u8], value: &[u8]| {
+            found.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        };
+        assert_eq!(rows(0, &bytes, each).expect("it is whole"), 2);
+        assert_eq!(found, [(b"key".to_vec(), b"value".to_vec()), (vec![7, 0], Vec::new())]);
+    }
+
+    const SUM: [u8; 8] = [3, 203, 154, 189, 208, 77, 110, 195];
+}

@@ -62,3 +62,26 @@ pub(crate) fn read<'a>(shard: u32, key: &[u8], row: &'a [u8]) -> Result<Stored<'
         _ => Err(bad("its kind is not known")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pinned: it is on disks.
+    #[test]
+    fn the_bytes_of_a_row() {
+        assert_eq!(inline_header(b"key", b"value"), INLINE_HEADER);
+        let place = Place { index: 0x0102_0304, offset: 5, len: 0x0607 };
+        let encoded = place.encode();
+        assert_eq!(encoded, [4, 3, 2, 1, 0, 0, 0, 0, 5, 0, 0, 0, 7, 6, 0, 0]);
+        assert_eq!(place_header(b"key", &encoded), PLACE_HEADER);
+        let row = [&INLINE_HEADER[..], b"value"].concat();
+        assert_eq!(read(0, b"key", &row).expect("it is whole"), Stored::Inline(b"value"));
+        let row = [&PLACE_HEADER[..], &encoded].concat();
+        assert_eq!(read(0, b"key", &row).expect("it is whole"), Stored::InLog(place));
+        assert!(read(0, b"kez", &row).is_err());
+    }
+
+    const INLINE_HEADER: [u8; 9] = [142, 17, 17, 46, 121, 207, 159, 177, 0];
+    const PLACE_HEADER: [u8; 9] = [253, 35, 188, 213, 37, 223, 116, 154, 1];
+}
