@@ -85,8 +85,12 @@ mod tests {
         watches.tell(key_hash("a"));
         changed.await;
         drop(first);
-        assert_eq!((watches.by_key.lock().count, watches.by_key.lock().keys.len()), (1, 1));
+        let figures = || {
+            let waiting = watches.by_key.lock();
+            (waiting.count, waiting.keys.len())
+        };
+        assert_eq!(figures(), (1, 1));
         drop(second);
-        assert_eq!((watches.by_key.lock().count, watches.by_key.lock().keys.len()), (0, 0));
+        assert_eq!(figures(), (0, 0));
     }
 }
