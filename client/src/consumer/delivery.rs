@@ -39,7 +39,7 @@ pub struct Delivery<T> {
 impl<T> Delivery<T> {
     /// Where it was leased.
     pub(crate) fn place(&self) -> &Place {
-        &self.lease.place
+        &self.lease.shared.place
     }
 
     /// The message is done. Returns when a majority has that on disk.
@@ -145,7 +145,7 @@ impl How {
 }
 
 /// The queue and the subscription that deliveries come from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Place {
     pub(crate) queue: String,
     pub(crate) subscription: String,
@@ -157,7 +157,6 @@ pub(super) struct Held {
     position: u64,
     token: u64,
     key: Bytes,
-    place: Arc<Place>,
     timeout: Duration,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedSender<Command>,
@@ -168,14 +167,13 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(
         delivery: (u64, u64, Bytes),
-        place: Arc<Place>,
         timeout: Duration,
         shared: Arc<Shared>,
         commands: mpsc::UnboundedSender<Command>,
     ) -> Self {
         let (position, token, key) = delivery;
         let settling = shared.auto_ack();
-        Self { position, token, key, place, timeout, shared, commands, settling }
+        Self { position, token, key, timeout, shared, commands, settling }
     }
 
     /// What was acknowledged before it was sent has an answer already.

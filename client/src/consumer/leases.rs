@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use quorate_proto::v1;
 use tokio::sync::Notify;
 
-use super::FailedSettle;
+use super::{FailedSettle, Place};
 use crate::error::Error;
 use crate::message::from_wire;
 
@@ -19,6 +19,7 @@ const FAILURES_MAX: usize = 65_536;
 /// See the module. Bounded by the credit: the server sends no more than that.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    pub(super) place: Place,
     state: Mutex<State>,
     waker: AtomicWaker,
     room: Notify,
@@ -70,6 +71,10 @@ impl State {
 }
 
 impl Shared {
+    pub(super) fn of(place: Place) -> Self {
+        Self { place, ..Self::default() }
+    }
+
     pub(super) fn pop(&self) -> Option<v1::Delivery> {
         let delivery = self.state.lock().pop();
         self.room.notify_one();

@@ -122,18 +122,17 @@ impl<T, C> ConsumerBuilder<T, C> {
             session_timeout_ms: millis("session_timeout", self.session_timeout)?,
             name: self.name,
         };
-        let place =
-            Arc::new(Place { queue: attach.queue.clone(), subscription: attach.subscription.clone() });
+        let place = Place { queue: attach.queue.clone(), subscription: attach.subscription.clone() };
         let opener = stream::Opener::new(&self.client, attach);
         let attaching = opener.attach(Instant::now() + self.client.timeout).await;
         let stream = attaching.map_err(Failed::of_change)?;
         let lease = Duration::from_millis(stream.attached.lease_ms);
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::of(place));
         let (commands, inbox) = mpsc::unbounded_channel();
         let actor = Actor::new(opener, inbox, shared.clone(), self.client.timeout);
         let task = tokio::spawn(actor.run(stream));
         let timeout = self.client.timeout;
-        Ok(Consumer { codec: self.codec, place, lease, timeout, shared, commands, task, of: PhantomData })
+        Ok(Consumer { codec: self.codec, lease, timeout, shared, commands, task, of: PhantomData })
     }
 }
 
@@ -147,7 +146,6 @@ impl<T, C> ConsumerBuilder<T, C> {
 /// [`Consumer::detach`] is the orderly end and releases them at once.
 pub struct Consumer<T, C> {
     codec: C,
-    place: Arc<Place>,
     lease: Duration,
     timeout: Duration,
     shared: Arc<Shared>,
@@ -183,7 +181,6 @@ impl<T, C: Codec<T>> Consumer<T, C> {
         let key = message.as_ref().map(|(meta, ..)| meta.key.clone()).unwrap_or_default();
         let lease = delivery::Held::new(
             (delivery.position, delivery.token, key),
-            self.place.clone(),
             self.timeout,
             self.shared.clone(),
             self.commands.clone(),

@@ -153,21 +153,9 @@ fn model_published() -> Vec<Verb> {
         Message { deliver_at_ms: 9_000, ttl_ms: 70, id: "i".into(), ..plain.clone() },
         Message { subject: "a.b".into(), headers: vec![header], content_type: "t".into(), ..plain.clone() },
     ];
-    let publish = |queue: &str, messages: &[Message]| {
-        let encoded: Vec<Vec<u8>> = messages.iter().map(Message::encode_to_vec).collect();
-        let (lengths, packed) = Publish::pack(&encoded);
-        let attributes = messages.iter().fold(0, |all, message| all | attributes(message));
-        Verb::Publish(Publish {
-            queue: queue.into(),
-            lengths,
-            messages: packed,
-            attributes,
-            ..Publish::default()
-        })
-    };
     vec![
-        publish("keyed", &written),
-        publish("urgent", &[plain.clone(), Message { priority: 7, ..plain }]),
+        publish_all("keyed", &written),
+        publish_all("urgent", &[plain.clone(), Message { priority: 7, ..plain }]),
         attach("keyed", 4, 5),
     ]
 }
@@ -308,6 +296,10 @@ fn model_retained_later() -> Vec<Verb> {
 fn publish_keys(queue: &str, keys: &[&str]) -> Verb {
     let message = |key: &&str| Message { key: Bytes::copy_from_slice(key.as_bytes()), ..Message::default() };
     let messages: Vec<Message> = keys.iter().map(message).collect();
+    publish_all(queue, &messages)
+}
+
+fn publish_all(queue: &str, messages: &[Message]) -> Verb {
     let encoded: Vec<Vec<u8>> = messages.iter().map(Message::encode_to_vec).collect();
     let (lengths, packed) = Publish::pack(&encoded);
     let attributes = messages.iter().fold(0, |all, message| all | attributes(message));

@@ -38,7 +38,9 @@ impl Transactions for Api {
         let request = request.into_inner();
         let bytes =
             request.publish.iter().flat_map(|publish| &publish.messages).map(|m| m.len() + PART_BYTES);
-        let bytes: usize = bytes.chain(request.put.iter().map(|put| put.value.len() + PART_BYTES)).sum();
+        // What is acknowledged or deleted takes no room: that goes on when the disk is full.
+        let new = request.put.iter().filter(|put| !put.delete);
+        let bytes: usize = bytes.chain(new.map(|put| put.value.len() + PART_BYTES)).sum();
         let _room = self.0.admission.room(bytes).await;
         let namespace = convert::or_default(request.namespace.clone());
         let shard = self.shard_of(&namespace)?;
