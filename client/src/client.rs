@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::cluster::Cluster;
-use crate::codec::{Json, Raw};
+use crate::codec::{Json, Protobuf, Raw};
 use crate::connect::{Address, Connector, TcpConnector};
 use crate::error::Error;
 use crate::leader::Router;
@@ -42,6 +42,11 @@ impl Client {
     /// A queue whose bodies are values of `T` in JSON.
     pub fn queue<T>(&self, name: impl Into<String>) -> Queue<T, Json> {
         self.queue_with(name, Json)
+    }
+
+    /// A queue whose bodies are messages of Protocol Buffers, as prost makes them.
+    pub fn protobuf_queue<T>(&self, name: impl Into<String>) -> Queue<T, Protobuf> {
+        self.queue_with(name, Protobuf)
     }
 
     /// A queue whose bodies are bytes.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::consumer::Undecodable;
+
 /// What went wrong, and through [`Error::retryable`] and [`Error::action`] what to do about it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -53,14 +55,9 @@ pub enum Error {
     /// A value could not be encoded; nothing was sent.
     #[error("the value cannot be encoded: {0}")]
     Encode(String),
-    /// A body could not be decoded. The consumer has returned the message with `retry`.
-    #[error("the body of message {position} cannot be decoded: {problem}")]
-    Decode {
-        /// Position of the message.
-        position: u64,
-        /// What is wrong with the body.
-        problem: String,
-    },
+    /// A body could not be decoded. The message is leased, and in there.
+    #[error("the body of message {} cannot be decoded: {}", .0.position(), .0.problem())]
+    Decode(Undecodable),
     /// The producer or consumer was closed or dropped.
     #[error("the {0} is closed")]
     Closed(&'static str),
@@ -81,7 +78,7 @@ impl Error {
             | Self::SettleUnknown { .. }
             | Self::Unknown { .. }
             | Self::Encode(_)
-            | Self::Decode { .. }
+            | Self::Decode(_)
             | Self::Closed(_)
             | Self::Protocol(_) => false,
         }
@@ -114,7 +111,10 @@ impl Error {
                 )
             }
             Self::Encode(_) => "correct the value".into(),
-            Self::Decode { .. } => "correct the consumer's type, or take the message with a raw queue".into(),
+            Self::Decode(_) => {
+                "take the message out of the error and settle it: park it, or correct the consumer's type and retry it"
+                    .into()
+            }
             Self::Closed(what) => format!("open a new {what}"),
             Self::Protocol(_) => "check that client and server versions go together".into(),
         }

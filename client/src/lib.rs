@@ -58,12 +58,13 @@ mod state;
 mod status;
 mod subscriptions;
 mod transaction;
+mod worker;
 
 pub use client::{Client, ClientBuilder};
 pub use cluster::Cluster;
-pub use codec::{Codec, Json, Raw};
+pub use codec::{Codec, Json, Protobuf, Raw};
 pub use connect::{BoxedIo, Connector, Io, TcpConnector};
-pub use consumer::{Consumer, ConsumerBuilder, Delivery, FailedSettle};
+pub use consumer::{Consumer, ConsumerBuilder, Delivery, FailedSettle, Outcome, Undecodable};
 pub use error::{EndpointAnswer, Error, Reason, Refusal, Unmet};
 pub use message::{Message, Meta};
 pub use producer::{Pending, Producer, ProducerBuilder, Receipt};
@@ -78,6 +79,7 @@ pub use settings::{
 pub use state::{Snapshot, State, StateEntry};
 pub use subscriptions::Subscriptions;
 pub use transaction::{Committed, Placed, Transaction};
+pub use worker::{Handled, Job, OnUndecodable, Worker};
 
 /// The wire's own types, where the client hands them out as they are.
 pub use quorate_proto::v1 as wire;

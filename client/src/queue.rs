@@ -8,8 +8,9 @@ use crate::client::Client;
 use crate::codec::Raw;
 use crate::consumer::ConsumerBuilder;
 use crate::producer::ProducerBuilder;
+use crate::worker::Worker;
 
-/// A queue of values of type `T`, encoded by `C`. Making one asks nobody whether the queue exists.
+/// A queue of values of type `T`, encoded by `C`. Cheap to clone. Making one asks nobody whether the queue exists.
 pub struct Queue<T, C> {
     client: Client,
     name: String,
@@ -29,6 +30,17 @@ impl<T, C: Clone> Queue<T, C> {
     /// Starts building a consumer.
     pub fn consumer(&self) -> ConsumerBuilder<T, C> {
         ConsumerBuilder::new(self.client.clone(), self.name.clone(), self.codec.clone())
+    }
+
+    /// Starts building a worker: a consumer that calls a handler for each message.
+    pub fn worker(&self) -> Worker<T, C> {
+        Worker::new(self.client.clone(), self.consumer())
+    }
+}
+
+impl<T, C: Clone> Clone for Queue<T, C> {
+    fn clone(&self) -> Self {
+        Self::new(self.client.clone(), self.name.clone(), self.codec.clone())
     }
 }
 

@@ -112,8 +112,8 @@ impl Reader {
             self.request.count -= 1;
             self.ended = self.request.count == 0;
         }
-        let (meta, body, content_type) =
-            from_wire(message).map_err(|e| Error::Decode { position, problem: e.to_string() })?;
+        let (meta, body, content_type) = from_wire(message)
+            .map_err(|e| Error::Protocol(format!("message {position} cannot be read: {e}")))?;
         Ok(StoredMessage { position, published_at_ms, missing, meta, content_type, body })
     }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::future::join_all;
-use quorate_client::{Client, Delivery, Error, QueueSettings, Reason, Start, SubscriptionSettings};
+use quorate_client::{Client, Delivery, Error, Outcome, QueueSettings, Reason, Start, SubscriptionSettings};
 use quorate_sim::{Context, Failure, Kind, Simulation, explore};
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ async fn work_on(client: &Client, step: usize, broken: bool) {
                         take_whole(client, step, &delivery).await
                     };
                     if done.is_err() {
-                        delivery.retry_later(Some(Duration::from_millis(50)));
+                        delivery.settle_later(Outcome::retry_after(Duration::from_millis(50)));
                     }
                 }
                 Ok(None) => break,

@@ -144,7 +144,7 @@ fn a_returned_message_goes_out_first_in_total_order() {
         let mut seen = Vec::new();
         let first = consumer.next().await.expect("a delivery").expect("a delivery");
         assert_eq!((&first.value[..], first.attempt), (&b"a"[..], 1));
-        first.retry(None).await.expect("a retry");
+        first.retry().await.expect("a retry");
         while seen.len() < 3 {
             let next = consumer.next().await.expect("a delivery").expect("a delivery");
             let (text, attempt) = (String::from_utf8(next.value.to_vec()).expect("text"), next.attempt);

@@ -1,20 +1,33 @@
 //! A message in the hands of the application.
 
-use std::sync::Arc;
+use std::future::Future;
 use std::time::Duration;
 
-use bytes::Bytes;
-use quorate_proto::v1;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
-
-use super::actor::Command;
-use super::{Item, Shared};
+use super::held::{Held, Place};
+use super::outcome::{How, Outcome};
 use crate::error::Error;
 use crate::message::Meta;
 
-/// A leased message. Settle it with [`ack`](Self::ack), [`retry`](Self::retry), [`release`](Self::release) or [`park`](Self::park);
-/// one that is merely dropped stays leased until its lease expires or the consumer detaches.
+/// A leased message. Settle it with [`ack`](Self::ack), [`retry`](Self::retry), [`release`](Self::release) or [`park`](Self::park), in a
+/// [`Transaction`](crate::Transaction::ack), or without waiting with [`settle_later`](Self::settle_later).
+///
+/// One that is merely dropped stays leased until its lease expires or the consumer detaches, and a warning says so; [`leave`](Self::leave) does
+/// that on purpose.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Delivery, Error, Outcome};
+/// # struct Order { id: u64 }
+/// # async fn charge(order: &Order, token: u64) -> Result<(), String> { Ok(()) }
+/// # async fn example(delivery: Delivery<Order>) -> Result<(), Error> {
+/// // The lease is extended for as long as this takes; if it is lost all the same, the work is given up.
+/// match delivery.while_held(charge(&delivery.value, delivery.token)).await? {
+///     Ok(()) => delivery.ack().await,
+///     Err(problem) => delivery.settle(Outcome::retry_after(Duration::from_secs(5)).because(problem)).await,
+/// }
+/// # }
+/// ```
+#[must_use = "a delivery that is not settled stays leased until its lease expires"]
 #[derive(Debug)]
 pub struct Delivery<T> {
     /// Its position in the queue.
@@ -37,9 +50,17 @@ pub struct Delivery<T> {
 }
 
 impl<T> Delivery<T> {
-    /// Where it was leased.
-    pub(crate) fn place(&self) -> &Place {
-        &self.lease.shared.place
+    /// The queue that it comes from.
+    pub fn queue(&self) -> &str {
+        &self.lease.place().queue
+    }
+
+    /// The subscription that it comes from.
+    pub fn subscription(&self) -> &str {
+        match self.lease.place().subscription.as_str() {
+            "" => "default",
+            name => name,
+        }
     }
 
     /// The message is done. Returns when a majority has that on disk.
@@ -48,38 +69,31 @@ impl<T> Delivery<T> {
     /// [`Error::StaleLease`] if the lease had ended; [`Error::SettleUnknown`] if the outcome cannot be told;
     /// [`Error::NoLeader`] if it could not be sent in time.
     pub async fn ack(self) -> Result<(), Error> {
-        self.lease.settle(How::of(v1::Outcome::Ack)).await
+        self.settle(Outcome::Ack).await
     }
 
-    /// The work failed: counts an attempt; ready again after `after`, or the subscription's backoff if `None`.
+    /// The work failed: counts an attempt; ready again after the subscription's backoff.
     ///
     /// # Errors
     /// As [`Delivery::ack`].
-    pub async fn retry(self, after: Option<Duration>) -> Result<(), Error> {
-        self.lease.settle(How { delay_ms: delay_ms(after), ..How::of(v1::Outcome::Retry) }).await
+    pub async fn retry(self) -> Result<(), Error> {
+        self.settle(Outcome::retry()).await
     }
 
-    /// [`Delivery::retry`] with the reason, at most 256 bytes, which is kept with the message: look for it with
-    /// [`crate::Queues::peek`].
+    /// The work failed: counts an attempt; ready again after this time, in whole milliseconds.
     ///
     /// # Errors
-    /// As [`Delivery::ack`]; reason `INVALID` if the reason is longer.
-    pub async fn retry_because(
-        self,
-        reason: impl Into<String>,
-        after: Option<Duration>,
-    ) -> Result<(), Error> {
-        let reason = reason.into();
-        self.lease.settle(How { delay_ms: delay_ms(after), reason, ..How::of(v1::Outcome::Retry) }).await
+    /// As [`Delivery::ack`].
+    pub async fn retry_after(self, after: Duration) -> Result<(), Error> {
+        self.settle(Outcome::retry_after(after)).await
     }
 
-    /// Sets the message aside, until somebody redrives or discards it. In a subscription that parks whole keys
-    /// ([`crate::OnExhausted::ParkKey`]), with whatever follows it under its key. The reason, at most 256 bytes, is kept with it.
+    /// Sets the message aside: see [`Outcome::Park`].
     ///
     /// # Errors
-    /// As [`Delivery::ack`]; reason `INVALID` if the reason is longer.
+    /// As [`Delivery::ack`].
     pub async fn park(self, reason: impl Into<String>) -> Result<(), Error> {
-        self.lease.settle(How { reason: reason.into(), ..How::of(v1::Outcome::Park) }).await
+        self.settle(Outcome::park(reason)).await
     }
 
     /// Gives the message back: counts no attempt, ready again at once.
@@ -87,168 +101,78 @@ impl<T> Delivery<T> {
     /// # Errors
     /// As [`Delivery::ack`].
     pub async fn release(self) -> Result<(), Error> {
-        self.lease.settle(How::of(v1::Outcome::Release)).await
+        self.settle(Outcome::Release).await
     }
 
-    /// Still at work: the lease ends `by` from now, or after the subscription's lease if `None`.
+    /// Any outcome. Returns when a majority has it on disk.
     ///
     /// # Errors
     /// As [`Delivery::ack`].
-    pub async fn extend(&self, by: Option<Duration>) -> Result<(), Error> {
-        let answer = self.lease.ask(How { delay_ms: delay_ms(by), ..How::of(v1::Outcome::Extend) });
-        answer.await.unwrap_or(Err(Error::SettleUnknown { position: self.position }))
+    pub async fn settle(self, outcome: Outcome) -> Result<(), Error> {
+        self.lease.settle(outcome.into()).await
     }
 
     /// [`Delivery::ack`] without waiting: what waits travels together. Failures show in [`super::Consumer::settled`].
     pub fn ack_later(self) {
-        self.lease.settle_later(How::of(v1::Outcome::Ack));
+        self.settle_later(Outcome::Ack);
     }
 
-    /// [`Delivery::retry`] without waiting.
-    pub fn retry_later(self, after: Option<Duration>) {
-        self.lease.settle_later(How { delay_ms: delay_ms(after), ..How::of(v1::Outcome::Retry) });
+    /// [`Delivery::settle`] without waiting.
+    pub fn settle_later(self, outcome: Outcome) {
+        self.lease.settle_later(outcome.into());
     }
 
-    /// [`Delivery::retry_because`] without waiting.
-    pub fn retry_because_later(self, reason: impl Into<String>, after: Option<Duration>) {
-        let how = How { delay_ms: delay_ms(after), reason: reason.into(), ..How::of(v1::Outcome::Retry) };
-        self.lease.settle_later(how);
+    /// Lets it go without settling it: it comes again when its lease has expired, which counts as a failure, or when the consumer detaches.
+    pub fn leave(self) {
+        self.lease.leave();
     }
 
-    /// [`Delivery::park`] without waiting.
-    pub fn park_later(self, reason: impl Into<String>) {
-        self.lease.settle_later(How { reason: reason.into(), ..How::of(v1::Outcome::Park) });
+    /// Still at work: the lease ends `by` from now, in whole milliseconds, or after the subscription's lease if `None`.
+    ///
+    /// # Errors
+    /// As [`Delivery::ack`].
+    pub async fn extend(&self, by: Option<Duration>) -> Result<(), Error> {
+        self.lease.ask(How::extend(by)).await.unwrap_or(Err(Error::SettleUnknown { position: self.position }))
     }
 
-    /// [`Delivery::release`] without waiting.
-    pub fn release_later(self) {
-        self.lease.settle_later(How::of(v1::Outcome::Release));
-    }
-}
-
-/// Zero means "the subscription's own" on the wire; the smallest delay that was asked for is 1 ms.
-fn delay_ms(delay: Option<Duration>) -> u64 {
-    delay.map_or(0, |delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX).max(1))
-}
-
-/// What becomes of a lease.
-pub(super) struct How {
-    outcome: v1::Outcome,
-    delay_ms: u64,
-    reason: String,
-}
-
-impl How {
-    pub(super) fn of(outcome: v1::Outcome) -> Self {
-        Self { outcome, delay_ms: 0, reason: String::new() }
-    }
-}
-
-/// The queue and the subscription that deliveries come from.
-#[derive(Debug, Default)]
-pub(crate) struct Place {
-    pub(crate) queue: String,
-    pub(crate) subscription: String,
-}
-
-/// Stands for a lease while the application holds it; the consumer shows it to nobody else meanwhile.
-#[derive(Debug)]
-pub(super) struct Held {
-    position: u64,
-    token: u64,
-    key: Bytes,
-    timeout: Duration,
-    shared: Arc<Shared>,
-    commands: mpsc::UnboundedSender<Command>,
-    /// A settle is under way, whose answer ends the hold; or there is nothing to settle.
-    settling: bool,
-}
-
-impl Held {
-    pub(super) fn new(
-        delivery: (u64, u64, Bytes),
-        timeout: Duration,
-        shared: Arc<Shared>,
-        commands: mpsc::UnboundedSender<Command>,
-    ) -> Self {
-        let (position, token, key) = delivery;
-        let settling = shared.auto_ack();
-        Self { position, token, key, timeout, shared, commands, settling }
-    }
-
-    /// What was acknowledged before it was sent has an answer already.
-    fn foregone(&self, outcome: v1::Outcome) -> Option<Result<(), Error>> {
-        let result = match outcome {
-            v1::Outcome::Ack => Ok(()),
-            _ => Err(Error::StaleLease { position: self.position }),
-        };
-        self.shared.auto_ack().then_some(result)
-    }
-
-    async fn settle(mut self, how: How) -> Result<(), Error> {
-        let position = self.position;
-        let answer = self.ask(how);
-        self.settling = true;
-        answer.await.unwrap_or(Err(Error::SettleUnknown { position }))
-    }
-
-    pub(super) fn settle_later(mut self, how: How) {
-        self.settling = true;
-        if let Some(result) = self.foregone(how.outcome) {
-            if let Err(error) = result {
-                self.shared.failed(self.position, self.token, error);
-            }
-            return;
-        }
-        self.announce(how.outcome);
-        let item = self.item(how, None);
-        if self.commands.send(Command::Settle(item)).is_err() {
-            self.shared.failed(self.position, self.token, Error::Closed("consumer"));
+    /// Does some work while the lease is extended, each time half of it has passed. When the lease is lost all the same, the work is given up where
+    /// it is (its future is dropped): somebody else may be at it by then.
+    ///
+    /// # Errors
+    /// [`Error::StaleLease`] if the lease was lost before the work was done: it was revoked or ran out, or the consumer is gone.
+    pub async fn while_held<R>(&self, work: impl Future<Output = R>) -> Result<R, Error> {
+        tokio::select! {
+            biased;
+            result = work => Ok(result),
+            () = self.lease.keep() => Err(Error::StaleLease { position: self.position }),
         }
     }
 
-    fn ask(&self, how: How) -> oneshot::Receiver<Result<(), Error>> {
-        let (reply, answer) = oneshot::channel();
-        if let Some(result) = self.foregone(how.outcome) {
-            let _ = reply.send(result); // the receiver is in our hands
-            return answer;
-        }
-        self.announce(how.outcome);
-        let item = self.item(how, Some(reply));
-        if let Err(mpsc::error::SendError(Command::Settle(item))) = self.commands.send(Command::Settle(item))
-            && let Some(reply) = item.reply
-        {
-            let _ = reply.send(Err(Error::Closed("consumer")));
-        }
-        answer
+    /// Returns when the lease is known to have been lost without being settled: the server took it back, or the session that held it is over.
+    pub async fn revoked(&self) {
+        self.lease.lost().await;
     }
 
-    /// From now on, not only from the server's answer, nothing behind a returned message is handed out.
-    fn announce(&self, outcome: v1::Outcome) {
-        if matches!(outcome, v1::Outcome::Retry | v1::Outcome::Release) {
-            self.shared.give_back(self.position, self.token, &self.key);
-        }
+    /// The same delivery, with something made of its body.
+    pub(super) fn map<U>(self, with: impl FnOnce(T) -> U) -> Delivery<U> {
+        let Self { position, token, attempt, published_at_ms, lease_left, meta, content_type, value, lease } =
+            self;
+        let value = with(value);
+        Delivery { position, token, attempt, published_at_ms, lease_left, meta, content_type, value, lease }
     }
 
-    fn item(&self, how: How, reply: Option<oneshot::Sender<Result<(), Error>>>) -> Item {
-        let How { outcome, delay_ms, reason } = how;
-        Item {
-            position: self.position,
-            token: self.token,
-            outcome,
-            delay_ms,
-            reason,
-            deadline: Instant::now() + self.timeout,
-            uncertain: false,
-            reply,
-        }
+    /// Where it was leased.
+    pub(crate) fn place(&self) -> &Place {
+        self.lease.place()
     }
-}
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        if !self.settling {
-            self.shared.let_go(self.token);
-        }
+    /// Somebody else sees to it that it is settled, or not.
+    pub(crate) fn excuse(&self) {
+        self.lease.excuse();
+    }
+
+    /// [`Delivery::settle_later`], where others may still look at it.
+    pub(crate) fn settle_shared(&self, outcome: Outcome) {
+        self.lease.settle_later(outcome.into());
     }
 }

@@ -6,12 +6,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use prost::Message as _;
 use quorate_proto::v1;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
-use super::{FailedSettle, Place};
+use super::FailedSettle;
+use super::held::Place;
 use crate::error::Error;
-use crate::message::from_wire;
 
 /// Failures that are kept until somebody asks for them.
 const FAILURES_MAX: usize = 65_536;
@@ -25,12 +27,38 @@ pub(super) struct Shared {
     room: Notify,
 }
 
+/// A delivery that has arrived and was not taken.
+#[derive(Debug)]
+struct Waiting {
+    delivery: v1::Delivery,
+    arrived: Instant,
+    /// In order `key`; else empty.
+    key: Bytes,
+}
+
+/// The key alone; the rest of a message is passed over.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Key {
+    #[prost(bytes = "bytes", tag = "2")]
+    key: Bytes,
+}
+
+/// A lease in the application's hands.
+#[derive(Debug)]
+enum Hold {
+    Kept,
+    /// With those who want to know when it is lost.
+    Watched(Vec<oneshot::Sender<()>>),
+    /// The server took it back, or the session that had it is over.
+    Lost,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// Arrived, not yet taken.
-    ready: VecDeque<v1::Delivery>,
+    ready: VecDeque<Waiting>,
     /// Tokens that the application holds, or that are being settled.
-    held: BTreeSet<u64>,
+    held: BTreeMap<u64, Hold>,
     /// Tokens that came again on this stream while they were held.
     again: BTreeSet<u64>,
     order: v1::Order,
@@ -39,6 +67,8 @@ struct State {
     /// Orders `total` and `key`: positions that the application gave back, by token, with their keys, until the answer says what
     /// went with them. Nothing behind them in their order is handed out meanwhile.
     returned: BTreeMap<u64, (u64, Bytes)>,
+    /// Keys (in order `total`, the empty one stands for all) whose next message waits until the work on the one before it is over.
+    busy: BTreeSet<Bytes>,
     failures: Vec<FailedSettle>,
     settled_count: u64,
     /// To be told once.
@@ -48,25 +78,31 @@ struct State {
 }
 
 impl State {
-    fn pop(&mut self) -> Option<v1::Delivery> {
+    fn pop(&mut self) -> Option<Waiting> {
         // Of one key there may be something to wait for, and of the next not.
         let looked_at = if self.order == v1::Order::Key { self.ready.len() } else { self.ready.len().min(1) };
         let at = (0..looked_at).find(|at| !self.is_held_up(&self.ready[*at]))?;
-        let delivery = self.ready.remove(at)?;
+        let waiting = self.ready.remove(at)?;
         if !self.auto_ack {
-            self.held.insert(delivery.token);
+            self.held.insert(waiting.delivery.token, Hold::Kept);
         }
-        Some(delivery)
+        Some(waiting)
     }
 
-    /// Whether something was given back that comes before it in its order.
-    fn is_held_up(&self, delivery: &v1::Delivery) -> bool {
-        if self.returned.is_empty() {
-            return false;
+    /// Whether something was given back, or is being worked on, that comes before it in its order.
+    fn is_held_up(&self, waiting: &Waiting) -> bool {
+        let behind =
+            |(position, of): &(u64, Bytes)| *position < waiting.delivery.position && *of == waiting.key;
+        let alone = self.order == v1::Order::Key && waiting.key.is_empty();
+        self.returned.values().any(behind) || (!alone && self.busy.contains(&waiting.key))
+    }
+
+    /// The application's leases with these tokens are lost.
+    fn lose(&mut self, tokens: std::ops::Range<u64>) {
+        for (_, hold) in self.held.range_mut(tokens) {
+            // Who watches is told by the sender's end.
+            *hold = Hold::Lost;
         }
-        let of_key = || from_wire(delivery.message.clone()).map(|(meta, ..)| meta.key).unwrap_or_default();
-        let key = if self.order == v1::Order::Key { of_key() } else { Bytes::new() };
-        self.returned.values().any(|(position, of)| *position < delivery.position && *of == key)
     }
 }
 
@@ -75,10 +111,51 @@ impl Shared {
         Self { place, ..Self::default() }
     }
 
-    pub(super) fn pop(&self) -> Option<v1::Delivery> {
-        let delivery = self.state.lock().pop();
+    /// The next delivery, and when it came.
+    pub(super) fn pop(&self) -> Option<(v1::Delivery, Instant)> {
+        let waiting = self.state.lock().pop()?;
         self.room.notify_one();
-        delivery
+        Some((waiting.delivery, waiting.arrived))
+    }
+
+    /// The lane of a message: those of one lane are worked on one after the other. `None`: alone.
+    pub(super) fn lane(&self, key: &Bytes) -> Option<Bytes> {
+        match self.state.lock().order {
+            v1::Order::Total => Some(Bytes::new()),
+            v1::Order::Key if !key.is_empty() => Some(key.clone()),
+            _ => None,
+        }
+    }
+
+    /// Nothing more of this lane is handed out.
+    pub(super) fn occupy(&self, lane: Bytes) {
+        self.state.lock().busy.insert(lane);
+    }
+
+    /// The lane's next message may be handed out.
+    pub(super) fn vacate(&self, lane: &Bytes) {
+        self.state.lock().busy.remove(lane);
+        self.waker.wake();
+    }
+
+    /// Returns when the application's lease is lost, or was let go.
+    pub(super) async fn watch(&self, token: u64) {
+        let (lost, told) = oneshot::channel();
+        if let Some(hold) = self.state.lock().held.get_mut(&token) {
+            match hold {
+                Hold::Kept => *hold = Hold::Watched(vec![lost]),
+                Hold::Watched(watchers) => watchers.push(lost),
+                Hold::Lost => return,
+            }
+        } else {
+            return;
+        }
+        let _ = told.await; // the sender's end is what it waits for
+    }
+
+    /// Whether the application's lease is known to be lost.
+    pub(super) fn is_lost(&self, token: u64) -> bool {
+        matches!(self.state.lock().held.get(&token), Some(Hold::Lost))
     }
 
     /// Whether messages are acknowledged before they come.
@@ -97,12 +174,15 @@ impl Shared {
         self.room.notified().await;
     }
 
-    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<v1::Delivery, Error>>> {
+    pub(super) fn poll_next(
+        &self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(v1::Delivery, Instant), Error>>> {
         self.waker.register(cx.waker());
         let mut state = self.state.lock();
-        if let Some(delivery) = state.pop() {
+        if let Some(Waiting { delivery, arrived, .. }) = state.pop() {
             self.room.notify_one();
-            return Poll::Ready(Some(Ok(delivery)));
+            return Poll::Ready(Some(Ok((delivery, arrived))));
         }
         match state.error.take() {
             Some(error) => Poll::Ready(Some(Err(error))),
@@ -113,25 +193,29 @@ impl Shared {
 
     /// Takes deliveries over. One whose token is in use is a repetition and not shown.
     pub(super) fn push(&self, deliveries: Vec<v1::Delivery>) {
+        let arrived = Instant::now();
         let mut state = self.state.lock();
         for delivery in deliveries {
-            if state.held.contains(&delivery.token) {
+            if state.held.contains_key(&delivery.token) {
                 state.again.insert(delivery.token);
             } else {
-                state.ready.push_back(delivery);
+                let keyed = state.order == v1::Order::Key;
+                let key = keyed.then(|| Key::decode(delivery.message.clone()).unwrap_or_default().key);
+                state.ready.push_back(Waiting { delivery, arrived, key: key.unwrap_or_default() });
             }
         }
         drop(state);
         self.waker.wake();
     }
 
-    /// Removes what was revoked and not yet taken. With order `total` one revocation means all that was leased
+    /// Removes what was revoked and not yet taken; what was taken is lost. With order `total` one revocation means all that was leased
     /// behind it, too: the server tells of that run by run, and nobody is to be handed a later run in between.
     pub(super) fn revoke(&self, revoked: &v1::Revoked) {
         let tokens = tokens(revoked);
         let mut state = self.state.lock();
         let total = state.order == v1::Order::Total;
-        state.ready.retain(|delivery| match total {
+        state.lose(tokens.clone());
+        state.ready.retain(|Waiting { delivery, .. }| match total {
             true => delivery.token < tokens.start || delivery.position < revoked.first_position,
             false => !tokens.contains(&delivery.token),
         });
@@ -141,7 +225,9 @@ impl Shared {
     pub(super) fn revoke_with(&self, all: &[v1::Revoked]) {
         if !all.is_empty() {
             let gone = |delivery: &v1::Delivery| all.iter().any(|one| tokens(one).contains(&delivery.token));
-            self.state.lock().ready.retain(|delivery| !gone(delivery));
+            let mut state = self.state.lock();
+            state.ready.retain(|waiting| !gone(&waiting.delivery));
+            all.iter().for_each(|one| state.lose(tokens(one)));
         }
     }
 
@@ -165,9 +251,12 @@ impl Shared {
     /// A new stream: what was not taken comes again if it is still leased.
     pub(super) fn attached(&self, attached: &v1::Attached) {
         let mut state = self.state.lock();
+        if !attached.resumed {
+            state.lose(0..u64::MAX);
+        }
         let State { held, returned, .. } = &mut *state;
         // What is still being given back holds up what is behind it, unless the session began anew.
-        returned.retain(|token, _| attached.resumed && held.contains(token));
+        returned.retain(|token, _| attached.resumed && held.contains_key(token));
         state.order = attached.order();
         state.auto_ack = attached.auto_ack;
         if !attached.auto_ack {
@@ -233,9 +322,10 @@ impl Shared {
         self.waker.wake();
     }
 
-    /// No delivery comes any more.
+    /// No delivery comes any more, and no lease is kept.
     pub(super) fn end(&self, error: Option<Error>) {
         let mut state = self.state.lock();
+        state.lose(0..u64::MAX);
         state.ready.clear();
         state.ended = true;
         state.connected = false;
@@ -250,141 +340,5 @@ fn tokens(revoked: &v1::Revoked) -> std::ops::Range<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn delivery(position: u64, token: u64) -> v1::Delivery {
-        v1::Delivery { position, token, ..Default::default() }
-    }
-
-    #[test]
-    fn a_held_token_is_not_shown_twice_and_a_dropped_one_is() {
-        let shared = Shared::default();
-        shared.push(vec![delivery(1, 10), delivery(2, 11), delivery(3, 12)]);
-        assert_eq!(shared.pop().map(|d| d.token), Some(10));
-        assert_eq!(shared.pop().map(|d| d.token), Some(11));
-        shared.let_go(11);
-        shared.lost();
-        assert!(shared.pop().is_none(), "what was not taken is not handed out without a stream");
-        shared.attached(&v1::Attached { resumed: true, ..Default::default() });
-        shared.push(vec![delivery(1, 10), delivery(2, 11), delivery(3, 12)]);
-        assert!(shared.came_again(10));
-        assert_eq!(shared.pop().map(|d| d.token), Some(11));
-        assert_eq!(shared.pop().map(|d| d.token), Some(12));
-        assert!(shared.pop().is_none());
-    }
-
-    #[test]
-    fn what_is_revoked_is_not_handed_out() {
-        let shared = Shared::default();
-        shared.push(vec![delivery(1, 10), delivery(2, 11), delivery(3, 12)]);
-        shared.revoke(&v1::Revoked { first_position: 2, count: 2, first_token: 11 });
-        assert_eq!(shared.pop().map(|d| d.token), Some(10));
-        assert!(shared.pop().is_none());
-    }
-    fn total() -> Shared {
-        let shared = Shared::default();
-        shared.attached(&attached(false));
-        shared.push(vec![delivery(1, 10), delivery(2, 11), delivery(3, 12), delivery(4, 13)]);
-        shared
-    }
-
-    fn attached(resumed: bool) -> v1::Attached {
-        v1::Attached { resumed, order: v1::Order::Total.into(), ..Default::default() }
-    }
-
-    fn popped(shared: &Shared) -> Vec<u64> {
-        std::iter::from_fn(|| shared.pop()).map(|delivery| delivery.token).collect()
-    }
-
-    #[test]
-    fn in_order_total_a_revocation_takes_what_is_behind_it() {
-        let shared = total();
-        shared.revoke(&v1::Revoked { first_position: 2, count: 1, first_token: 11 });
-        assert_eq!(popped(&shared), [10]);
-        shared.push(vec![delivery(2, 14), delivery(3, 15)]);
-        assert_eq!(popped(&shared), [14, 15]);
-    }
-
-    #[test]
-    fn in_order_total_a_message_that_joined_late_stays_when_later_ones_are_revoked() {
-        let shared = Shared::default();
-        shared.attached(&attached(false));
-        shared.push(vec![delivery(7, 10), delivery(8, 11), delivery(5, 12)]);
-        shared.pop();
-        shared.revoke(&v1::Revoked { first_position: 8, count: 1, first_token: 11 });
-        assert_eq!(popped(&shared), [12]);
-    }
-
-    #[test]
-    fn in_order_total_nothing_behind_a_returned_message_is_handed_out_until_the_answer_comes() {
-        let shared = total();
-        shared.pop();
-        shared.pop();
-        shared.give_back(2, 11, &Bytes::new());
-        assert!(popped(&shared).is_empty(), "3 and 4 are buffered");
-        shared.let_go(11);
-        shared.push(vec![delivery(5, 14)]); // was under way
-        assert!(popped(&shared).is_empty());
-        shared.push(vec![delivery(2, 15), delivery(3, 16)]);
-        let gone = |first_position, count, first_token| v1::Revoked { first_position, count, first_token };
-        shared.revoke_with(&[gone(3, 2, 12), gone(5, 1, 14)]);
-        shared.answered(11);
-        assert_eq!(popped(&shared), [15, 16]);
-    }
-
-    #[test]
-    fn in_order_key_only_what_follows_under_the_same_key_waits() {
-        let shared = Shared::default();
-        shared.attached(&v1::Attached { order: v1::Order::Key.into(), ..Default::default() });
-        let of_key = |position: u64, key: &str| {
-            let meta = crate::Message::new(()).key(key.to_owned()).meta;
-            let message = crate::message::Encoder::new("").encode(meta, Bytes::new());
-            v1::Delivery { message, ..delivery(position, position + 9) }
-        };
-        shared.push(vec![of_key(1, "a"), of_key(2, "a"), of_key(3, "b")]);
-        shared.pop();
-        shared.give_back(1, 10, &Bytes::from("a"));
-        assert_eq!(popped(&shared), [12], "the one of key b");
-        shared.answered(10);
-        assert_eq!(popped(&shared), [11]);
-    }
-
-    #[test]
-    fn what_is_acknowledged_before_it_comes_survives_its_stream_and_is_bounded_here() {
-        let shared = Shared::default();
-        let attached = v1::Attached { resumed: true, auto_ack: true, ..Default::default() };
-        shared.attached(&attached);
-        shared.push(vec![delivery(1, 10), delivery(2, 11)]);
-        assert!(!shared.has_room(2) && shared.has_room(3));
-        shared.lost();
-        shared.attached(&attached);
-        assert_eq!(popped(&shared), [10, 11]);
-        assert!(shared.has_room(2));
-    }
-
-    #[test]
-    fn what_was_answered_holds_up_nothing() {
-        let shared = total();
-        shared.pop();
-        shared.give_back(1, 10, &Bytes::new());
-        assert!(popped(&shared).is_empty());
-        shared.answered(10);
-        assert_eq!(popped(&shared), [11, 12, 13]);
-    }
-
-    #[test]
-    fn a_return_under_way_holds_up_what_is_behind_it_on_the_next_stream_of_the_session() {
-        for (resumed, settling, handed_out) in [(true, true, 0), (true, false, 2), (false, true, 2)] {
-            let shared = total();
-            shared.pop();
-            shared.give_back(1, 10, &Bytes::new());
-            if !settling {
-                shared.let_go(10);
-            }
-            shared.attached(&attached(resumed));
-            shared.push(vec![delivery(2, 11), delivery(3, 12)]);
-            assert_eq!(popped(&shared).len(), handed_out, "resumed {resumed}, settling {settling}");
-        }
-    }
-}
+#[path = "leases_test.rs"]
+mod tests;

@@ -2,9 +2,13 @@
 
 mod actor;
 mod delivery;
+mod held;
+mod lanes;
 mod leases;
+mod outcome;
 mod settle;
 mod stream;
+mod undecodable;
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -23,7 +27,7 @@ use crate::client::Client;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::leader::Failed;
-use crate::message::from_wire;
+use crate::message::{Meta, from_wire};
 use crate::settings::millis;
 
 use actor::{Actor, Command};
@@ -31,7 +35,11 @@ use leases::Shared;
 use settle::Item;
 
 pub use delivery::Delivery;
-use delivery::Place;
+pub(crate) use held::Place;
+use held::{Common, Held};
+pub(crate) use lanes::Lanes;
+pub use outcome::Outcome;
+pub use undecodable::Undecodable;
 
 /// Largest credit, in messages.
 const CREDIT_MAX: u32 = 65_536;
@@ -132,7 +140,8 @@ impl<T, C> ConsumerBuilder<T, C> {
         let actor = Actor::new(opener, inbox, shared.clone(), self.client.timeout);
         let task = tokio::spawn(actor.run(stream));
         let timeout = self.client.timeout;
-        Ok(Consumer { codec: self.codec, lease, timeout, shared, commands, task, of: PhantomData })
+        let common = Arc::new(Common { shared, commands, timeout, lease });
+        Ok(Consumer { codec: self.codec, common, task, of: PhantomData })
     }
 }
 
@@ -146,10 +155,7 @@ impl<T, C> ConsumerBuilder<T, C> {
 /// [`Consumer::detach`] is the orderly end and releases them at once.
 pub struct Consumer<T, C> {
     codec: C,
-    lease: Duration,
-    timeout: Duration,
-    shared: Arc<Shared>,
-    commands: mpsc::UnboundedSender<Command>,
+    common: Arc<Common>,
     task: JoinHandle<()>,
     of: PhantomData<fn() -> T>,
 }
@@ -158,8 +164,7 @@ impl<T, C: Codec<T>> Consumer<T, C> {
     /// The next delivery; `None` after the end, which comes only with an error that no retry mends, given once.
     ///
     /// [`Error::NoLeader`] says that the session has not been attached for the client's timeout; it keeps
-    /// trying, and so may the caller. A body that cannot be decoded is returned with `retry` and given as
-    /// [`Error::Decode`].
+    /// trying, and so may the caller. A message whose body cannot be decoded comes as [`Error::Decode`], with its lease.
     ///
     /// Cancel safe: a dropped future loses no delivery.
     pub async fn next(&mut self) -> Option<Result<Delivery<T>, Error>> {
@@ -168,42 +173,52 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 
     /// A delivery that has arrived already, without waiting.
     pub fn try_next(&mut self) -> Option<Result<Delivery<T>, Error>> {
-        let delivery = self.shared.pop()?;
-        Some(self.decode(delivery))
+        let (delivery, arrived) = self.common.shared.pop()?;
+        Some(self.decode(delivery, arrived))
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery<T>, Error>>> {
-        self.shared.poll_next(cx).map(|next| next.map(|delivery| delivery.and_then(|d| self.decode(d))))
+        let next = self.common.shared.poll_next(cx);
+        next.map(|next| next.map(|next| next.and_then(|(delivery, arrived)| self.decode(delivery, arrived))))
     }
 
-    fn decode(&self, delivery: v1::Delivery) -> Result<Delivery<T>, Error> {
-        let message = from_wire(delivery.message);
-        let key = message.as_ref().map(|(meta, ..)| meta.key.clone()).unwrap_or_default();
-        let lease = delivery::Held::new(
-            (delivery.position, delivery.token, key),
-            self.timeout,
-            self.shared.clone(),
-            self.commands.clone(),
-        );
-        let decoded = message.map_err(|e| format!("the message cannot be read: {e}"));
-        let decoded = decoded.and_then(|(meta, body, content_type)| {
-            self.codec.decode(body).map(|value| (meta, content_type, value))
-        });
-        match decoded {
-            Ok((meta, content_type, value)) => Ok(Delivery {
-                position: delivery.position,
-                token: delivery.token,
-                attempt: delivery.attempt,
-                published_at_ms: delivery.published_at_ms,
-                lease_left: Duration::from_millis(delivery.lease_left_ms),
+    fn decode(&self, delivery: v1::Delivery, arrived: Instant) -> Result<Delivery<T>, Error> {
+        let raw = self.raw(delivery, arrived)?;
+        if !self.codec.accepts(&raw.content_type) {
+            let problem =
+                format!("its content type is {:?}, not {:?}", raw.content_type, self.codec.content_type());
+            return Err(Error::Decode(Undecodable::new(raw, problem)));
+        }
+        match self.codec.decode(raw.value.clone()) {
+            Ok(value) => Ok(raw.map(|_| value)),
+            Err(problem) => Err(Error::Decode(Undecodable::new(raw, problem))),
+        }
+    }
+
+    /// The delivery with its body as it is.
+    fn raw(&self, delivery: v1::Delivery, arrived: Instant) -> Result<Delivery<Bytes>, Error> {
+        let v1::Delivery { position, token, attempt, published_at_ms, lease_left_ms, message } = delivery;
+        let lease_left = Duration::from_millis(lease_left_ms);
+        let of = |meta: Meta, content_type, value| {
+            let until = arrived + lease_left;
+            let lease = Held::new(position, token, meta.key.clone(), until, self.common.clone());
+            Delivery {
+                position,
+                token,
+                attempt,
+                published_at_ms,
+                lease_left,
                 meta,
                 content_type,
                 value,
                 lease,
-            }),
-            Err(problem) => {
-                lease.settle_later(delivery::How::of(v1::Outcome::Retry));
-                Err(Error::Decode { position: delivery.position, problem })
+            }
+        };
+        match from_wire(message.clone()) {
+            Ok((meta, body, content_type)) => Ok(of(meta, content_type, body)),
+            Err(error) => {
+                let problem = format!("the message cannot be read: {error}");
+                Err(Error::Decode(Undecodable::new(of(Meta::default(), String::new(), message), problem)))
             }
         }
     }
@@ -212,27 +227,47 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 impl<T, C> Consumer<T, C> {
     /// Length of a lease of this subscription.
     pub fn lease(&self) -> Duration {
-        self.lease
+        self.common.lease
+    }
+
+    pub(crate) fn lanes(&self) -> Lanes {
+        Lanes::new(self.common.shared.clone())
+    }
+
+    /// What has arrived and was not taken is given back.
+    pub(crate) fn release_untaken(&mut self)
+    where
+        C: Codec<T>,
+    {
+        while let Some(next) = self.try_next() {
+            match next {
+                Ok(delivery) => delivery.settle_later(Outcome::Release),
+                Err(Error::Decode(broken)) => {
+                    broken.take().into_iter().for_each(|raw| raw.settle_later(Outcome::Release));
+                }
+                Err(_) => {}
+            }
+        }
     }
 
     /// Whether the session is attached at a leader right now.
     pub fn is_connected(&self) -> bool {
-        self.shared.connected()
+        self.common.shared.connected()
     }
 
     /// Replaces the credit, 0 to 65,536; 0 stops new deliveries. More than that counts as 65,536.
     pub fn set_credit(&self, messages: u32) {
-        let _ = self.commands.send(Command::Credit(messages.min(CREDIT_MAX)));
+        let _ = self.common.commands.send(Command::Credit(messages.min(CREDIT_MAX)));
     }
 
     /// Failures of settles that nobody waited for, since they were last taken, without waiting for the others.
     pub fn failures(&self) -> Vec<FailedSettle> {
-        self.shared.take_failures()
+        self.common.shared.take_failures()
     }
 
     /// How many messages were settled for good so far: acknowledged, retried or released.
     pub fn settled_count(&self) -> u64 {
-        self.shared.settled_count()
+        self.common.shared.settled_count()
     }
 
     /// Waits until every settle asked for so far has its answer, and hands over those that failed and that
@@ -242,8 +277,8 @@ impl<T, C> Consumer<T, C> {
     /// [`Error::Closed`] if the consumer has come to its end.
     pub async fn settled(&self) -> Result<Vec<FailedSettle>, Error> {
         let (reply, settled) = oneshot::channel();
-        let told = self.commands.send(Command::Settled(reply)).is_ok() && settled.await.is_ok();
-        let failures = self.shared.take_failures();
+        let told = self.common.commands.send(Command::Settled(reply)).is_ok() && settled.await.is_ok();
+        let failures = self.common.shared.take_failures();
         if told || !failures.is_empty() { Ok(failures) } else { Err(Error::Closed("consumer")) }
     }
 
@@ -254,9 +289,9 @@ impl<T, C> Consumer<T, C> {
     /// answer came: the leases are released when the session's timeout has passed, if not before.
     pub async fn detach(self) -> Result<(), Error> {
         let (reply, detached) = oneshot::channel();
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.common.timeout;
         let gone = || Error::Closed("consumer");
-        self.commands.send(Command::Detach { reply, deadline }).map_err(|_| gone())?;
+        self.common.commands.send(Command::Detach { reply, deadline }).map_err(|_| gone())?;
         detached.await.unwrap_or_else(|_| Err(gone()))
     }
 }

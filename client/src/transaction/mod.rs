@@ -86,7 +86,19 @@ impl Transaction {
     /// Acknowledges a message. The delivery stays with the caller: if the transaction is refused, it can still be retried.
     pub fn ack<T>(self, delivery: &Delivery<T>) -> Self {
         let place = delivery.place();
+        delivery.excuse();
         self.ack_lease(&place.queue, &place.subscription, delivery.position, delivery.token)
+    }
+
+    /// Whether it acknowledges this message.
+    pub(crate) fn acks<T>(&self, delivery: &Delivery<T>) -> bool {
+        let place = delivery.place();
+        self.parts.settle.iter().any(|lease| {
+            let token = lease.range.as_ref().map(|range| range.first_token);
+            lease.queue == place.queue
+                && lease.subscription == place.subscription
+                && token == Some(delivery.token)
+        })
     }
 
     /// Acknowledges a message by what names its lease, for those who have no [`Delivery`]. An empty subscription means `default`.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_client::{Consumer, Delivery, Error, Raw};
+use quorate_client::{Consumer, Delivery, Error, Outcome, Raw};
 
 use crate::fake::Fake;
 
@@ -124,9 +124,9 @@ async fn in_order_total_a_returned_message_comes_before_all_that_is_behind_it() 
         let (first, second) = (taken.next().unwrap(), taken.next().unwrap());
         first.ack().await.unwrap();
         if wait {
-            second.retry(None).await.unwrap();
+            second.retry().await.unwrap();
         } else {
-            second.release_later();
+            second.settle_later(Outcome::Release);
             assert!(consumer.try_next().is_none(), "3 is buffered, and was leased behind 2");
         }
         let again = take(&mut consumer, 4).await;

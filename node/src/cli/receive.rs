@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_client::{Consumer, Delivery, Error, FailedSettle, Raw};
+use quorate_client::{Consumer, Delivery, Error, FailedSettle, Outcome, Raw};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncWriteExt as _, Stdout};
 
@@ -160,9 +160,10 @@ impl Run<'_> {
             match (self.args.retry, self.args.park) {
                 (Some(after), _) => {
                     let after = Some(after).filter(|after| !after.is_zero());
-                    delivery.retry_because_later(self.args.reason.clone(), after);
+                    let reason = self.args.reason.clone();
+                    delivery.settle_later(Outcome::Retry { after, reason });
                 }
-                (None, true) => delivery.park_later(self.args.reason.clone()),
+                (None, true) => delivery.settle_later(Outcome::park(self.args.reason.clone())),
                 (None, false) => delivery.ack_later(),
             }
         }

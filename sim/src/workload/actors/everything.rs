@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_client::{
-    Filter, Message, OnExhausted, OnFull, Order, QueueSettings, Raw, Retain, Selector, SubscriptionSettings,
-    Which,
+    Filter, Message, OnExhausted, OnFull, Order, Outcome, QueueSettings, Raw, Retain, Selector,
+    SubscriptionSettings, Which,
 };
 
 use super::transacting;
@@ -254,10 +254,13 @@ async fn settle(cx: &Cx, rng: &mut Rng, queue: &str, delivery: Delivery) {
     // What the answer is, the replay knows better.
     match rng.below(10) {
         0..=2 => drop(cx.bounded(delivery.ack()).await),
-        3..=5 => drop(cx.bounded(delivery.retry_because("again", after)).await),
+        3..=5 => {
+            let again = Outcome::Retry { after, reason: "again".into() };
+            drop(cx.bounded(delivery.settle(again)).await);
+        }
         6 => drop(cx.bounded(delivery.release()).await),
         7 => drop(cx.bounded(delivery.extend(after)).await),
-        8 => delivery.retry_later(after),
+        8 => delivery.settle_later(Outcome::Retry { after, reason: String::new() }),
         _ => drop(park::call(cx, queue, delivery).await),
     }
 }

@@ -1,5 +1,7 @@
 //! Gives a delivery back. Found in the log by queue, position and token.
 
+use quorate_client::Outcome;
+
 use super::Delivery;
 use crate::history::{Answer, How};
 use crate::workload::cx::Cx;
@@ -14,6 +16,6 @@ pub(crate) async fn call(cx: &Cx, queue: &str, delivery: Delivery) -> Answer {
 /// Gives it back together with others.
 pub(crate) fn later(cx: &Cx, queue: &str, delivery: Delivery) -> Later {
     let later = Later::new(cx, queue, &delivery, How::Release);
-    delivery.release_later();
+    delivery.settle_later(Outcome::Release);
     later
 }

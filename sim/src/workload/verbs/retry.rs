@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use quorate_client::Outcome;
+
 use super::Delivery;
 use crate::history::{Answer, How};
 use crate::seed::Rng;
@@ -16,13 +18,17 @@ pub(crate) fn sample(rng: &mut Rng) -> Option<u64> {
 /// Fails it and waits for the answer.
 pub(crate) async fn call(cx: &Cx, queue: &str, delivery: Delivery, after_ms: Option<u64>) -> Answer {
     let (position, token) = (delivery.position, delivery.token);
-    let work = delivery.retry(after_ms.map(Duration::from_millis));
+    let work = delivery.settle(outcome(after_ms));
     settle(cx, queue, position, token, How::Retry(after_ms), work).await
 }
 
 /// Fails it together with others.
 pub(crate) fn later(cx: &Cx, queue: &str, delivery: Delivery, after_ms: Option<u64>) -> Later {
     let later = Later::new(cx, queue, &delivery, How::Retry(after_ms));
-    delivery.retry_later(after_ms.map(Duration::from_millis));
+    delivery.settle_later(outcome(after_ms));
     later
+}
+
+fn outcome(after_ms: Option<u64>) -> Outcome {
+    Outcome::Retry { after: after_ms.map(Duration::from_millis), reason: String::new() }
 }
