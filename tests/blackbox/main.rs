@@ -23,3 +23,4 @@ mod recovery;
 mod refusals;
 mod requests;
 mod sessions;
+mod workers;
