@@ -1,6 +1,6 @@
 //! Finds the leader and keeps finding it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_client::ClusterClient;
 use quorate_simpoint::buggify;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
@@ -25,6 +26,8 @@ use crate::status::{Verdict, judge};
 const ATTEMPT_FIRST: Duration = Duration::from_secs(1);
 /// The longest attempt.
 const ATTEMPT_MAX: Duration = Duration::from_secs(8);
+/// A call that any node may answer is made at the next one, too, after so long without an answer.
+const HEDGE: Duration = Duration::from_millis(250);
 /// How long a node may take to say who the members are.
 const ASK: Duration = Duration::from_millis(500);
 /// Redirects that are followed without a pause before the client assumes an election.
@@ -107,16 +110,15 @@ impl Router {
                 return Err(Failed { error: self.out_of_time(started, busy), maybe_applied });
             }
             let result = timeout(patience.min(deadline - now), attempt(channel)).await;
-            let verdict = match result {
-                Ok(Ok(value)) => {
+            if result.is_err() {
+                patience = (patience * 2).min(ATTEMPT_MAX);
+            }
+            let verdict = match answer_of(result) {
+                Ok(value) => {
                     self.found(&address).await;
                     return Ok(Led { value, leader: address });
                 }
-                Ok(Err(status)) => judge(&status),
-                Err(_) => {
-                    patience = (patience * 2).min(ATTEMPT_MAX);
-                    Verdict::Again { answer: "does not answer in time".into(), applied: true, busy: false }
-                }
+                Err(verdict) => verdict,
             };
             asked += 1;
             let pause = match verdict {
@@ -144,7 +146,7 @@ impl Router {
         }
     }
 
-    /// Makes a call at any node that answers.
+    /// Makes a call that changes nothing at any node that answers. A node that is slow is not given up while the next ones are asked, too.
     pub(crate) async fn call_any<T, F, Fut>(&self, deadline: Instant, attempt: F) -> Result<T, Error>
     where
         F: Fn(Channel) -> Fut,
@@ -153,26 +155,26 @@ impl Router {
         let started = Instant::now();
         let (mut backoff, mut patience) = (Backoff::new(), ATTEMPT_FIRST);
         loop {
-            let addresses = self.known.lock().addresses.clone();
-            for address in addresses {
-                let now = Instant::now();
-                if now >= deadline {
-                    return Err(self.out_of_time(started, None));
-                }
-                let result = timeout(patience.min(deadline - now), attempt(self.channel(&address)?)).await;
-                let verdict = match result {
-                    Ok(Ok(value)) => return Ok(value),
-                    Ok(Err(status)) => judge(&status),
-                    Err(_) => Verdict::Again {
-                        answer: "does not answer in time".into(),
-                        applied: false,
-                        busy: false,
+            let mut left: VecDeque<Address> = self.known.lock().addresses.iter().cloned().collect();
+            let mut asking = FuturesUnordered::new();
+            let mut next_at = Instant::now();
+            while !left.is_empty() || !asking.is_empty() {
+                tokio::select! {
+                    biased;
+                    Some((address, result)) = asking.next() => match answer_of(result) {
+                        Ok(value) => return Ok(value),
+                        Err(Verdict::Certain(error)) => return Err(error),
+                        Err(Verdict::Elsewhere { answer, .. } | Verdict::Again { answer, .. }) => {
+                            self.known.lock().answers.insert(address, answer);
+                            next_at = Instant::now();
+                        }
                     },
-                };
-                match verdict {
-                    Verdict::Certain(error) => return Err(error),
-                    Verdict::Elsewhere { answer, .. } | Verdict::Again { answer, .. } => {
-                        self.known.lock().answers.insert(address, answer);
+                    () = tokio::time::sleep_until(deadline) => return Err(self.out_of_time(started, None)),
+                    () = tokio::time::sleep_until(next_at), if !left.is_empty() => {
+                        let Some(address) = left.pop_front() else { continue };
+                        let call = timeout(patience, attempt(self.channel(&address)?));
+                        asking.push(async move { (address, call.await) });
+                        next_at = Instant::now() + HEDGE;
                     }
                 }
             }
@@ -291,6 +293,16 @@ impl Router {
             {
                 known.addresses.push(address);
             }
+        }
+    }
+}
+
+fn answer_of<T>(result: Result<Result<T, Status>, Elapsed>) -> Result<T, Verdict> {
+    match result {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(status)) => Err(judge(&status)),
+        Err(_) => {
+            Err(Verdict::Again { answer: "does not answer in time".into(), applied: true, busy: false })
         }
     }
 }

@@ -15,6 +15,7 @@ mod directories;
 mod failover;
 mod features;
 mod harness;
+mod keep_going;
 mod members;
 mod order;
 mod quorum;

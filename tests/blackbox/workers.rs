@@ -307,7 +307,7 @@ fn the_handlers_of_one_key_run_one_after_the_other() {
                     tokio::time::sleep(Duration::from_millis(2)).await;
                     busy.lock()[key] = false;
                     // Every tenth fails at first, with others of its key leased behind it.
-                    if job.value % 10 == 0 && job.attempt == 1 {
+                    if job.value.is_multiple_of(10) && job.attempt == 1 {
                         return Outcome::retry();
                     }
                     list.lock()[key].push(job.value);

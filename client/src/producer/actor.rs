@@ -29,7 +29,12 @@ const COMMANDS_AT_ONCE: usize = 1024;
 /// What the producer's handle asks for.
 pub(super) enum Command {
     Send(Item),
-    Close { reply: oneshot::Sender<Result<(), Error>>, deadline: Instant },
+    /// Somebody waits for everything that was sent.
+    Flush,
+    Close {
+        reply: oneshot::Sender<Result<(), Error>>,
+        deadline: Instant,
+    },
 }
 
 /// Why a stream was left.
@@ -111,6 +116,10 @@ impl Actor {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
+        let mut used = Instant::now();
+        let keep = tokio::time::sleep(self.opener.ttl() / 2);
+        let linger = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(keep, linger);
         loop {
             if draining && self.ledger.unanswered() == 0 {
                 return End::Reopen { pause: false };
@@ -119,6 +128,11 @@ impl Actor {
                 return self.finish(stream).await; // in `close`
             }
             let hold = self.ledger.unanswered() > 0 && buggify("client/actor/hold_back");
+            let waits = self.ledger.lingers_until().filter(|until| *until > Instant::now());
+            if let Some(until) = waits {
+                linger.as_mut().reset(until);
+            }
+            let sends = !draining && !hold && waits.is_none() && self.ledger.has_unsent();
             tokio::select! {
                 biased;
                 response = stream.responses.message() => {
@@ -137,12 +151,13 @@ impl Actor {
                     }
                     self.absorb();
                 }
-                permit = stream.requests.reserve(), if !draining && !hold && self.ledger.has_unsent() => {
+                permit = stream.requests.reserve(), if sends => {
                     let Ok(permit) = permit else {
                         // The transport dropped its half; the other half says why.
                         let last = tokio::time::timeout(SILENCE, stream.responses.message()).await;
                         return self.ended(&stream, &last.unwrap_or(Ok(None)));
                     };
+                    used = Instant::now();
                     if let Some(batch) = self.ledger.next(&self.queue) {
                         permit.send(v1::PublishRequest { request: Some(Request::Batch(batch)) });
                     }
@@ -151,6 +166,15 @@ impl Actor {
                     if moved {
                         return End::Reopen { pause: false };
                     }
+                }
+                () = &mut linger, if waits.is_some() => {}
+                // Opening it again counts as a use.
+                () = &mut keep, if self.ledger.is_empty() => {
+                    let due = used + self.opener.ttl() / 2;
+                    if due <= Instant::now() {
+                        return End::Reopen { pause: false };
+                    }
+                    keep.as_mut().reset(due);
                 }
                 _ = tick.tick(), if !self.ledger.is_empty() => {
                     if overdue(&self.ledger, self.closing.as_ref()) {
@@ -312,6 +336,7 @@ fn absorb(taken: &mut Vec<Command>, ledger: &mut Ledger, closing: &mut Option<Cl
     for command in taken.drain(..) {
         match command {
             Command::Send(item) => ledger.push(item),
+            Command::Flush => ledger.hurry(),
             Command::Close { reply, deadline } => *closing = Some(Closing::new(reply, deadline)),
         }
     }

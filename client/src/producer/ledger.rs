@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem::size_of;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_proto::v1;
@@ -18,6 +19,7 @@ pub(super) struct Item {
     pub(super) message: Bytes,
     /// Permits of the byte window that it holds.
     pub(super) share: u32,
+    pub(super) handed_in: Instant,
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Result<Receipt, Error>>,
 }
@@ -80,12 +82,27 @@ pub(super) struct Ledger {
     /// Highest sequence number that was stored when the session was last opened. What has no receipt up to here was
     /// stored all the same; what is above was not, nor will be, since the new epoch fences whatever still travels.
     stored: u64,
-    batch_messages: usize,
-    batch_bytes: usize,
+    cutting: Cutting,
+    /// Of what is waiting: in bytes, and how many of it, from the front, somebody waits for.
+    waiting_bytes: usize,
+    hurried: usize,
+}
+
+/// When batches are cut.
+#[derive(Clone, Copy)]
+pub(super) struct Cutting {
+    /// The longest batch.
+    pub(super) messages: usize,
+    /// The largest batch.
+    pub(super) bytes: usize,
+    /// A batch that is smaller waits so long for more.
+    pub(super) linger: Duration,
+    /// As much as is handed in before somebody has to wait for room: there is no use in waiting for more.
+    pub(super) window: (usize, usize),
 }
 
 impl Ledger {
-    pub(super) fn new(last_seq: u64, batch_messages: usize, batch_bytes: usize) -> Self {
+    pub(super) fn new(last_seq: u64, cutting: Cutting) -> Self {
         Self {
             batches: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -93,13 +110,30 @@ impl Ledger {
             unanswered: 0,
             confirmed: last_seq,
             stored: last_seq,
-            batch_messages,
-            batch_bytes,
+            cutting,
+            waiting_bytes: 0,
+            hurried: 0,
         }
     }
 
     pub(super) fn push(&mut self, item: Item) {
+        self.waiting_bytes += item.bytes();
         self.waiting.push_back(item);
+    }
+
+    /// What is there now is not to wait for more.
+    pub(super) fn hurry(&mut self) {
+        self.hurried = self.waiting.len();
+    }
+
+    /// Until when the next batch waits for more messages; `None` if it does not.
+    pub(super) fn lingers_until(&self) -> Option<Instant> {
+        let Cutting { messages, bytes, linger, window } = self.cutting;
+        if linger.is_zero() || self.hurried > 0 || self.sent < self.batches.len() {
+            return None;
+        }
+        let full = self.waiting.len() >= messages.min(window.0) || self.waiting_bytes >= bytes.min(window.1);
+        self.waiting.front().filter(|_| !full).map(|oldest| oldest.handed_in + linger)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -155,14 +189,16 @@ impl Ledger {
         let first = self.waiting.pop_front()?;
         let mut bytes = first.bytes();
         let mut items = vec![first];
-        while items.len() < self.batch_messages
+        while items.len() < self.cutting.messages
             && !buggify("client/ledger/small_batch")
-            && self.waiting.front().is_some_and(|item| bytes + item.bytes() <= self.batch_bytes)
+            && self.waiting.front().is_some_and(|item| bytes + item.bytes() <= self.cutting.bytes)
         {
             let Some(item) = self.waiting.pop_front() else { break };
             bytes += item.bytes();
             items.push(item);
         }
+        self.waiting_bytes -= bytes;
+        self.hurried = self.hurried.saturating_sub(items.len());
         let first_seq = self.batches.back().map_or(self.confirmed + 1, Batch::end_seq);
         Some(Batch { first_seq, items, ever_sent: false, gap: false })
     }

@@ -4,14 +4,19 @@ use bytes::Bytes;
 
 type Answer = oneshot::Receiver<Result<Receipt, Error>>;
 
+fn cutting(messages: usize, bytes: usize) -> Cutting {
+    Cutting { messages, bytes, linger: Duration::ZERO, window: (usize::MAX, usize::MAX) }
+}
+
 fn item(body: &str) -> (Item, Answer) {
     let (reply, answer) = oneshot::channel();
     let message = Bytes::copy_from_slice(body.as_bytes());
-    (Item { share: bytes(&message) as u32, message, deadline: Instant::now(), reply }, answer)
+    let (share, now) = (bytes(&message) as u32, Instant::now());
+    (Item { share, message, handed_in: now, deadline: now, reply }, answer)
 }
 
 fn filled(batch_messages: usize, bodies: &[&str]) -> (Ledger, Vec<Answer>) {
-    let mut ledger = Ledger::new(10, batch_messages, 1 << 20);
+    let mut ledger = Ledger::new(10, cutting(batch_messages, 1 << 20));
     let mut answers = Vec::new();
     for body in bodies {
         let (item, answer) = item(body);
@@ -47,7 +52,7 @@ fn batches_keep_to_both_bounds_and_a_large_message_travels_alone() {
     let (mut ledger, _answers) = filled(2, &["a", "b", "c"]);
     assert_eq!(sent(&mut ledger), [(11, vec!["a".into(), "b".into()]), (13, vec!["c".into()])]);
 
-    let mut ledger = Ledger::new(0, 100, 300);
+    let mut ledger = Ledger::new(0, cutting(100, 300));
     let large = "x".repeat(1000);
     for body in ["a", large.as_str(), "b"] {
         ledger.push(item(body).0);
@@ -132,4 +137,37 @@ fn what_was_stored_keeps_its_number_and_what_was_not_is_known_not_to_be() {
             "nothing travels under the old epoch"
         );
     }
+}
+
+#[test]
+fn a_batch_waits_for_more_until_it_is_full_or_somebody_waits_for_it() {
+    let linger = Duration::from_millis(50);
+    let lingering = |messages, window| {
+        let cutting = Cutting { linger, window: (window, usize::MAX), ..cutting(messages, 1 << 20) };
+        Ledger::new(0, cutting)
+    };
+    let mut ledger = lingering(3, 100);
+    assert_eq!(ledger.lingers_until(), None, "nothing is there");
+    let (first, _answer) = item("a");
+    let handed_in = first.handed_in;
+    ledger.push(first);
+    ledger.push(item("b").0);
+    assert_eq!(ledger.lingers_until(), Some(handed_in + linger), "the oldest decides");
+    ledger.push(item("c").0);
+    assert_eq!(ledger.lingers_until(), None, "it is full");
+    ledger.next("q").expect("a batch");
+    ledger.push(item("d").0);
+    assert!(ledger.lingers_until().is_some());
+    ledger.hurry();
+    assert_eq!(ledger.lingers_until(), None);
+    ledger.next("q").expect("a batch");
+    ledger.push(item("e").0);
+    assert!(ledger.lingers_until().is_some(), "who came later waits");
+    ledger.rewind(0);
+    assert_eq!(ledger.lingers_until(), None, "what is sent again does not");
+
+    let mut ledger = lingering(100, 2);
+    ledger.push(item("a").0);
+    ledger.push(item("b").0);
+    assert_eq!(ledger.lingers_until(), None, "no more can come");
 }

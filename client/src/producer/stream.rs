@@ -1,6 +1,7 @@
 //! Opening the stream of a producer session at the leader.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_proto::v1;
 use quorate_proto::v1::producer_client::ProducerClient;
@@ -20,6 +21,8 @@ use crate::leader::{Failed, Router};
 const REQUESTS_QUEUED: usize = 2;
 /// Length of the random bytes that name a session's holder.
 const HOLDER_BYTES: usize = 16;
+/// What the server takes if nothing is said.
+const TTL_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// An open stream.
 pub(super) struct Stream {
@@ -43,6 +46,14 @@ impl Opener {
         let namespace = client.namespace.to_string();
         let request = v1::OpenProducer { namespace, session, ttl_ms, holder: holder.into(), resume: 0 };
         Self { router, request }
+    }
+
+    /// How long the session is remembered without use.
+    pub(super) fn ttl(&self) -> Duration {
+        match self.request.ttl_ms {
+            0 => TTL_DEFAULT,
+            ms => Duration::from_millis(ms),
+        }
     }
 
     /// From now on only this session is opened, and only if nobody else did so in between.

@@ -90,3 +90,16 @@ async fn only_a_change_that_may_have_been_made_is_unknown_when_no_leader_is_foun
         assert!(matches!(error, Error::NoLeader { .. }), "a read changes nothing: {error}");
     }
 }
+
+/// Of what any node may answer, the next one is asked long before the one that hangs is given up.
+#[tokio::test]
+async fn a_node_that_hangs_does_not_hold_up_a_question_that_others_can_answer() {
+    let (silent, other) = (Fake::start().await, Fake::start().await);
+    silent.state.lock().silent = true;
+    let endpoints = [&silent, &other].map(|fake| format!("http://{}", fake.address));
+    let client = Client::builder().endpoints(endpoints).timeout(Duration::from_secs(5)).build().unwrap();
+    let asked_at = std::time::Instant::now();
+    let members = client.cluster().members().await.unwrap();
+    assert_eq!(members.members[0].client_addr, other.address);
+    assert!(asked_at.elapsed() < Duration::from_millis(900), "{:?}", asked_at.elapsed());
+}

@@ -234,3 +234,40 @@ async fn a_close_whose_fate_cannot_be_told_says_so() {
     let error = producer.close().await.unwrap_err();
     assert!(matches!(error, Error::Unknown { .. }), "{error}");
 }
+
+/// What does not fill a batch waits for more, but not when somebody waits for it.
+#[tokio::test]
+async fn messages_wait_for_their_batch_to_fill_as_long_as_they_may() {
+    let fake = Fake::start().await;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let linger = Duration::from_millis(300);
+    let producer = queue.producer().batch_messages(10).linger(linger).open().await.unwrap();
+    let sent_at = std::time::Instant::now();
+    for body in numbered(5) {
+        let pending = producer.send(Bytes::from(body)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(pending);
+    }
+    assert!(fake.state.lock().batches.is_empty());
+    until(|| !fake.state.lock().batches.is_empty()).await;
+    assert!(sent_at.elapsed() >= linger, "{:?}", sent_at.elapsed());
+    assert_eq!(fake.state.lock().batches, [(1, 5)], "all in one");
+    drop(send_all(&producer, &numbered(10)).await);
+    drop(send_all(&producer, &numbered(3)).await);
+    let flushed_at = std::time::Instant::now();
+    producer.flush().await.unwrap();
+    assert!(flushed_at.elapsed() < linger, "{:?}", flushed_at.elapsed());
+    assert_eq!(fake.state.lock().batches, [(1, 5), (6, 10), (16, 3)]);
+}
+
+/// An open producer is in use, however little it has to send.
+#[tokio::test]
+async fn an_idle_producer_keeps_its_session() {
+    let fake = Fake::start().await;
+    let queue = fake.client(PATIENCE).raw_queue("q");
+    let producer = queue.producer().ttl(Duration::from_millis(200)).open().await.unwrap();
+    producer.send(Bytes::from("a")).await.unwrap().await.unwrap();
+    until(|| fake.state.lock().opens >= 4).await;
+    assert_eq!(producer.send(Bytes::from("b")).await.unwrap().await.unwrap().position, 2);
+    producer.close().await.unwrap();
+}

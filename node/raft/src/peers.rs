@@ -204,7 +204,10 @@ pub async fn hello(
         let name = peer.name.clone();
         return Err(HelloError::Stranger { addr: peer.peer_addr.clone(), found, name, id });
     }
-    let last = answer.tails.iter().find(|t| t.shard == shard).and_then(|t| t.last).map(log_id_from_wire);
+    // A node that starts or stops has no log open: that says nothing of what is in it.
+    let tail = answer.tails.iter().find(|t| t.shard == shard);
+    let tail = tail.ok_or_else(|| silent(format!("it does not serve shard {shard} now")))?;
+    let last = tail.last.map(log_id_from_wire);
     match confirmed.get(id, shard, term) {
         Some(noted) if last.as_ref() < Some(&noted) => Err(HelloError::WentBack {
             name: peer.name.clone(),

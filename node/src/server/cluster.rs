@@ -13,7 +13,7 @@ use super::error::Failure;
 use crate::members::RemoveError;
 
 /// A member that does not answer within this is listed as unreachable.
-const STATUS_TIMEOUT: Duration = Duration::from_millis(1500);
+const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
 
 #[tonic::async_trait]
 impl Cluster for Api {
