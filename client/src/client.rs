@@ -15,6 +15,7 @@ use crate::queues::Queues;
 use crate::random::{Random, SystemRandom};
 use crate::state::State;
 use crate::subscriptions::Subscriptions;
+use crate::trace::{ScopeTracer, Tracer};
 use crate::transaction::{Session, Transaction};
 
 /// A handle to a cluster. Cheap to clone; connects when it is first used.
@@ -25,6 +26,7 @@ pub struct Client {
     pub(crate) timeout: Duration,
     /// Under which transactions are carried out once.
     pub(crate) session: Arc<Session>,
+    pub(crate) tracer: Arc<dyn Tracer>,
 }
 
 impl Client {
@@ -36,6 +38,7 @@ impl Client {
             timeout: Duration::from_secs(30),
             connector: Arc::new(TcpConnector),
             random: Arc::new(SystemRandom),
+            tracer: Arc::new(ScopeTracer),
         }
     }
 
@@ -84,6 +87,12 @@ impl Client {
         Cluster::new(self.clone())
     }
 
+    /// The same client with another time for each call, looking for the leader included; at least 1 ms.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self { timeout: timeout.max(Duration::from_millis(1)), ..self.clone() }
+    }
+
     /// How long a call may take, looking for the leader included.
     pub fn timeout(&self) -> Duration {
         self.timeout
@@ -97,6 +106,7 @@ pub struct ClientBuilder {
     timeout: Duration,
     connector: Arc<dyn Connector>,
     random: Arc<dyn Random>,
+    tracer: Arc<dyn Tracer>,
 }
 
 impl ClientBuilder {
@@ -136,6 +146,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Which trace messages belong to. Default [`ScopeTracer`].
+    #[must_use]
+    pub fn tracer(mut self, tracer: impl Tracer) -> Self {
+        self.tracer = Arc::new(tracer);
+        self
+    }
+
     /// Builds the client. Connects to nothing yet.
     ///
     /// # Errors
@@ -159,6 +176,7 @@ impl ClientBuilder {
             namespace: self.namespace.into(),
             timeout: self.timeout,
             session: Arc::default(),
+            tracer: self.tracer,
         })
     }
 }

@@ -57,6 +57,7 @@ mod silence;
 mod state;
 mod status;
 mod subscriptions;
+mod trace;
 mod transaction;
 mod worker;
 
@@ -78,6 +79,7 @@ pub use settings::{
 };
 pub use state::{Snapshot, State, StateEntry};
 pub use subscriptions::Subscriptions;
+pub use trace::{ScopeTracer, TRACEPARENT, TRACESTATE, TraceContext, Tracer};
 pub use transaction::{Committed, Placed, Transaction};
 pub use worker::{Handled, Job, OnUndecodable, Worker};
 

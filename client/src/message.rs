@@ -36,6 +36,13 @@ pub struct Meta {
     pub priority: u8,
 }
 
+impl Meta {
+    /// The value of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..])
+    }
+}
+
 impl<T> Message<T> {
     /// A message with this body and nothing else.
     pub fn new(value: T) -> Self {

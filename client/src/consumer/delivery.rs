@@ -7,6 +7,7 @@ use super::held::{Held, Place};
 use super::outcome::{How, Outcome};
 use crate::error::Error;
 use crate::message::Meta;
+use crate::trace::TraceContext;
 
 /// A leased message. Settle it with [`ack`](Self::ack), [`retry`](Self::retry), [`release`](Self::release) or [`park`](Self::park), in a
 /// [`Transaction`](crate::Transaction::ack), or without waiting with [`settle_later`](Self::settle_later).
@@ -61,6 +62,11 @@ impl<T> Delivery<T> {
             "" => "default",
             name => name,
         }
+    }
+
+    /// The trace that it belongs to, if its publisher said so.
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::of(&self.meta)
     }
 
     /// The message is done. Returns when a majority has that on disk.

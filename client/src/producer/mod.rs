@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::client::Client;
 use crate::codec::Codec;
@@ -24,6 +25,7 @@ use crate::leader::Failed;
 use crate::message::{Encoder, Message};
 use crate::random;
 use crate::settings::millis;
+use crate::trace::Tracer;
 
 use actor::{Actor, Command};
 use ledger::{Cutting, Item, Ledger};
@@ -175,11 +177,14 @@ impl<T, C: Codec<T>> ProducerBuilder<T, C> {
             window: (self.window as usize, window_bytes as usize),
         };
         let ledger = Ledger::new(last_seq, cutting);
+        let queue: Arc<str> = self.queue.as_str().into();
         let actor = Actor::new(opener, self.queue, ledger, inbox, shared.clone(), self.client.timeout);
         let task = tokio::spawn(actor.run(stream));
         Ok(Producer {
             encoder: Mutex::new(Encoder::new(self.codec.content_type())),
             codec: self.codec,
+            queue,
+            tracer: self.client.tracer.clone(),
             session,
             last_seq,
             timeout: self.client.timeout,
@@ -219,6 +224,8 @@ impl Shared {
 /// Dropping it stops at once and leaves the session to expire on the server; [`Producer::close`] is the orderly end.
 pub struct Producer<T, C> {
     codec: C,
+    queue: Arc<str>,
+    tracer: Arc<dyn Tracer>,
     encoder: Mutex<Encoder>,
     session: String,
     last_seq: u64,
@@ -240,7 +247,13 @@ impl<T, C: Codec<T>> Producer<T, C> {
     /// # Errors
     /// [`Error::Encode`]; or why the producer failed earlier.
     pub async fn send(&self, message: impl Into<Message<T>>) -> Result<Pending, Error> {
-        let message = message.into();
+        self.hand_in(message.into()).instrument(tracing::debug_span!("publish", queue = &*self.queue)).await
+    }
+
+    async fn hand_in(&self, mut message: Message<T>) -> Result<Pending, Error> {
+        if let Some(context) = self.tracer.current() {
+            context.put_into(&mut message.meta);
+        }
         let body = self.codec.encode(&message.value).map_err(Error::Encode)?;
         let message = self.encoder.lock().encode(message.meta, body);
         let bytes = ledger::bytes(&message);

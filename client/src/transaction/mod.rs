@@ -10,6 +10,7 @@ use bytes::Bytes;
 use quorate_proto::v1;
 use quorate_proto::v1::require::Condition;
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use crate::client::Client;
 use crate::codec::Codec;
@@ -142,8 +143,11 @@ impl Transaction {
         queue: &str,
         body: Result<Bytes, Error>,
         content_type: &str,
-        meta: crate::Meta,
+        mut meta: crate::Meta,
     ) -> Self {
+        if let Some(context) = self.client.tracer.current() {
+            context.put_into(&mut meta);
+        }
         match body {
             Ok(body) => {
                 let encoded = Encoder::new(content_type).encode(meta, body);
@@ -242,7 +246,8 @@ impl Transaction {
         if let Some(error) = self.spoilt {
             return Err(error);
         }
-        let done = self.client.session.transact(&self.client, self.parts).await?;
+        let transacting = self.client.session.transact(&self.client, self.parts);
+        let done = transacting.instrument(tracing::debug_span!("transact")).await?;
         let published = done.published.into_iter().map(|placed| {
             let receipts = placed.positions.iter().flat_map(receipts).collect();
             Placed { queue: placed.queue, receipts }

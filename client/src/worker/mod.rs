@@ -18,6 +18,7 @@ use crate::client::Client;
 use crate::codec::Codec;
 use crate::consumer::{Consumer, ConsumerBuilder, Delivery, Lanes, Outcome, Undecodable};
 use crate::error::Error;
+use crate::trace::TraceContext;
 
 use handle::Handling;
 pub use handled::Handled;
@@ -190,6 +191,14 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Worker<T, C> {
     }
 }
 
+/// What a handler publishes belongs to the trace of its message.
+async fn in_context<R>(context: Option<TraceContext>, work: impl Future<Output = R>) -> R {
+    match context {
+        Some(context) => context.scope(work).await,
+        None => work.await,
+    }
+}
+
 /// A worker at work.
 struct Run<T, C> {
     client: Client,
@@ -260,10 +269,17 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Run<T, C> {
             subscription = delivery.subscription(),
             position = delivery.position,
             attempt = delivery.attempt,
+            trace_id = tracing::field::Empty,
         );
+        let context = delivery.trace_context();
+        if let Some(context) = &context {
+            span.record("trace_id", tracing::field::display(format_args!("{:032x}", context.trace_id)));
+            self.client.tracer.follow(&span, context);
+        }
+        let context = context.map(|context| context.child(self.client.router.random()));
         let delivery = Arc::new(delivery);
         let work = span.in_scope(|| handler(Job::new(delivery.clone(), self.client.clone())));
-        let work = async move { work.await.into() };
+        let work = in_context(context, async move { work.await.into() });
         let handling = Handling { delivery, lanes: self.running.lanes.clone() };
         let task = self.running.tasks.spawn(handling.run(work).instrument(span));
         if let Some(lane) = lane {

@@ -5,4 +5,6 @@
 mod consumer;
 mod fake;
 mod leader;
+mod otel;
 mod producer;
+mod tracing;

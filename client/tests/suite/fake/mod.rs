@@ -26,6 +26,8 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 pub struct State {
     /// The queue: position = index + 1.
     pub log: Vec<Bytes>,
+    /// The same with everything that the messages carry.
+    pub whole: Vec<v1::Message>,
     pub producer: Option<ProducerSession>,
     /// Sizes of the publish batches, in order of arrival.
     pub batches: Vec<(u64, usize)>,
@@ -188,6 +190,7 @@ impl State {
             let duplicate = seq <= session.stored.len();
             if !duplicate {
                 self.log.push(body(message));
+                self.whole.push(v1::Message::decode(message.clone()).unwrap());
                 session.stored.push(self.log.len() as u64);
             }
             positions.push(v1::PositionRun { first_position: session.stored[seq - 1], count: 1, duplicate });
@@ -244,12 +247,17 @@ impl State {
             position,
             token,
             attempt: 1,
-            message: v1::Message { body: self.log[position as usize - 1].clone(), ..Default::default() }
-                .encode_to_vec()
-                .into(),
+            lease_left_ms: 30_000,
+            message: self.stored(position).encode_to_vec().into(),
             ..Default::default()
         });
         receive_response::Response::Deliveries(v1::Deliveries { deliveries: deliveries.collect() })
+    }
+
+    fn stored(&self, position: u64) -> v1::Message {
+        let at = position as usize - 1;
+        let alone = || v1::Message { body: self.log[at].clone(), ..Default::default() };
+        self.whole.get(at).cloned().unwrap_or_else(alone)
     }
 
     fn settle(&mut self, settle: &v1::Settle) -> v1::Settled {
