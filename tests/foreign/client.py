@@ -146,6 +146,10 @@ class Consumer:
 
     def settle(self, deliveries, outcome: int, delay_ms: int = 0, reason: str = "") -> dict[int, str]:
         """Settles, and waits for the answer. Returns what became of each position: `done`, a reason, or `unknown`."""
+        self.ask(deliveries, outcome, delay_ms, reason)
+        return self.answered(deliveries, outcome)
+
+    def ask(self, deliveries, outcome: int, delay_ms: int = 0, reason: str = "") -> None:
         ranges: list[consumer_pb2.SettleRange] = []
         for position, token in sorted((delivery.position, delivery.token) for delivery in deliveries):
             last = ranges[-1] if ranges else None
@@ -157,6 +161,8 @@ class Consumer:
         self.unanswered = consumer_pb2.Settle(id=next(self.settle_ids), ranges=ranges)
         self.uncertain = False
         self.stream.requests.put(consumer_pb2.ReceiveRequest(settle=self.unanswered))
+
+    def answered(self, deliveries, outcome: int) -> dict[int, str]:
         while (settled := self.take(SILENCE)) is None:
             pass
         self.unanswered = None

@@ -20,6 +20,8 @@ from grpc_tools import protoc
 # So much is done before the leader dies, and again after it.
 WARM, AFTER = 200, 200
 BATCH = 16
+# Seconds without a message; less than the connection needs to notice by itself that nobody is there.
+PATIENCE = 8
 
 
 def generate(protos: Path, out: str) -> None:
@@ -97,11 +99,15 @@ def verbs(cluster) -> None:
     first = one("release", consumer_pb2.OUTCOME_RELEASE)
     one("retry", consumer_pb2.OUTCOME_RETRY, delay_ms=50, reason="not yet")
     held = one("extend", consumer_pb2.OUTCOME_EXTEND, delay_ms=30_000)
+    consumer.attach_again()  # what is held comes again, and is not handed out again
     told = consumer.settle([held], consumer_pb2.OUTCOME_ACK)
     seen.append(f"then ack {told[held.position]}")
     one("park", consumer_pb2.OUTCOME_PARK, reason="poison")
     rest = [consumer.receive(10) for _ in range(4)]
-    told = consumer.settle(rest, consumer_pb2.OUTCOME_ACK)
+    consumer.ask(rest, consumer_pb2.OUTCOME_ACK)
+    consumer.stream.next(10)  # as if the answer had been lost with its stream
+    consumer.attach_again()
+    told = consumer.answered(rest, consumer_pb2.OUTCOME_ACK)
     seen += [f"{delivery.message.body.decode()} {delivery.attempt} ack {told[delivery.position]}" for delivery in rest]
     stale = consumer.settle([first], consumer_pb2.OUTCOME_ACK)
     consumer.detach()
@@ -139,7 +145,7 @@ def transact(cluster) -> None:
 
 
 class Under:
-    """Three threads at work while the leader is killed. Each goes on until it has lost its leader, and some more."""
+    """Three threads at work while the leader dies or goes silent. Each goes on until it has lost its leader, and some more."""
 
     def __init__(self, cluster):
         self.cluster = cluster
@@ -162,8 +168,8 @@ class Under:
     def consume(self) -> None:
         """Acknowledges in portions. Leases outlive a change of leader, so each message is handed out once."""
         while not (self.published.is_set() and len(self.handed) >= self.sent):
-            first = self.consumer.receive(5)
-            assert first is not None, f"nothing for 5 s, {len(self.handed)} of {self.sent} handed out"
+            first = self.consumer.receive(PATIENCE)
+            assert first is not None, f"nothing for {PATIENCE} s, {len(self.handed)} of {self.sent} handed out"
             portion = [first, *(self.consumer.receive(0) for _ in range(min(len(self.consumer.ready), 31)))]
             told = self.consumer.settle(portion, consumer_pb2.OUTCOME_ACK)
             self.handed += [[one.position, one.attempt, one.message.body.decode(), told[one.position]] for one in portion]
