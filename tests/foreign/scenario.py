@@ -64,7 +64,7 @@ def once(cluster) -> None:
     producer.next_seq, producer.acked = 1, 0
     producer.send(messages("a", "b", headers=[]))
     producer.reopen()
-    producer.send(messages("c", "d", "e", "f", headers=[message_pb2.Header(name="traceparent", value=b"00-1-2-01")]))
+    producer.send(messages("c", "d", "e", headers=[message_pb2.Header(name="traceparent", value=b"00-1-2-01")]))
     producer.flush()
     producer.queue = "nowhere"
     producer.send(messages("lost"))
@@ -75,7 +75,10 @@ def once(cluster) -> None:
         reason = refused.reason
     say("once", first=first, receipts=producer.receipts, refused=reason)
     after = Producer(cluster, "verbs", "once")
-    say("resumed", last_seq=after.acked)
+    last_seq = after.acked
+    after.send(messages("f"))
+    after.flush()
+    say("resumed", last_seq=last_seq, receipts=after.receipts)
     try:
         producer.reopen()
         reason = None
