@@ -1,4 +1,4 @@
-//! A client in another language: `tests/foreign` is a Python program that knows `docs/protocol.md` and the `.proto` files and nothing
+//! A client in another language: `tests/foreign` is a Python program that needs `docs/protocol.md` and the `.proto` files and nothing
 //! else. Here it runs against a cluster whose leader dies or goes silent meanwhile, and what it says is held against what is in the queues.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,7 +213,7 @@ fn check_steps(done: &Value, cluster: &Cluster) {
     assert_eq!(state.expect("a leader").expect("it is there").value, steps.to_string());
 }
 
-/// The page that the client was written from.
+/// What the client follows.
 fn page() -> String {
     fs::read_to_string(root().join("docs/protocol.md")).expect("docs/protocol.md")
 }

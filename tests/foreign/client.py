@@ -1,4 +1,4 @@
-"""A client of Quorate in Python, written from docs/protocol.md and the .proto files alone.
+"""A client of Quorate in Python, for which one needs docs/protocol.md and the .proto files and nothing else.
 
 Small rather than fast: a producer, a consumer and transactions that lose nothing and do nothing twice, whatever becomes of
 leaders and connections. What is imported from `quorate` is generated: see scenario.py.
@@ -183,7 +183,8 @@ class Consumer:
         try:
             answer = self.stream.next(timeout)
         except queue.Empty:
-            if timeout >= SILENCE and self.cluster.moved_from(self.stream.address):
+            is_gone = self.cluster.moved_from if self.unanswered is not None else self.cluster.gone_from
+            if timeout >= SILENCE and is_gone(self.stream.address):
                 self.attach_again()
         except Again as again:
             self.cluster.lost(self.stream.address, again.leader)

@@ -152,6 +152,10 @@ class Cluster:
                     return True
         return False
 
+    def gone_from(self, address: str) -> bool:
+        """The same of one who owes nothing: as long as it answers it is kept, whatever others believe."""
+        return not self.members(address).members and self.moved_from(address)
+
     def open(self, method, first):
         """Opens a stream at the leader; returns it with its first answer."""
 
