@@ -148,12 +148,13 @@ def transact(cluster) -> None:
 
 
 class Under:
-    """Three threads at work while the leader dies or goes silent. Each goes on until it has lost its leader, and some more."""
+    """Four threads at work while the leader dies or goes silent. Each goes on until it has lost its leader, and some more."""
 
     def __init__(self, cluster):
         self.cluster = cluster
         self.producer = Producer(cluster, "stream", "under")
         self.consumer = Consumer(cluster, "stream", credit=64)
+        self.idle = Consumer(cluster, "stream", credit=64)
         self.transactions = Transactions(cluster, "under-steps")
         self.sent, self.handed, self.steps = 0, [], 0
         self.published = threading.Event()
@@ -176,6 +177,15 @@ class Under:
             portion = [first, *(self.consumer.receive(0) for _ in range(min(len(self.consumer.ready), 31)))]
             told = self.consumer.settle(portion, consumer_pb2.OUTCOME_ACK)
             self.handed += [[one.position, one.attempt, one.message.body.decode(), told[one.position]] for one in portion]
+
+    def stand_by(self) -> None:
+        """The order is total and another consumer is active: nothing is due on this stream, and it is lost all the same."""
+        patience = None
+        while not self.idle.attached_again:
+            assert self.idle.receive(2) is None, "only one consumer is active"
+            if self.published.is_set():
+                patience = patience or time.monotonic() + PATIENCE
+                assert time.monotonic() < patience, "who stands by has not found the new leader"
 
     def step(self) -> None:
         """Each transaction needs what the one before it has left: one that happened twice would show."""
@@ -205,7 +215,8 @@ def under_way(cluster) -> None:
             failures.append(failure)
             raise
 
-    threads = [threading.Thread(target=guarded, args=[work], daemon=True) for work in (under.publish, under.consume, under.step)]
+    works = [under.publish, under.consume, under.stand_by, under.step]
+    threads = [threading.Thread(target=guarded, args=[work], daemon=True) for work in works]
     for thread in threads:
         thread.start()
     while not under.is_warm() and not failures:
@@ -217,6 +228,7 @@ def under_way(cluster) -> None:
     if failures:
         os._exit(1)  # the thread has said why
     under.producer.close()
+    under.idle.detach()
     under.consumer.detach()
     say(
         "done",
