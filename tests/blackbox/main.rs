@@ -2,7 +2,7 @@
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
 //! what must be refused; `members` come and go; `churn` wears the files out; `sessions` and `requests` are programs with the client
-//! crate; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
+//! crate, `foreign` is one in Python; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
 // These tests stand outside the nodes: nothing replays them, so the real clock and real threads are theirs to use.
@@ -14,6 +14,7 @@ mod commands;
 mod directories;
 mod failover;
 mod features;
+mod foreign;
 mod harness;
 mod keep_going;
 mod members;
