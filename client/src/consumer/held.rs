@@ -195,7 +195,7 @@ impl Drop for Held {
             return;
         }
         self.common.shared.let_go(self.token);
-        if !*self.excused.get_mut() && !self.common.commands.is_closed() && !std::thread::panicking() {
+        if !*self.excused.get_mut() && !self.common.commands.is_closed() {
             let (queue, position) = (self.place().queue.as_str(), self.position);
             tracing::warn!(queue, position, "dropped without being settled: leased until the lease expires");
         }

@@ -1,5 +1,6 @@
 //! The task that owns a producer session.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use quorate_proto::v1::publish_request::Request;
 use quorate_proto::v1::publish_response::Response;
 use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
-use tonic::Status;
+use tokio::time::{Instant, MissedTickBehavior, Sleep};
+use tonic::{Status, Streaming};
 
 use super::Shared;
 use super::close::Closing;
@@ -107,19 +108,15 @@ impl Actor {
 
     /// Sends and takes answers on one stream until it ends.
     async fn drive(&mut self, mut stream: Stream) -> End {
-        self.ledger.rewind(stream.opened.last_seq);
-        if planted(Bug::ClientResendsUnderNewSeq) {
-            self.ledger.renumber_after(stream.opened.last_seq);
-        }
+        self.rewind(stream.opened.last_seq);
         let mut draining = false;
         let mut silence = Silence::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
         let mut used = Instant::now();
-        let keep = tokio::time::sleep(self.opener.ttl() / 2);
-        let linger = tokio::time::sleep(Duration::ZERO);
-        tokio::pin!(keep, linger);
+        let timer = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(timer);
         loop {
             if draining && self.ledger.unanswered() == 0 {
                 return End::Reopen { pause: false };
@@ -128,11 +125,8 @@ impl Actor {
                 return self.finish(stream).await; // in `close`
             }
             let hold = self.ledger.unanswered() > 0 && buggify("client/actor/hold_back");
-            let waits = self.ledger.lingers_until().filter(|until| *until > Instant::now());
-            if let Some(until) = waits {
-                linger.as_mut().reset(until);
-            }
-            let sends = !draining && !hold && waits.is_none() && self.ledger.has_unsent();
+            let lingers = self.set(timer.as_mut(), used);
+            let sends = !draining && !hold && !lingers && self.ledger.has_unsent();
             tokio::select! {
                 biased;
                 response = stream.responses.message() => {
@@ -153,9 +147,8 @@ impl Actor {
                 }
                 permit = stream.requests.reserve(), if sends => {
                     let Ok(permit) = permit else {
-                        // The transport dropped its half; the other half says why.
-                        let last = tokio::time::timeout(SILENCE, stream.responses.message()).await;
-                        return self.ended(&stream, &last.unwrap_or(Ok(None)));
+                        let last = last_word(&mut stream.responses).await;
+                        return self.ended(&stream, &last);
                     };
                     used = Instant::now();
                     if let Some(batch) = self.ledger.next(&self.queue) {
@@ -167,27 +160,51 @@ impl Actor {
                         return End::Reopen { pause: false };
                     }
                 }
-                () = &mut linger, if waits.is_some() => {}
-                // Opening it again counts as a use.
-                () = &mut keep, if self.ledger.is_empty() => {
-                    let due = used + self.opener.ttl() / 2;
-                    if due <= Instant::now() {
-                        return End::Reopen { pause: false };
+                () = &mut timer, if lingers || self.ledger.is_empty() => {
+                    if !lingers {
+                        return End::Reopen { pause: false }; // counts as a use of the session
                     }
-                    keep.as_mut().reset(due);
                 }
                 _ = tick.tick(), if !self.ledger.is_empty() => {
-                    if overdue(&self.ledger, self.closing.as_ref()) {
-                        let last = self.obstacle.take().unwrap_or_else(|| "the leader sent no receipt".into());
-                        return End::Fatal(Error::OutOfTime { waited: self.timeout, last });
+                    if let Some(late) = self.overdue() {
+                        return End::Fatal(late);
                     }
                     if self.ledger.unanswered() > 0 && probe.is_terminated() && silence.doubts() {
-                        let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
-                        probe = async move { router.moved_from(&leader).await }.boxed().fuse();
+                        probe = self.ask_the_others(&stream);
                     }
                 }
             }
         }
+    }
+
+    /// Sets the timer for the batch that waits for more, or for when the session has to be used. Whether a batch waits.
+    fn set(&self, mut timer: Pin<&mut Sleep>, used: Instant) -> bool {
+        let lingers_until = self.ledger.lingers_until().filter(|until| *until > Instant::now());
+        let wake = lingers_until.unwrap_or_else(|| used + self.opener.ttl() / 2);
+        if timer.deadline() != wake {
+            timer.as_mut().reset(wake);
+        }
+        lingers_until.is_some()
+    }
+
+    fn rewind(&mut self, last_seq: u64) {
+        self.ledger.rewind(last_seq);
+        if planted(Bug::ClientResendsUnderNewSeq) {
+            self.ledger.renumber_after(last_seq);
+        }
+    }
+
+    /// Whether another node leads by now.
+    fn ask_the_others(&self, stream: &Stream) -> Fuse<BoxFuture<'static, bool>> {
+        let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
+        async move { router.moved_from(&leader).await }.boxed().fuse()
+    }
+
+    fn overdue(&mut self) -> Option<Error> {
+        overdue(&self.ledger, self.closing.as_ref()).then(|| {
+            let last = self.obstacle.take().unwrap_or_else(|| "the leader sent no receipt".into());
+            Error::OutOfTime { waited: self.timeout, last }
+        })
     }
 
     /// Takes one answer; whether something was refused, which leaves a gap.
@@ -340,6 +357,13 @@ fn absorb(taken: &mut Vec<Command>, ledger: &mut Ledger, closing: &mut Option<Cl
             Command::Close { reply, deadline } => *closing = Some(Closing::new(reply, deadline)),
         }
     }
+}
+
+/// The transport dropped its half of a stream; the other half says why.
+async fn last_word(
+    responses: &mut Streaming<v1::PublishResponse>,
+) -> Result<Option<v1::PublishResponse>, Status> {
+    tokio::time::timeout(SILENCE, responses.message()).await.unwrap_or(Ok(None))
 }
 
 /// Whether the oldest message, or the close, has waited too long.
