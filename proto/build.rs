@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut descriptors = protox::compile(FILES, ["proto"])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    // Reflection is for clients: what nodes say among each other is not part of it.
+    let mut public = descriptors.clone();
+    public.file.retain(|file| file.package() != "quorate.peer.v1");
+    std::fs::write(out.join("descriptors.bin"), public.encode_to_vec())?;
     for (message, field) in ENCODED {
         keep_encoded(&mut descriptors, message, field);
     }

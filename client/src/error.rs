@@ -301,6 +301,8 @@ reasons! {
     QuorumAtRisk = "QUORUM_AT_RISK",
     /// The node is about to stop.
     ShuttingDown = "SHUTTING_DOWN",
+    /// A fault of the node; its log says more.
+    Internal = "INTERNAL",
 }
 
 impl fmt::Display for Reason {

@@ -17,7 +17,7 @@ pub mod peer {
     }
 }
 
-/// The compiled descriptors of all services, for gRPC reflection.
+/// The compiled descriptors of all services for clients, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// The `domain` of every `google.rpc.ErrorInfo` that a Quorate server attaches to a status.

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use quorate_client::wire::consumer_client::ConsumerClient;
+use quorate_client::wire::producer_client::ProducerClient;
+use quorate_client::wire::publish_request::Request as PublishReq;
 use quorate_client::wire::receive_request::Request as Req;
 use quorate_client::wire::receive_response::Response as Res;
 use quorate_client::{Error, Reason, wire};
@@ -112,18 +114,68 @@ fn a_body_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
     let client = cluster.client(s(30));
     runtime().block_on(async {
         let producer = client.raw_queue("q").producer().open().await.expect("a session");
-        for bytes in [16 * MIB + 1, 17 * MIB] {
+        for bytes in [16 * MIB + 1, 17 * MIB - 1000] {
             let pending = producer.send(Bytes::from(vec![b'x'; bytes])).await.expect("room in the window");
             let refused = pending.await.expect_err("the body is too long");
             assert_eq!(refused.reason(), Some(&Reason::Invalid), "{bytes}: {refused:?}");
             assert!(refused.to_string().contains("body"), "{refused}");
         }
+        let refused = producer.send(Bytes::from(vec![b'x'; 18 * MIB])).await.err();
+        assert!(matches!(refused, Some(Error::Encode(_))), "it could not even be read there: {refused:?}");
         assert_eq!(everything(&cluster), before);
         let pending = producer.send(Bytes::from(vec![b'x'; 16 * MIB])).await.expect("room in the window");
         assert_eq!(pending.await.expect("a body at the limit is taken").position, 2);
         producer.close().await.expect("refusals do not end a session");
     });
     assert_eq!(cluster.stat("q", "length"), 2);
+}
+
+/// A stream that cannot be read any further says so before it ends.
+#[test]
+fn a_request_that_is_too_long_to_be_read_ends_its_stream_with_an_error() {
+    let cluster = Cluster::start(1, &[]);
+    cluster.quorate(&["queue", "create", "q"]).ok();
+    let address = format!("http://{}", cluster.nodes()[0].client_addr);
+    runtime().block_on(async {
+        let channel = tonic::transport::Endpoint::from_shared(address).expect("an address");
+        let channel = channel.connect().await.expect("a connection");
+        let open =
+            wire::OpenProducer { session: "s".into(), holder: vec![1; 16].into(), ..Default::default() };
+        let message = Bytes::from(vec![0; 20 * MIB]);
+        let batch = wire::PublishBatch {
+            queue: "q".into(),
+            first_seq: 1,
+            messages: vec![message],
+            ..Default::default()
+        };
+        let requests = [PublishReq::Open(open), PublishReq::Batch(batch)];
+        let requests = requests.map(|request| wire::PublishRequest { request: Some(request) });
+        let mut client = ProducerClient::new(channel.clone());
+        let answers = client.publish(futures::stream::iter(requests)).await.expect("a stream");
+        let ended = last_status(answers.into_inner()).await;
+        assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended:?}");
+        assert!(ended.message().contains("cannot be read"), "{ended:?}");
+
+        let attach = wire::Attach { queue: "q".into(), session: vec![2; 16].into(), ..Default::default() };
+        let range = wire::SettleRange { reason: "x".repeat(20 * MIB), ..Default::default() };
+        let settle = wire::Settle { id: 1, ranges: vec![range] };
+        let requests = [Req::Attach(attach), Req::Settle(settle)];
+        let requests = requests.map(|request| wire::ReceiveRequest { request: Some(request) });
+        let answers = ConsumerClient::new(channel).receive(futures::stream::iter(requests)).await;
+        let ended = last_status(answers.expect("a stream").into_inner()).await;
+        assert_eq!(ended.code(), tonic::Code::InvalidArgument, "{ended:?}");
+    });
+}
+
+/// With what status a stream ends; it must not end without one.
+async fn last_status<T>(mut answers: Streaming<T>) -> tonic::Status {
+    loop {
+        match answers.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended as if all was well"),
+            Err(status) => return status,
+        }
+    }
 }
 
 /// The other limits of a message, each one over.

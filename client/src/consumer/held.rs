@@ -117,9 +117,10 @@ impl Held {
         answer
     }
 
-    /// From now on, not only from the server's answer, nothing behind a returned message is handed out.
+    /// From now on, not only from the server's answer, nothing behind a message that was not acknowledged is handed out.
     fn announce(&self, outcome: v1::Outcome) {
-        if matches!(outcome, v1::Outcome::Retry | v1::Outcome::Release) {
+        // A park may park the whole key, or block what is behind it.
+        if matches!(outcome, v1::Outcome::Retry | v1::Outcome::Release | v1::Outcome::Park) {
             self.common.shared.give_back(self.position, self.token, &self.key);
         }
     }

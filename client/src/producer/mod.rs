@@ -37,6 +37,8 @@ const BATCH_MESSAGES_MAX: usize = 4096;
 /// Largest batch, in bytes; a single message may be larger.
 const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// No encoded message is longer, in bytes; one that is would not be read. The exact limits are the server's to say.
+const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 /// The longest that a message waits for others.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
@@ -256,6 +258,11 @@ impl<T, C: Codec<T>> Producer<T, C> {
         }
         let body = self.codec.encode(&message.value).map_err(Error::Encode)?;
         let message = self.encoder.lock().encode(message.meta, body);
+        if message.len() > MESSAGE_BYTES_MAX {
+            let problem =
+                format!("{} bytes with all that belongs to it; a body has at most 16 MiB", message.len());
+            return Err(Error::Encode(problem));
+        }
         let bytes = ledger::bytes(&message);
         let closed = |_| self.shared.failure();
         let share = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.window_bytes);

@@ -148,7 +148,12 @@ impl Session {
         mut requests: Streaming<v1::ReceiveRequest>,
         ordered: mpsc::Sender<InOrder>,
     ) -> Result<(), Option<Failure>> {
-        while let Ok(Some(request)) = requests.message().await {
+        loop {
+            let request = match requests.message().await {
+                Ok(Some(request)) => request,
+                Ok(None) => return Err(None),
+                Err(status) => return Err(Failure::unreadable(&status)),
+            };
             if buggify("node/consumer/stop_reading") {
                 return Err(Some(Failure::no_quorum()));
             }
@@ -177,7 +182,6 @@ impl Session {
                 return std::future::pending().await; // the writer has the last word
             }
         }
-        Err(None)
     }
 
     async fn submit(&self, verb: Verb, answered: impl FnOnce(Pending) -> InOrder) -> InOrder {

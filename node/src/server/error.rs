@@ -146,6 +146,13 @@ impl Failure {
         Self::new(Code::InvalidArgument, "INVALID", message, "correct the request", false)
     }
 
+    /// What a request of a stream that cannot be read has for an answer; `None` if nobody is there to be told.
+    pub fn unreadable(status: &Status) -> Option<Self> {
+        let says = format!("the request cannot be read: {}", status.message());
+        matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented)
+            .then(|| Self::invalid(says))
+    }
+
     /// The state cannot be read.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(Code::Internal, "INTERNAL", message, "look at the node's log", false)

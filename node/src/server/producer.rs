@@ -132,17 +132,22 @@ impl Session {
 
     /// Reads batches until the client closes its side; dropping `ordered` then lets the answers end.
     async fn read(&self, mut requests: Streaming<v1::PublishRequest>, ordered: mpsc::Sender<InOrder>) {
-        while let Ok(Some(request)) = requests.message().await {
-            let item = match request.request {
-                Some(Req::Batch(batch)) => self.admit(batch).await,
-                Some(Req::Open(_)) | None => InOrder {
-                    first_seq: 0,
-                    count: 0,
-                    outcome: BatchOutcome::Refused(Failure::invalid("after `open` only `batch` may follow")),
-                    _room: None,
+        let of_none = |outcome| InOrder { first_seq: 0, count: 0, outcome, _room: None };
+        loop {
+            let item = match requests.message().await {
+                Ok(Some(v1::PublishRequest { request: Some(Req::Batch(batch)) })) => self.admit(batch).await,
+                Ok(Some(_)) => {
+                    let failure = Failure::invalid("after `open` only `batch` may follow");
+                    of_none(BatchOutcome::Refused(failure))
+                }
+                Ok(None) => return,
+                Err(status) => match Failure::unreadable(&status) {
+                    Some(failure) => of_none(BatchOutcome::NotTaken(failure)),
+                    None => return,
                 },
             };
-            if ordered.send(item).await.is_err() {
+            let last = matches!(item.outcome, BatchOutcome::NotTaken(_));
+            if ordered.send(item).await.is_err() || last {
                 return;
             }
         }
