@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::output::{print_line, warn};
 use super::serve::not_started;
 use super::stop::Stop;
 use crate::{Components, Config, Node};
@@ -12,17 +13,24 @@ const PORTS_PER_NODE: u16 = 10;
 
 /// Flags of `dev`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  Three nodes, for the commands of this page; Ctrl-C ends them, their data is found again:
+    quorate dev
+  One node that leaves nothing behind:
+    quorate dev --nodes 1 --ephemeral
+")]
 pub struct Args {
-    /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    /// How many nodes, 1 to 9
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// Where they keep their data; found again at the next start
     #[arg(long, default_value = "./quorate-data", value_name = "DIR")]
     data_dir: PathBuf,
     /// Node i listens on this + 10·(i−1) for clients, and on the two ports after it for its peers and for health
-    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    #[arg(long, value_name = "PORT", default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port_base: u16,
-    /// Keeps the data in a temporary directory that is removed at the end
+    /// Keep the data in a temporary directory that is removed at the end
     #[arg(long)]
     ephemeral: bool,
 }
@@ -33,7 +41,7 @@ struct Ephemeral(PathBuf);
 impl Drop for Ephemeral {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} was not removed: {e}", self.0.display());
+            warn(&format!("{} was not removed: {e}", self.0.display()));
         }
     }
 }
@@ -65,7 +73,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         () = stop.asked() => {}
         _ = led => {
             let endpoints: Vec<String> = nodes.iter().map(|n| format!("http://{}", n.client_addr())).collect();
-            println!("ready {}", endpoints.join(","));
+            print_line(&format!("ready {}", endpoints.join(",")))?;
             stop.asked().await;
         }
     }

@@ -13,6 +13,15 @@ use super::output::{Format, print_json, print_line};
 use super::units::duration;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  A step of a workflow: the message of this one is done, what came of it, the message of the next:
+    quorate transact --ack orders:1:1 --put order/1=paid --publish shipping='order 1'
+  Only if nobody wrote the key before:
+    quorate transact --put order/2=received --require-version order/2=0
+  Only if nobody published since position 8, and there is room:
+    quorate transact --publish orders=hello --require-tail orders=8 --require-below orders=1000
+")]
 pub(super) struct Args {
     /// Acknowledge a message: QUEUE[/SUBSCRIPTION]:POSITION:TOKEN, as `receive --no-ack -o json` shows them.
     #[arg(long, value_name = "LEASE")]
@@ -20,8 +29,8 @@ pub(super) struct Args {
     /// Publish a message: QUEUE=BODY.
     #[arg(long, value_name = "QUEUE=BODY", value_parser = pair::<String>)]
     publish: Vec<(String, String)>,
-    /// What is published is due so long after.
-    #[arg(long, value_parser = duration, requires = "publish")]
+    /// What is published is due so long after [default: at once].
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "publish")]
     delay: Option<Duration>,
     /// Write a key: KEY=VALUE.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair::<String>)]
