@@ -2,7 +2,8 @@
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
 //! what must be refused; `members` come and go; `churn` wears the files out; `sessions` and `requests` are programs with the client
-//! crate; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
+//! crate; `commands` pins what the verbs do, `shapes` their JSON, and `help`, `shells`, `watch`, `mistakes` and `colours` what a
+//! person at a terminal meets; `architecture` holds the house rules; `readme` runs the README as written.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
 // These tests stand outside the nodes: nothing replays them, so the real clock and real threads are theirs to use.
@@ -10,16 +11,23 @@
 
 mod architecture;
 mod churn;
+mod colours;
 mod commands;
 mod directories;
 mod failover;
 mod features;
 mod harness;
+mod help;
 mod members;
+mod mistakes;
 mod order;
 mod quorum;
 mod readme;
 mod recovery;
 mod refusals;
 mod requests;
+mod scene;
 mod sessions;
+mod shapes;
+mod shells;
+mod watch;

@@ -10,7 +10,8 @@ use super::output::print_line;
 #[command(after_help = "\
 Examples:
   For bash; the next shell has it:
-    quorate completions bash >~/.local/share/bash-completion/completions/quorate
+    quorate completions bash \\
+      >~/.local/share/bash-completion/completions/quorate
   For zsh, with ~/.zfunc in its fpath:
     quorate completions zsh >~/.zfunc/_quorate
   For fish:

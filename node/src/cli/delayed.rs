@@ -62,7 +62,8 @@ Examples:
   An hour from now:
     quorate delayed reschedule orders 7 --delay 1h
   At a time:
-    quorate delayed reschedule orders --id remind-8 --at 2040-12-24T18:00:00Z
+    quorate delayed reschedule orders --id remind-8 \\
+      --at 2040-12-24T18:00:00Z
 ")]
 pub(super) struct Reschedule {
     /// The queue.

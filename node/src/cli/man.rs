@@ -74,18 +74,41 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// The examples of a help text: sentences as text, commands as they are typed.
+/// The examples of a help text: sentences as text, commands as they are typed. What follows an empty line is text again.
 fn examples(after_help: &str) -> String {
+    let (examples, rest) = after_help.split_once("\n\n").unwrap_or((after_help, ""));
     let mut text = ".SH EXAMPLES\n".to_owned();
-    for line in after_help.lines().filter(|line| !line.is_empty() && !line.starts_with(EXAMPLES.trim_end())) {
-        let escaped = line.trim_start().replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq");
+    let mut typed = false;
+    for line in examples.lines().skip_while(|line| line.starts_with(EXAMPLES.trim_end())) {
+        let command = line.strip_prefix("    ");
         // Writing to a text cannot fail.
-        let _ = match line.strip_prefix("    ") {
-            Some(_) => writeln!(text, ".PP\n.RS 4\n.nf\n\\&{escaped}\n.fi\n.RE"),
-            None => writeln!(text, ".PP\n\\&{escaped}"),
+        let _ = match (typed, command) {
+            (false, Some(_)) => writeln!(text, ".RS 4\n.nf"),
+            (true, None) => writeln!(text, ".fi\n.RE"),
+            _ => Ok(()),
+        };
+        typed = command.is_some();
+        let _ = match command {
+            Some(command) => writeln!(text, "{}", escaped(command)),
+            None => writeln!(text, ".PP\n{}", escaped(line.trim_start())),
         };
     }
+    if typed {
+        text.push_str(".fi\n.RE\n");
+    }
+    if !rest.is_empty() {
+        text.push_str(".SH NOTES\n");
+    }
+    rest.lines().for_each(|line| text.push_str(&format!(".PP\n{}\n", escaped(line))));
     text
+}
+
+/// A line that the formatter takes as it is.
+fn escaped(line: &str) -> String {
+    format!(
+        "\\&{}",
+        line.replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\(aq").replace('`', "\\(ga")
+    )
 }
 
 #[cfg(test)]
@@ -94,8 +117,9 @@ mod tests {
 
     #[test]
     fn commands_are_kept_from_the_formatter() {
-        let text = examples("Examples:\n  A queue:\n    quorate publish q 'a\\n'\n");
-        let expected = ".SH EXAMPLES\n.PP\n\\&A queue:\n.PP\n.RS 4\n.nf\n\\&quorate publish q \\(aqa\\en\\(aq\n.fi\n.RE\n";
+        let text = examples("Examples:\n  A queue:\n    quorate publish q 'a' \\\n      --key .k\n\nNote.\n");
+        let expected = ".SH EXAMPLES\n.PP\n\\&A queue:\n.RS 4\n.nf\n\\&quorate publish q \\(aqa\\(aq \\e\n\\&  \\-\\-key .k\n\
+                        .fi\n.RE\n.SH NOTES\n.PP\n\\&Note.\n";
         assert_eq!(text, expected);
     }
 }

@@ -42,7 +42,7 @@ Examples:
   What failed for good, and why:
     quorate parked list orders
   Only some of it:
-    quorate parked list orders --where key=anna --where 'subject=orders.eu.>'
+    quorate parked list orders --where key=anna --where 'subject=orders.>'
   As it grows:
     quorate parked list orders --watch
 ")]

@@ -24,7 +24,7 @@ Examples:
   Five from a position on:
     quorate peek orders --from 3 --count 5
   What another subscription has failed at, with every failure:
-    quorate peek orders --sub billing --state retrying -o json
+    quorate peek orders --sub billing --state parked -o json
 ")]
 pub(super) struct Args {
     /// The queue.

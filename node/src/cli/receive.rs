@@ -23,12 +23,12 @@ const PORTION_BYTES: usize = 1024 * 1024;
 Examples:
   One message; it is done when it is printed:
     quorate receive orders --count 1
+  Give one back that could not be worked on, for ten seconds:
+    quorate receive orders --count 1 --retry 10s --reason 'no connection'
   Whatever comes, bare, until Ctrl-C:
     quorate receive orders --follow --body
   As a program reads it, from another subscription:
     quorate receive orders --sub billing --wait 500ms -o json
-  Give one back that could not be worked on, for ten seconds:
-    quorate receive orders --sub audit --count 1 --retry 10s --reason 'no connection'
 ")]
 pub(super) struct Args {
     /// The queue.

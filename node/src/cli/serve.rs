@@ -18,7 +18,9 @@ Examples:
   A cluster of one node:
     quorate serve --name n1 --data-dir ./n1 --bootstrap n1=127.0.0.1:7401
   Another node for a cluster that runs, such as that of `quorate dev`:
-    quorate serve --name n4 --data-dir ./n4 --join 127.0.0.1:7401 --client-addr 127.0.0.1:7430 --peer-addr 127.0.0.1:7431 --http-addr 127.0.0.1:7432
+    quorate serve --name n4 --data-dir ./n4 --join 127.0.0.1:7401 \\
+      --client-addr 127.0.0.1:7430 --peer-addr 127.0.0.1:7431 \\
+      --http-addr 127.0.0.1:7432
   Which settings apply, and where they come from:
     quorate serve --config quorate.toml --print-config
 ")]

@@ -15,12 +15,14 @@ use super::units::duration;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  A step of a workflow: the message of this one is done, what came of it, the message of the next:
-    quorate transact --ack orders:1:1 --put order/1=paid --publish shipping='order 1'
+  A step of a workflow: this message is done, what came of it, the next:
+    quorate transact --ack orders/audit:1:1 --put order/1=paid \\
+      --publish shipping='order 1'
   Only if nobody wrote the key before:
-    quorate transact --put order/2=received --require-version order/2=0
+    quorate transact --put order/9=received --require-version order/9=0
   Only if nobody published since position 8, and there is room:
-    quorate transact --publish orders=hello --require-tail orders=8 --require-below orders=1000
+    quorate transact --publish orders=hello --require-tail orders=8 \\
+      --require-below orders=1000
 ")]
 pub(super) struct Args {
     /// Acknowledge a message: QUEUE[/SUBSCRIPTION]:POSITION:TOKEN, as `receive --no-ack -o json` shows them.

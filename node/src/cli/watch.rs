@@ -164,10 +164,10 @@ fn redrawn(text: &[u8], rows: usize, first: bool) -> Vec<u8> {
     out.extend_from_slice(if first { b"\x1b[2J\x1b[H\x1b[?7l" } else { b"\x1b[H\x1b[?7l" });
     for line in &lines[..shown] {
         out.extend_from_slice(line);
-        out.extend_from_slice(b"\x1b[K\r\n");
+        out.extend_from_slice(b"\x1b[K\n");
     }
     if shown < lines.len() {
-        out.extend_from_slice(format!("… {} more lines\x1b[K\r\n", lines.len() - shown).as_bytes());
+        out.extend_from_slice(format!("… {} more lines\x1b[K\n", lines.len() - shown).as_bytes());
     }
     out.extend_from_slice(b"\x1b[J\x1b[?7h");
     out
@@ -205,8 +205,8 @@ mod tests {
     #[test]
     fn a_frame_is_cut_at_the_last_row_and_clears_what_it_does_not_cover() {
         let text = String::from_utf8(redrawn(b"a\nb\nc\n", 24, true)).unwrap();
-        assert_eq!(text, "\x1b[2J\x1b[H\x1b[?7la\x1b[K\r\nb\x1b[K\r\nc\x1b[K\r\n\x1b[J\x1b[?7h");
+        assert_eq!(text, "\x1b[2J\x1b[H\x1b[?7la\x1b[K\nb\x1b[K\nc\x1b[K\n\x1b[J\x1b[?7h");
         let text = String::from_utf8(redrawn(b"a\nb\nc\n", 3, false)).unwrap();
-        assert_eq!(text, "\x1b[H\x1b[?7la\x1b[K\r\n… 2 more lines\x1b[K\r\n\x1b[J\x1b[?7h");
+        assert_eq!(text, "\x1b[H\x1b[?7la\x1b[K\n… 2 more lines\x1b[K\n\x1b[J\x1b[?7h");
     }
 }

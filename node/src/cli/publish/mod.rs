@@ -32,7 +32,7 @@ Examples:
   Not before tomorrow, and only within the hour then:
     quorate publish orders 'reminder' --delay 1d --ttl 1h
   One a line, with the key from a field:
-    quorate publish orders --file orders.jsonl --key-field /customer --id-field /id
+    quorate publish orders --file orders.jsonl --key-field /customer
 ")]
 pub(super) struct Args {
     /// The queue.
@@ -87,7 +87,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         args.options.client()?.raw_queue(&args.queue).producer().window(args.window).open().await?;
     let started = Instant::now();
     let bar = progress(args.file.is_some());
-    let mut run = Run { args: &args, pending: VecDeque::new(), report: Report::default(), bar };
+    let mut run = Run { args: &args, pending: VecDeque::new(), report: Report::of(args.body.is_some()), bar };
     let ended = run.send_all(&producer, input, &mut stop).await;
     run.take_rest().await;
     run.bar.finish_and_clear();

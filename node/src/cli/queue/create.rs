@@ -17,12 +17,13 @@ use crate::cli::units::{duration, size};
 Examples:
   A work queue:
     quorate queue create orders
-  The order of each customer; what fails five times is set aside with what follows it:
-    quorate queue create payments --order key --max-attempts 5 --on-exhausted park-key
+  The order of each key; what fails five times is set aside with its key:
+    quorate queue create payments --order key --max-attempts 5 \\
+      --on-exhausted park-key
   One message after the other, and time to work on each:
     quorate queue create ledger --order total --lease 1m --backoff 1s..10m
-  A log of the last week, which gets all that is published to these subjects:
-    quorate queue create journal --retain for:7d --retain size:10GiB --route 'orders.>'
+  A log of the last week, of all that is published to these subjects:
+    quorate queue create journal --retain for:7d --route 'orders.>'
 ")]
 pub(crate) struct Args {
     /// 1 to 128 characters of a-z A-Z 0-9 . _ -, the first a letter or digit.

@@ -20,7 +20,7 @@ Examples:
   No more than a million; publishers are refused then:
     quorate queue update orders --max-length 1000000 --on-full reject
   Other routes in place of those it has:
-    quorate queue update orders --route 'orders.*.created' --route 'orders.*.paid'
+    quorate queue update orders --route 'orders.*.paid' --route 'bills.>'
 ")]
 pub(crate) struct Args {
     /// The queue.

@@ -13,10 +13,11 @@ use crate::cli::units::start;
 Examples:
   From the first message that is stored:
     quorate sub create orders audit
-  Only some messages, in the order of their keys, from now on:
-    quorate sub create orders eu --filter 'orders.eu.>' --order key --from latest
+  Only some messages, from now on:
+    quorate sub create orders eu --filter 'orders.eu.>' --from latest
   Those with a header, since a time:
-    quorate sub create orders gold --filter-header tier=gold --from 2026-01-01T00:00:00Z
+    quorate sub create orders gold --filter-header tier=gold \\
+      --from 2026-01-01T00:00:00Z
 ")]
 pub(crate) struct Args {
     /// The queue.
