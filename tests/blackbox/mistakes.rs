@@ -142,6 +142,7 @@ fn every_mistake_says_what_to_do() {
     let nobody = format!("http://127.0.0.1:{}", ports::free());
     let peers = format!("http://{}", cluster.nodes()[0].peer_addr);
     let http = format!("http://{}", cluster.nodes()[0].http_addr);
+    let taken = cluster.nodes()[0].client_addr.rsplit(':').next().expect("a port").to_owned();
     let latin = cluster.file("latin.json", b"{\"customer\":\"J\xfcrgen\"}\n");
     for (args, exit, parts) in MISTAKES {
         let place = |word: &&str| -> String {
@@ -149,6 +150,7 @@ fn every_mistake_says_what_to_do() {
                 .replace("PEERS", &peers)
                 .replace("HTTP", &http)
                 .replace("LATIN", &latin)
+                .replace("TAKEN", &taken)
         };
         let args: Vec<String> = args.iter().map(place).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -157,4 +159,115 @@ fn every_mistake_says_what_to_do() {
 }
 
 /// Words, exit code, and what has to be told.
-const MISTAKES: &[(&[&str], i32, &[&str])] = &[];
+const MISTAKES: &[(&[&str], i32, &[&str])] = &[
+    // Where the cluster is.
+    (
+        &["stat", "q", "--endpoint", "NOBODY", "--timeout", "300ms"],
+        4,
+        &["Connection refused", "--endpoint", "quorate dev"],
+    ),
+    (
+        &["stat", "q", "--endpoint", "PEERS", "--timeout", "1s"],
+        1,
+        &["port for clients, 7400", "neither that for peers"],
+    ),
+    (
+        &["stat", "q", "--endpoint", "HTTP", "--timeout", "1s"],
+        1,
+        &["port for clients, 7400", "nor that for HTTP"],
+    ),
+    (
+        &["stat", "q", "--endpoint", "not an address"],
+        2,
+        &["is no endpoint", "http://host:port", "QUORATE_ENDPOINT"],
+    ),
+    (&["stat", "q", "--timeout", "0"], 2, &["a timeout of zero", "--timeout 1ms or more"]),
+    (&["stat", "q", "--timeout", "5"], 2, &["\"5\" is no duration; write 500ms, 5s"]),
+    (&["stat", "q", "--namespace", "other"], 1, &["there is no namespace \"other\"", "\"default\""]),
+    // Settings.
+    (
+        &["queue", "create", "x", "--lease", "10ms"],
+        1,
+        &["not within 100 to", "correct --lease; `quorate queue create --help`"],
+    ),
+    (
+        &["queue", "create", "x", "--per-key-inflight", "4"],
+        1,
+        &["needs order key", "correct --per-key-inflight"],
+    ),
+    (
+        &["queue", "create", "x", "--on-exhausted", "block"],
+        1,
+        &["needs max_attempts", "correct --on-exhausted"],
+    ),
+    (&["queue", "create", "x", "--route", ""], 1, &["such as orders.*.created", "correct --route"]),
+    (&["queue", "create", "a b"], 1, &["1 to 128 characters", "correct NAME"]),
+    (
+        &["queue", "create", "x", "--retain", "for:1s", "--retain", "for:2s"],
+        2,
+        &["twice", "name each kind once"],
+    ),
+    (
+        &["queue", "create", "orders", "--order", "total"],
+        1,
+        &["other settings", "`quorate queue show orders`", "queue update"],
+    ),
+    (
+        &["sub", "create", "orders", "billing", "--order", "key"],
+        1,
+        &["other settings", "`quorate sub show orders billing`"],
+    ),
+    (&["sub", "delete", "q", "default"], 1, &["last subscription", "what to do:"]),
+    (&["sub", "seek", "q", "default", "--to", "99"], 1, &["position 99 is outside", "earliest or latest"]),
+    // Messages.
+    (
+        &["publish", "q", "--file", "/does/not/exist"],
+        1,
+        &["No such file", "check the path that --file names"],
+    ),
+    (&["publish", "q", "--file", "/"], 1, &["/ cannot be read", "directory", "check what --file names"]),
+    (
+        &["publish", "q", "--file", "LATIN", "--key-field", "/customer"],
+        1,
+        &["line 1 is no JSON", "correct the line"],
+    ),
+    (&["publish", "q", "x", "--priority", "3"], 1, &["does not have priorities", "correct --priority"]),
+    (&["publish", "q", "x", "--at", "tomorrow"], 2, &["\"tomorrow\" is no time; write 2026-"]),
+    (
+        &["receive", "q", "--count", "1", "--wait", "100ms"],
+        3,
+        &["0 of 1 messages", "--wait", "`quorate explain q`"],
+    ),
+    (&["delayed", "cancel", "q", "99"], 1, &["no subscription has a message at position 99", "quorate peek"]),
+    (
+        &["delayed", "cancel", "q"],
+        2,
+        &["Usage: quorate delayed cancel [OPTIONS] <QUEUE> <POSITION|--id <ID>>"],
+    ),
+    (&["publish", "q"], 2, &["Usage: quorate publish <QUEUE> <BODY>"]),
+    (&["route", "foo.bar", "x"], 1, &["no queue has a route", "queue update --route"]),
+    (&["transact"], 2, &["would do nothing", "--ack, --publish, --put or --delete"]),
+    (&["transact", "--ack", "orders"], 2, &["QUEUE[/SUBSCRIPTION]:POSITION:TOKEN", "orders:7:12"]),
+    (&["transact", "--put", "k"], 2, &["\"k\" has no =; write NAME=VALUE"]),
+    (&["state", "get", "nothing"], 1, &["the key \"nothing\" is absent", "quorate state put nothing"]),
+    (&["state", "wait", "nothing", "--for", "100ms"], 3, &["did not change in time", "--for"]),
+    // The cluster.
+    (&["cluster", "remove", "n1"], 1, &["only member", "what to do:"]),
+    (
+        &["bench", "receive", "--consumers", "1", "--queues", "2"],
+        2,
+        &["1 consumers cannot empty 2 queues", "--consumers"],
+    ),
+    (&["serve", "--name", "n1"], 2, &["data-dir: must be given", "--data-dir", "QUORATE_DATA_DIR"]),
+    (
+        &["serve", "--name", "n1", "--data-dir", "/proc/nothing", "--bootstrap", "n1=127.0.0.1:1"],
+        1,
+        &["/proc/nothing", "--data-dir"],
+    ),
+    (&["serve", "--config", "/does/not/exist"], 2, &["No such file", "--config"]),
+    (
+        &["dev", "--nodes", "1", "--ephemeral", "--port-base", "TAKEN"],
+        1,
+        &["Address already in use", "--port-base"],
+    ),
+];

@@ -40,13 +40,16 @@ impl Named {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "quorate delayed cancel [OPTIONS] <QUEUE> <POSITION|--id <ID>>",
+    after_help = "\
 Examples:
   By the position that `publish` told:
     quorate delayed cancel orders 7
   By its id:
     quorate delayed cancel orders --id remind-8
-")]
+"
+)]
 pub(super) struct Cancel {
     /// The queue.
     queue: String,
@@ -57,14 +60,17 @@ pub(super) struct Cancel {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "quorate delayed reschedule [OPTIONS] <--delay <DURATION>|--at <TIME>> <QUEUE> <POSITION|--id <ID>>",
+    after_help = "\
 Examples:
   An hour from now:
     quorate delayed reschedule orders 7 --delay 1h
   At a time:
     quorate delayed reschedule orders --id remind-8 \\
       --at 2040-12-24T18:00:00Z
-")]
+"
+)]
 pub(super) struct Reschedule {
     /// The queue.
     queue: String,

@@ -6,7 +6,7 @@ use super::Failure;
 use super::output::{print_line, warn};
 use super::serve::not_started;
 use super::stop::Stop;
-use crate::{Components, Config, Node};
+use crate::{Components, Config, Node, StartError};
 
 /// Distance between the ports of two nodes.
 const PORTS_PER_NODE: u16 = 10;
@@ -63,7 +63,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let nodes = tokio::select! {
         biased;
         () = stop.asked() => return Ok(()),
-        nodes = starting => nodes.map_err(|e| not_started(&e))?,
+        nodes = starting => nodes.map_err(|e| dev_not_started(&e))?,
     };
     let mut leadership = nodes[0].shard().leadership.clone();
     // The value is let go of inside: held on to, it would lock everybody out who looks at the leadership.
@@ -79,6 +79,17 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     futures::future::join_all(nodes.into_iter().map(Node::shutdown)).await;
     Ok(())
+}
+
+/// As for `serve`, but who gave no addresses is told of the ports.
+fn dev_not_started(e: &StartError) -> Failure {
+    match e {
+        StartError::Listen { addr, what, source } => Failure::new(
+            format!("cannot listen on {addr} for {what}: {source}"),
+            "choose other ports with --port-base, or stop who uses these: another `quorate dev`?",
+        ),
+        e => not_started(e),
+    }
 }
 
 fn configs(args: &Args, dir: &Path) -> Vec<Config> {

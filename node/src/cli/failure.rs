@@ -116,12 +116,29 @@ impl From<Error> for Failure {
         };
         Self {
             what: format!("{error}{shown}"),
-            action: error.action(),
+            action: action(&error),
             reason: error.reason().map(ToString::to_string),
             meant: Vec::new(),
             retry: error.retryable(),
             code,
         }
+    }
+}
+
+/// What to do, where the command line knows more than the client.
+fn action(error: &Error) -> String {
+    match error {
+        Error::NoLeader { .. } => {
+            "check that --endpoint, or the variable QUORATE_ENDPOINT, names nodes of a cluster that runs, and that a \
+             majority of them reach each other, then try again; `quorate dev` runs a cluster to try things with"
+                .into()
+        }
+        Error::Protocol(_) => {
+            "check that --endpoint names the port for clients, 7400 by default, and neither that for peers nor that for \
+             HTTP, and that this command and the nodes have versions that go together"
+                .into()
+        }
+        error => error.action(),
     }
 }
 

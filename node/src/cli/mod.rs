@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection.
 
+mod advice;
 mod bench;
 mod cluster;
 mod completions;
@@ -37,8 +38,9 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{ArgMatches, FromArgMatches as _, Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
+use advice::Typed;
 pub use failure::Failure;
 use options::Options;
 use output::Format;
@@ -178,8 +180,8 @@ Examples:
 pub fn main() -> ExitCode {
     let matches = help::command().get_matches(); // clap exits with 2 for wrong usage
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let given = given(&matches);
-    let options = Options::of(given);
+    let typed = Typed::new(&matches);
+    let options = Options::of(typed.given);
     let format = options.as_ref().map_or(Format::Table, |options| options.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -187,10 +189,10 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         let failure = match (run(cli.verb).await, &options) {
-            (Err(failure), Some(options)) => suggest::meant(failure, options, queue(given)).await,
+            (Err(failure), Some(options)) => suggest::meant(failure, options, typed.queue()).await,
             (outcome, _) => return outcome,
         };
-        Err(failure)
+        Err(advice::adapted(failure, &typed))
     });
     // A read of standard input cannot be interrupted; the process does not wait for it.
     runtime.shutdown_background();
@@ -198,16 +200,6 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(format),
     }
-}
-
-/// What was given to the verb itself.
-fn given(matches: &ArgMatches) -> &ArgMatches {
-    matches.subcommand().map_or(matches, |(_, below)| given(below))
-}
-
-/// The queue that a verb is about, if it names one.
-fn queue(given: &ArgMatches) -> Option<&str> {
-    given.try_get_one::<String>("queue").ok().flatten().map(String::as_str)
 }
 
 async fn run(verb: Verb) -> Result<(), Failure> {

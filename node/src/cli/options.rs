@@ -13,14 +13,9 @@ use super::units::duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Connection and output")]
 pub(super) struct Options {
-    /// Any nodes of the cluster; the client finds the leader.
-    #[arg(
-        long,
-        env = "QUORATE_ENDPOINT",
-        value_name = "URL,…",
-        value_delimiter = ',',
-        default_value = "http://127.0.0.1:7400"
-    )]
+    /// Any nodes of the cluster; the client finds the leader. Also the variable QUORATE_ENDPOINT.
+    // The variable is read here: of what clap reads from variables it believes that it was typed, and says so in usages.
+    #[arg(long, value_name = "URL,…", value_delimiter = ',', default_values_t = endpoints())]
     endpoint: Vec<String>,
     /// The namespace.
     #[arg(long, value_name = "NAME", default_value = "default")]
@@ -31,6 +26,12 @@ pub(super) struct Options {
     /// For people, or one JSON object a line.
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     pub(super) output: Format,
+}
+
+/// What `--endpoint` is if it is not given.
+fn endpoints() -> Vec<String> {
+    let named = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
+    named.split(',').map(str::to_owned).collect()
 }
 
 impl Options {

@@ -234,7 +234,7 @@ impl Run<'_> {
             }),
             (End::Waited, Some(count)) => Err(Failure::time(
                 format!("{} of {count} messages came before the wait was over", self.received),
-                "allow more time with --wait",
+                format!("allow more time with --wait, or ask why: `quorate explain {}`", self.args.queue),
             )),
             _ => Ok(()),
         }

@@ -7,6 +7,7 @@ use super::Failure;
 use super::output::print_line;
 use super::settings::{self, Settings};
 use super::stop::Stop;
+use crate::config::Invalid;
 use crate::{Components, Node, StartError};
 use quorate_raft::Ending;
 
@@ -119,7 +120,18 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn wrong(e: settings::Error) -> Failure {
-    Failure::usage(e.to_string(), "quorate serve --help lists the settings")
+    let action = match &e {
+        settings::Error::File { .. } => {
+            "correct the file that --config names; `quorate serve --help` lists the settings".into()
+        }
+        settings::Error::Invalid(Invalid { key, .. }) => {
+            let variable = settings::variable(key);
+            format!(
+                "give --{key}, the variable {variable}, or {key} in the file of --config; --print-config shows what applies"
+            )
+        }
+    };
+    Failure::usage(e.to_string(), action)
 }
 
 /// A node that cannot go on.
@@ -134,10 +146,17 @@ fn failed(name: &str, why: &Ending) -> Failure {
     Failure::new(format!("{name} has stopped: {why}"), action)
 }
 
-/// A node that does not start. What to do stands in the error itself.
+/// A node that does not start. What to do stands in the error itself where there is more than one thing.
 pub(super) fn not_started(e: &StartError) -> Failure {
     match e {
         StartError::Config(_) | StartError::NoCluster => Failure::usage(e.to_string(), ""),
+        StartError::OtherName { .. } => {
+            Failure::new(e.to_string(), "give --name as it was, or another --data-dir")
+        }
+        StartError::Storage(quorate_storage::Error::Disk { .. }) => Failure::new(
+            e.to_string(),
+            "check that --data-dir names a directory that may be written to, on a disk that works",
+        ),
         _ => Failure::new(e.to_string(), ""),
     }
 }

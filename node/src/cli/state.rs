@@ -151,7 +151,7 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
             let found = args.options.client()?.state().wait(&args.key, args.since, args.at_most).await?;
             if found.as_ref().map_or(0, |found| found.version) == args.since {
                 let what = format!("the key {:?} did not change in time", args.key);
-                return Err(Failure::time(what, "wait longer"));
+                return Err(Failure::time(what, "allow more time with --for"));
             }
             match (found, args.options.output) {
                 (Some(found), format) => print(&found, format),
@@ -190,8 +190,10 @@ async fn get(args: Get) -> Result<(), Failure> {
         (None, Format::Json) if args.watch.is_on() => frame.json(&json!({ "key": args.key, "version": 0 })),
         (None, Format::Table) if args.watch.is_on() => frame.line("absent"),
         (None, _) => {
-            let action =
-                format!("write it first: `quorate state put {}`, or look at `quorate state list`", args.key);
+            let action = format!(
+                "write it first: `quorate state put {} VALUE`, or look at `quorate state list`",
+                args.key
+            );
             Err(Failure::new(format!("the key {:?} is absent", args.key), action))
         }
     };

@@ -66,7 +66,7 @@ impl FromStr for Lease {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected QUEUE[/SUBSCRIPTION]:POSITION:TOKEN".to_owned();
+        let wrong = || "write QUEUE[/SUBSCRIPTION]:POSITION:TOKEN, such as orders:7:12".to_owned();
         let mut parts = text.rsplitn(3, ':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong);
         let (token, position) = (number()?, number()?);
@@ -83,12 +83,16 @@ fn place(text: &str) -> (String, String) {
 
 /// A name and what it is given.
 fn pair<T: FromStr>(text: &str) -> Result<(String, T), String> {
-    let split = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let split = text.split_once('=').ok_or_else(|| format!("{text:?} has no =; write NAME=VALUE"))?;
     let value = split.1.parse().map_err(|_| format!("{:?} is no number", split.1))?;
     Ok((split.0.to_owned(), value))
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    if args.ack.is_empty() && args.publish.is_empty() && args.put.is_empty() && args.delete.is_empty() {
+        let action = "give --ack, --publish, --put or --delete, as often as you like";
+        return Err(Failure::usage("the transaction would do nothing", action));
+    }
     let client = args.options.client()?;
     let mut transaction = client.transaction();
     for (key, version) in &args.require_version {

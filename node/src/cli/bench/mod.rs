@@ -102,7 +102,7 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     if work != Work::Publish && args.consumers < args.queues {
         return Err(Failure::usage(
             format!("{} consumers cannot empty {} queues", args.consumers, args.queues),
-            "give at least one consumer a queue",
+            "give at least one consumer a queue: more --consumers, or fewer --queues",
         ));
     }
     let client = args.options.client()?;
@@ -217,7 +217,10 @@ fn body_size(text: &str) -> Result<usize, String> {
     if (payload::BYTES_MIN..=16 * 1024 * 1024).contains(&bytes) {
         Ok(bytes)
     } else {
-        Err(format!("{} bytes to 16 MiB: each message says where it comes from", payload::BYTES_MIN))
+        Err(format!(
+            "{text} is out of range: {} to 16MiB, since each message says where it comes from",
+            payload::BYTES_MIN
+        ))
     }
 }
 
