@@ -33,8 +33,17 @@ const PERCENTILES: &str = "p50:number p99:number p999:number max:number";
 const ENTRY: &str = "key:text version:number value?:text value_base64?:text expires_at?:time";
 
 /// A verb, the shape of its objects, and commands that show all of it.
-fn verbs() -> Vec<(&'static str, String, &'static [&'static str])> {
-    let text = |parts: &[&str]| parts.join(" ");
+type Pinned = (&'static str, String, &'static [&'static str]);
+
+fn verbs() -> Vec<Pinned> {
+    [of_queues(), of_subscriptions(), of_messages(), of_some_messages(), of_the_rest()].concat()
+}
+
+fn text(parts: &[&str]) -> String {
+    parts.join(" ")
+}
+
+fn of_queues() -> Vec<Pinned> {
     vec![
         (
             "queue create",
@@ -45,14 +54,26 @@ fn verbs() -> Vec<(&'static str, String, &'static [&'static str])> {
             ],
         ),
         ("queue list", text(&[SETTINGS, QUEUE]), &["queue list"]),
-        ("queue show", text(&[SETTINGS, QUEUE, "stat:@stat consumers:number"]), &["queue show orders", "queue show full"]),
+        (
+            "queue show",
+            text(&[SETTINGS, QUEUE, "stat:@stat consumers:number"]),
+            &["queue show orders", "queue show full"],
+        ),
         ("queue update", "name:text updated:bool".into(), &["queue update orders --ttl 1h"]),
         ("queue purge", "name:text purged:bool".into(), &["queue purge payments"]),
         ("queue delete", "name:text deleted:bool".into(), &["queue delete shipping"]),
+    ]
+}
+
+fn of_subscriptions() -> Vec<Pinned> {
+    vec![
         (
             "sub create",
             text(&[SETTINGS, "queue:text name:text created:bool"]),
-            &["sub create orders plain", "sub create orders full --order key --max-attempts 3 --max-lag 9 --filter a.> --filter-header a=b"],
+            &[
+                "sub create orders plain",
+                "sub create orders full --order key --max-attempts 3 --max-lag 9 --filter a.> --filter-header a=b",
+            ],
         ),
         ("sub list", text(&[SETTINGS, "name:text paused:bool revision:number"]), &["sub list orders"]),
         (
@@ -63,14 +84,24 @@ fn verbs() -> Vec<(&'static str, String, &'static [&'static str])> {
             ]),
             &["sub show orders billing", "sub show orders full"],
         ),
-        ("sub update", "queue:text name:text revision:number".into(), &["sub update orders plain --lease 1m"]),
+        (
+            "sub update",
+            "queue:text name:text revision:number".into(),
+            &["sub update orders plain --lease 1m"],
+        ),
         ("sub pause", "queue:text name:text paused:bool".into(), &["sub pause orders plain"]),
         ("sub resume", "queue:text name:text resumed:bool".into(), &["sub resume orders plain"]),
         ("sub seek", "queue:text name:text position:number".into(), &["sub seek orders plain --to 3"]),
         ("sub delete", "queue:text name:text deleted:bool".into(), &["sub delete orders plain"]),
+    ]
+}
+
+fn of_messages() -> Vec<Pinned> {
+    vec![
         (
             "publish",
-            "published:number duplicates:number first_position:number last_position:number seconds:number".into(),
+            "published:number duplicates:number first_position:number last_position:number seconds:number"
+                .into(),
             &["publish orders hello", "publish ranked first --priority 9"],
         ),
         ("route", "queue:text position:number duplicate:bool".into(), &["route orders.eu.created hello"]),
@@ -81,13 +112,23 @@ fn verbs() -> Vec<(&'static str, String, &'static [&'static str])> {
         ),
         (
             "peek",
-            text(&[MESSAGE, "state:text attempt:number token?:number due_at?:time priority?:number failures?:list-@failure"]),
-            &["peek orders", "peek orders --sub billing", "peek bytes", "peek ranked", "peek held --state leased"],
+            text(&[
+                MESSAGE,
+                "state:text attempt:number token?:number due_at?:time priority?:number failures?:list-@failure",
+            ]),
+            &[
+                "peek orders",
+                "peek orders --sub billing",
+                "peek bytes",
+                "peek ranked",
+                "peek held --state leased",
+            ],
         ),
         ("read", text(&[MESSAGE, "missing?:list-@range"]), &["read orders", "read bytes", "read gap"]),
         (
             "explain",
-            "kind:text position?:number key?:text key_base64?:text consumer?:text until?:time count?:number".into(),
+            "kind:text position?:number key?:text key_base64?:text consumer?:text until?:time count?:number"
+                .into(),
             &["explain orders", "explain held", "explain failed", "explain bytes"],
         ),
         (
@@ -95,6 +136,11 @@ fn verbs() -> Vec<(&'static str, String, &'static [&'static str])> {
             "name:text epoch:number last_seq:number acked_seq:number used_at:time ttl_ms:number".into(),
             &["producers"],
         ),
+    ]
+}
+
+fn of_some_messages() -> Vec<Pinned> {
+    vec![
         (
             "parked list",
             text(&[MESSAGE, "state:text attempt:number failures?:list-@failure priority?:number"]),
@@ -120,6 +166,11 @@ fn verbs() -> Vec<(&'static str, String, &'static [&'static str])> {
             "queue:text position?:number id?:text rescheduled:bool".into(),
             &["delayed reschedule later 1 --delay 1h", "delayed reschedule later --id one --delay 2h"],
         ),
+    ]
+}
+
+fn of_the_rest() -> Vec<Pinned> {
+    vec![
         ("transact", "positions:list-number versions:list-number".into(), &["transact --publish orders=m --put order/9=v"]),
         ("state put", "key:text version:number".into(), &["state put order/3 v --ttl 1h"]),
         ("state get", ENTRY.into(), &["state get order/1", "state get order/3", "state get bytes"]),

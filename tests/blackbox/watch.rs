@@ -78,7 +78,7 @@ fn json_is_a_line_an_object_and_frame() {
     running.signal(Signal::INT);
     let lines = running.wait().ok().lines();
     let names: Vec<&Value> = lines.iter().map(|line| &line["name"]).collect();
-    assert!(names.len() >= 6 && names.len() % 2 == 0, "whole frames: {names:?}");
+    assert!(names.len() >= 6 && names.len().is_multiple_of(2), "whole frames: {names:?}");
     names.chunks(2).for_each(|frame| assert_eq!(frame, [&json!("a"), &json!("b")]));
 }
 
