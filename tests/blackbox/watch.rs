@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::process::{Command as Process, Stdio};
+use std::time::UNIX_EPOCH;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -125,32 +126,35 @@ fn a_watch_outlives_the_leader() {
     assert_eq!(told["exit"], json!(4), "{told}");
 }
 
+/// When each frame of `stat` was shown, in seconds, and the rate in it; the first has none.
+fn frames(said: &str) -> Vec<(f64, f64)> {
+    let lines: Vec<&str> = said.lines().collect();
+    let frame = |at: usize| {
+        let time = humantime::parse_rfc3339(lines[at].split(' ').next()?).ok()?;
+        let seconds = time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
+        let (names, row) = (lines.get(at + 2)?, lines.get(at + 3)?);
+        let at = names.find("PUBLISHED/S")?;
+        Some((seconds, row.get(at..).unwrap_or_default().trim().parse().unwrap_or(0.0)))
+    };
+    (0..lines.len()).filter(|at| lines[*at].contains("every 1s")).filter_map(frame).collect()
+}
+
 /// What is published between two looks, by its positions.
 #[test]
 fn stat_shows_what_is_published_a_second() {
     let cluster = Cluster::start(1, &[]);
     cluster.quorate(&["queue", "create", "q"]).ok();
     let running = cluster.command(&["stat", "q", "--watch", "1s"]).start();
-    let rates = |said: &str| -> Vec<f64> {
-        let rows =
-            said.lines().zip(said.lines().skip(1)).filter(|(header, _)| header.contains("PUBLISHED/S"));
-        rows.filter_map(|(_, row)| row.split_whitespace().last()?.parse().ok())
-            .filter(|rate| *rate >= 0.0)
-            .collect()
-    };
     wait_lines(&running, "PUBLISHED/S", 2);
     let lines: String = (0..100).map(|number| format!("{number}\n")).collect();
     cluster.command(&["publish", "q", "--file", "-"]).stdin(lines.as_bytes()).run().ok();
     let said = wait_lines(&running, " 100 ", 2);
     running.signal(Signal::INT);
     running.wait().ok();
-    // Consumers come first in the first row, which has no rate: 0.
-    let sum: f64 = rates(&said).iter().sum();
-    assert!(
-        (95.0..=101.0).contains(&sum),
-        "100 messages in looks a second apart: {:?} in {said}",
-        rates(&said)
-    );
+    let frames = frames(&said);
+    // A rate counts for the time since the frame before, however long that was.
+    let published: f64 = frames.windows(2).map(|pair| pair[1].1 * (pair[1].0 - pair[0].0)).sum();
+    assert!((90.0..110.0).contains(&published), "100 messages, and not {published}: {frames:?} in {said}");
     assert!(!cluster.quorate(&["stat", "q"]).ok().stdout.contains("PUBLISHED/S"), "one look has no rate");
 }
 
