@@ -2,7 +2,8 @@
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
 //! what must be refused; `members` come and go; `churn` wears the files out; `sessions` and `requests` are programs with the client
-//! crate; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
+//! crate; `commands` pins the command line; `architecture` holds the house rules; `readme`, `features` and `guide` run those pages as written, and
+//! `examples` the programs that they point to.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
 // These tests stand outside the nodes: nothing replays them, so the real clock and real threads are theirs to use.
@@ -12,8 +13,10 @@ mod architecture;
 mod churn;
 mod commands;
 mod directories;
+mod examples;
 mod failover;
 mod features;
+
 mod harness;
 mod members;
 mod order;

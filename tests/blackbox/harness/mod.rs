@@ -5,6 +5,7 @@ mod command;
 mod dev;
 pub mod identity;
 pub mod orders;
+pub mod pages;
 pub mod ports;
 mod process;
 
