@@ -3,20 +3,22 @@
 //! Run it beside `quorate dev`: `cargo run -p quorate-client --example ordered_by_key`. It prints:
 //!
 //! ```text
-//! anna: 1 failed, 1, 2, 3
-//! bert: 1, 2, 3
-//! first to be done: bert
+//! anna 1 failed: no connection to the bank
+//! bert 1
+//! bert 2
+//! bert 3
+//! anna 1
+//! anna 2
+//! anna 3
 //! ```
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_client::{Client, Error, Job, Message, Order, SubscriptionSettings};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Payment {
     account: String,
     number: u64,
@@ -43,35 +45,22 @@ async fn main() -> Result<(), Error> {
     }
     producer.close().await?;
 
-    let (events, mut happened) = mpsc::unbounded_channel();
+    let done = CancellationToken::new();
     let pay = |job: Job<Payment>| {
-        let events = events.clone();
+        let done = done.clone();
         async move {
-            let Payment { account, number } = job.value.clone();
-            if account == "anna" && number == 1 && job.attempt == 1 {
-                let _ = events.send((account, "1 failed".to_owned()));
+            let Payment { account, number } = &job.value;
+            if account == "anna" && *number == 1 && job.attempt == 1 {
+                println!("anna 1 failed: no connection to the bank");
                 return Err("no connection to the bank");
             }
-            let _ = events.send((account, number.to_string()));
+            println!("{account} {number}");
+            if account == "anna" && *number == 3 {
+                done.cancel();
+            }
             Ok(())
         }
     };
-    let stop = CancellationToken::new();
-    let watch = async {
-        let mut accounts = BTreeMap::<String, Vec<String>>::new();
-        let mut done = Vec::new();
-        while let Some((account, event)) = happened.recv().await {
-            accounts.entry(account.clone()).or_default().push(event.clone());
-            done.extend((event == "3").then_some(account));
-            if done.len() == 2 {
-                break;
-            }
-        }
-        accounts.iter().for_each(|(account, events)| println!("{account}: {}", events.join(", ")));
-        println!("first to be done: {}", done[0]);
-        stop.cancel();
-        Ok(())
-    };
-    tokio::try_join!(payments.worker().run_until(stop.cancelled(), pay), watch)?;
-    Ok(())
+    // One at a time, so that it prints the same each time; with more of them every account has a handler of its own.
+    payments.worker().concurrency(1).run_until(done.cancelled(), pay).await
 }

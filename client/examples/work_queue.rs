@@ -4,15 +4,16 @@
 //!
 //! ```text
 //! photo 4 failed: the disk is busy
-//! resized: [1, 2, 3, 4, 5, 6, 7, 8]
+//! resized 8 photos
 //! left in the queue: 0
 //! ```
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_client::{Client, Error, Job, SubscriptionSettings};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const PHOTOS: u64 = 8;
@@ -40,33 +41,27 @@ async fn main() -> Result<(), Error> {
     }
     producer.close().await?;
 
-    let (done, mut resized) = mpsc::unbounded_channel();
+    let (resized, all) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let resize = |job: Job<Photo>| {
-        let done = done.clone();
+        let (resized, all) = (resized.clone(), all.clone());
         async move {
             tokio::time::sleep(Duration::from_millis(20)).await; // the work
             if job.value.id == 4 && job.attempt == 1 {
                 println!("photo 4 failed: the disk is busy");
                 return Err("the disk is busy"); // retried after the backoff
             }
-            let _ = done.send(job.value.id);
+            if resized.fetch_add(1, Ordering::Relaxed) + 1 == PHOTOS {
+                all.cancel();
+            }
             Ok(()) // acknowledged
         }
     };
-    let stop = CancellationToken::new();
-    let collect = async {
-        let mut ids = Vec::new();
-        while resized.recv_many(&mut ids, 8).await > 0 && ids.len() < PHOTOS as usize {}
-        stop.cancel();
-        Ok(ids)
-    };
     // Each would be a process of its own, on a machine of its own.
-    let first = photos.worker().concurrency(2).run_until(stop.cancelled(), &resize);
-    let second = photos.worker().concurrency(2).run_until(stop.cancelled(), &resize);
-    let ((), (), mut ids) = tokio::try_join!(first, second, collect)?;
+    let first = photos.worker().concurrency(2).run_until(all.cancelled(), &resize);
+    let second = photos.worker().concurrency(2).run_until(all.cancelled(), &resize);
+    tokio::try_join!(first, second)?;
 
-    ids.sort_unstable(); // the two took them side by side
-    println!("resized: {ids:?}");
+    println!("resized {} photos", resized.load(Ordering::Relaxed));
     println!("left in the queue: {}", client.queues().stat("photos", "default").await?.length);
     Ok(())
 }

@@ -88,6 +88,17 @@ fn examples_are_short_and_say_what_they_print() {
 }
 
 #[test]
+fn the_readme_names_every_example() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    let missing: Vec<String> = all()
+        .into_iter()
+        .map(|example| example.name)
+        .filter(|name| !readme.lines().any(|line| line.starts_with(&format!("| `{name}` | "))))
+        .collect();
+    assert!(missing.is_empty(), "README.md: give each of {missing:?} a line in the table of examples");
+}
+
+#[test]
 fn examples_print_what_they_say_every_time() {
     let examples = all();
     let programs: Vec<PathBuf> = examples.iter().map(|example| built(&example.name)).collect();

@@ -16,7 +16,7 @@ mod directories;
 mod examples;
 mod failover;
 mod features;
-
+mod guide;
 mod harness;
 mod members;
 mod order;
