@@ -30,7 +30,7 @@ async fn main() -> Result<(), Error> {
     let client = Client::builder().endpoints(endpoints.split(',')).build()?;
     let by_key = SubscriptionSettings {
         order: Order::Key,
-        backoff: Some((Duration::from_secs(1), Duration::from_secs(60))),
+        backoff: Some((Duration::from_secs(2), Duration::from_secs(60))),
         ..Default::default()
     };
     client.queues().create("payments-by-account", by_key).await?;
