@@ -128,7 +128,7 @@ fn messages_are_published_from_an_argument_a_file_and_standard_input() {
     assert_eq!(nothing["published"], json!(0));
     cluster
         .quorate(&["publish", "q", "--file", "/does/not/exist"])
-        .fails(1, &["/does/not/exist", "check the path"]);
+        .fails(1, &["/does/not/exist", "check the path that --file names"]);
 
     let bodies = cluster.quorate(&["receive", "q", "--count", "7", "--body"]).ok().stdout;
     assert_eq!(bodies, "one\ntwo\nthree\n\nfive, without a line's end\nsechs\nsieben ü\n");

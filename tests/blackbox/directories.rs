@@ -199,7 +199,7 @@ fn fill_and_drain(lines: &str) {
         }
         assert_eq!(publish.code, 1, "{}", publish.stderr);
         assert!(
-            publish.stderr.contains("NO_SPACE") && publish.stderr.contains("what to do:"),
+            publish.stderr.contains("NO_SPACE") && publish.stderr.contains("\"action\":\"consume"),
             "{}",
             publish.stderr
         );

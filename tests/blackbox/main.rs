@@ -2,7 +2,9 @@
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
 //! what must be refused; `members` come and go; `churn` wears the files out; `sessions` and `requests` are programs with the client
-//! crate, `foreign` is one in Python; `commands` pins the command line; `architecture` holds the house rules; `readme` runs the README as written.
+//! crate, and `workers` and `keep_going` with its worker; `foreign` is a client in Python; `commands` pins what the verbs do, `shapes`
+//! their JSON, and `help`, `shells`, `watch`, `mistakes` and `colours` what a person at a terminal meets; `architecture` holds the
+//! house rules; `readme`, `features` and `guide` run those pages as written, and `examples` the programs that they point to.
 //! Nothing here sleeps for luck: everything waits for a condition, with a deadline.
 
 // These tests stand outside the nodes: nothing replays them, so the real clock and real threads are theirs to use.
@@ -10,19 +12,28 @@
 
 mod architecture;
 mod churn;
+mod colours;
 mod commands;
 mod directories;
+mod examples;
 mod failover;
 mod features;
 mod foreign;
+mod guide;
 mod harness;
+mod help;
 mod keep_going;
 mod members;
+mod mistakes;
 mod order;
 mod quorum;
 mod readme;
 mod recovery;
 mod refusals;
 mod requests;
+mod scene;
 mod sessions;
+mod shapes;
+mod shells;
+mod watch;
 mod workers;

@@ -1,32 +1,43 @@
 //! `quorate cluster status` and `remove`.
 
-use std::time::Duration;
-
 use quorate_client::wire;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::frame::Frame;
 use super::options::Options;
-use super::output::{Format, coloured, print_json, print_line, print_table, table, verdict};
-use super::stop::Stop;
+use super::output::{Format, print_json, print_line, table, verdict};
 use super::units::bytes_for_people;
-
-/// Pause between two looks.
-const WATCH: Duration = Duration::from_secs(1);
+use super::watch::Watch;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// Members, leader, terms, applied and flushed index, lag, digest, disk.
+    #[command(after_help = "\
+Examples:
+  Who leads, and who lags:
+    quorate cluster status
+  The same, twice a second:
+    quorate cluster status --watch 500ms
+  For a program, a line a member:
+    quorate cluster status -o json
+")]
     Status {
-        /// Show it again every second until interrupted.
-        #[arg(long)]
-        watch: bool,
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         options: Options,
     },
-    /// Removes a member for good. A new one joins by itself: `quorate serve --join`.
+    /// Remove a member for good. A new one joins by itself: `quorate serve --join`.
+    #[command(after_help = "\
+Examples:
+  A node whose disk or machine is lost:
+    quorate cluster remove n4
+  Wait longer for the others to agree:
+    quorate cluster remove n3 --timeout 2m
+")]
     Remove {
-        /// Its name.
+        /// Its name, as `cluster status` shows it.
         name: String,
         #[command(flatten)]
         options: Options,
@@ -35,7 +46,10 @@ pub(super) enum Verb {
 
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Status { watch, options } => status(watch, &options).await,
+        Verb::Status { watch, options } => {
+            let cluster = watch.client(&options)?.cluster();
+            watch.show(&options, async |frame: &mut Frame| print(&cluster.status().await?, frame)).await
+        }
         Verb::Remove { name, options } => {
             options.client()?.cluster().remove(&name).await?;
             match options.output {
@@ -46,33 +60,9 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     }
 }
 
-async fn status(watch: bool, options: &Options) -> Result<(), Failure> {
-    let cluster = options.client()?.cluster();
-    if !watch {
-        return print(&cluster.status().await?, options.output);
-    }
-    let mut stop = Stop::listen()?;
-    loop {
-        let look = async {
-            let replicas = cluster.status().await?;
-            if options.output == Format::Table && coloured() {
-                print_line("\x1b[2J\x1b[H")?; // clear the terminal
-            }
-            print(&replicas, options.output)?;
-            tokio::time::sleep(WATCH).await;
-            Ok::<(), Failure>(())
-        };
-        tokio::select! {
-            biased;
-            () = stop.asked() => return Ok(()),
-            looked = look => looked?,
-        }
-    }
-}
-
-fn print(replicas: &[wire::ReplicaStatus], format: Format) -> Result<(), Failure> {
-    if format == Format::Json {
-        return replicas.iter().try_for_each(|replica| print_json(&to_json(replica)));
+fn print(replicas: &[wire::ReplicaStatus], frame: &mut Frame) -> Result<(), Failure> {
+    if frame.format == Format::Json {
+        return replicas.iter().try_for_each(|replica| frame.json(&to_json(replica)));
     }
     let mut out = table(&[
         "NAME",
@@ -115,7 +105,7 @@ fn print(replicas: &[wire::ReplicaStatus], format: Format) -> Result<(), Failure
         }
         out.add_row(row);
     }
-    print_table(&out)
+    frame.table(&out)
 }
 
 fn digest(replica: &wire::ReplicaStatus) -> String {

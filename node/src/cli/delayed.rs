@@ -26,7 +26,7 @@ struct Named {
     /// The message's position.
     position: Option<u64>,
     /// The message's id.
-    #[arg(long)]
+    #[arg(long, value_name = "ID")]
     id: Option<String>,
 }
 
@@ -40,6 +40,16 @@ impl Named {
 }
 
 #[derive(clap::Args)]
+#[command(
+    override_usage = "quorate delayed cancel [OPTIONS] <QUEUE> <POSITION|--id <ID>>",
+    after_help = "\
+Examples:
+  By the position that `publish` told:
+    quorate delayed cancel orders 7
+  By its id:
+    quorate delayed cancel orders --id remind-8
+"
+)]
 pub(super) struct Cancel {
     /// The queue.
     queue: String,
@@ -50,16 +60,27 @@ pub(super) struct Cancel {
 }
 
 #[derive(clap::Args)]
+#[command(
+    override_usage = "quorate delayed reschedule [OPTIONS] <--delay <DURATION>|--at <TIME>> <QUEUE> <POSITION|--id <ID>>",
+    after_help = "\
+Examples:
+  An hour from now:
+    quorate delayed reschedule orders 7 --delay 1h
+  At a time:
+    quorate delayed reschedule orders --id remind-8 \\
+      --at 2040-12-24T18:00:00Z
+"
+)]
 pub(super) struct Reschedule {
     /// The queue.
     queue: String,
     #[command(flatten)]
     message: Named,
     /// When it is due, such as 2026-12-24T18:00:00Z.
-    #[arg(long, value_parser = time, required_unless_present = "delay", conflicts_with = "delay")]
+    #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "delay", conflicts_with = "delay")]
     at: Option<SystemTime>,
     /// How long from now it is due, by this machine's clock.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     delay: Option<Duration>,
     #[command(flatten)]
     options: Options,

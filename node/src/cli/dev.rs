@@ -3,26 +3,34 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::output::{print_line, warn};
 use super::serve::not_started;
 use super::stop::Stop;
-use crate::{Components, Config, Node};
+use crate::{Components, Config, Node, StartError};
 
 /// Distance between the ports of two nodes.
 const PORTS_PER_NODE: u16 = 10;
 
 /// Flags of `dev`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  Three nodes, for the commands of this page; Ctrl-C ends them, their data is found again:
+    quorate dev
+  One node that leaves nothing behind:
+    quorate dev --nodes 1 --ephemeral
+")]
 pub struct Args {
-    /// How many nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
+    /// How many nodes, 1 to 9
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
     /// Where they keep their data; found again at the next start
     #[arg(long, default_value = "./quorate-data", value_name = "DIR")]
     data_dir: PathBuf,
     /// Node i listens on this + 10·(i−1) for clients, and on the two ports after it for its peers and for health
-    #[arg(long, default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
+    #[arg(long, value_name = "PORT", default_value_t = 7400, value_parser = clap::value_parser!(u16).range(1..=65_000))]
     port_base: u16,
-    /// Keeps the data in a temporary directory that is removed at the end
+    /// Keep the data in a temporary directory that is removed at the end
     #[arg(long)]
     ephemeral: bool,
 }
@@ -33,7 +41,7 @@ struct Ephemeral(PathBuf);
 impl Drop for Ephemeral {
     fn drop(&mut self) {
         if let Err(e) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("{} was not removed: {e}", self.0.display());
+            warn(&format!("{} was not removed: {e}", self.0.display()));
         }
     }
 }
@@ -55,7 +63,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let nodes = tokio::select! {
         biased;
         () = stop.asked() => return Ok(()),
-        nodes = starting => nodes.map_err(|e| not_started(&e))?,
+        nodes = starting => nodes.map_err(|e| dev_not_started(&e))?,
     };
     let mut leadership = nodes[0].shard().leadership.clone();
     // The value is let go of inside: held on to, it would lock everybody out who looks at the leadership.
@@ -65,12 +73,23 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         () = stop.asked() => {}
         _ = led => {
             let endpoints: Vec<String> = nodes.iter().map(|n| format!("http://{}", n.client_addr())).collect();
-            println!("ready {}", endpoints.join(","));
+            print_line(&format!("ready {}", endpoints.join(",")))?;
             stop.asked().await;
         }
     }
     futures::future::join_all(nodes.into_iter().map(Node::shutdown)).await;
     Ok(())
+}
+
+/// As for `serve`, but who gave no addresses is told of the ports.
+fn dev_not_started(e: &StartError) -> Failure {
+    match e {
+        StartError::Listen { addr, what, source } => Failure::new(
+            format!("cannot listen on {addr} for {what}: {source}"),
+            "choose other ports with --port-base, or stop who uses these: another `quorate dev`?",
+        ),
+        e => not_started(e),
+    }
 }
 
 fn configs(args: &Args, dir: &Path) -> Vec<Config> {

@@ -4,31 +4,46 @@ use quorate_client::wire;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::frame::Frame;
 use super::json::{printable, put_bytes};
 use super::options::Options;
-use super::output::{Format, print_json, print_line};
+use super::output::Format;
 use super::units::rfc3339;
+use super::watch::Watch;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  Why consumers get nothing:
+    quorate explain orders
+  Watch another subscription:
+    quorate explain orders --sub billing --watch
+")]
 pub(super) struct Args {
     /// The queue.
     queue: String,
     /// The subscription.
-    #[arg(long, default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default")]
     sub: String,
+    #[command(flatten)]
+    watch: Watch,
     #[command(flatten)]
     options: Options,
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let obstacles = args.options.client()?.subscriptions(&args.queue).explain(&args.sub).await?;
-    if args.options.output == Format::Json {
-        return obstacles.iter().try_for_each(|obstacle| print_json(&to_json(obstacle)));
-    }
-    if obstacles.is_empty() {
-        return print_line("messages are handed out as they come");
-    }
-    obstacles.iter().try_for_each(|obstacle| print_line(&text(obstacle)))
+    let subs = args.watch.client(&args.options)?.subscriptions(&args.queue);
+    let look = async |frame: &mut Frame| {
+        let obstacles = subs.explain(&args.sub).await?;
+        if frame.format == Format::Json {
+            return obstacles.iter().try_for_each(|obstacle| frame.json(&to_json(obstacle)));
+        }
+        if obstacles.is_empty() {
+            return frame.line("messages are handed out as they come");
+        }
+        obstacles.iter().try_for_each(|obstacle| frame.line(&text(obstacle)))
+    };
+    args.watch.show(&args.options, look).await
 }
 
 fn text(obstacle: &wire::Obstacle) -> String {

@@ -4,6 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use quorate_client::Error;
+use serde_json::{Value, json};
+
+use super::output::{Format, errors_are_coloured};
 
 /// A failed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +15,12 @@ pub struct Failure {
     pub what: String,
     /// What to do about it; empty if there is nothing to say.
     pub action: String,
+    /// The stable name of the reason, where the cluster gave one.
+    pub reason: Option<String>,
+    /// Names that may have been meant, where one is not known.
+    pub meant: Vec<String>,
+    /// Whether the same command may succeed later without a change.
+    pub retry: bool,
     /// 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection.
     pub code: u8,
 }
@@ -19,7 +28,8 @@ pub struct Failure {
 impl Failure {
     /// Refused or failed.
     pub fn new(what: impl Into<String>, action: impl Into<String>) -> Self {
-        Self { what: what.into(), action: action.into(), code: 1 }
+        let (what, action) = (what.into(), action.into());
+        Self { what, action, reason: None, meant: Vec::new(), retry: false, code: 1 }
     }
 
     /// Wrong usage.
@@ -39,14 +49,56 @@ impl Failure {
         self
     }
 
+    /// Refused, for a reason with a stable name.
+    #[must_use]
+    pub(super) fn because(mut self, reason: &str) -> Self {
+        self.what = format!("{} ({reason})", self.what);
+        self.reason = Some(reason.to_owned());
+        self
+    }
+
+    /// Whether it may pass by itself: the leader was lost, time ran out, or the cluster says so.
+    pub(super) fn may_pass(&self) -> bool {
+        self.retry || matches!(self.code, 3 | 4)
+    }
+
     /// Says it on standard error.
-    pub fn report(&self) -> ExitCode {
-        let mut stderr = std::io::stderr().lock();
-        let _ = writeln!(stderr, "error: {}", self.what);
-        if !self.action.is_empty() {
-            let _ = writeln!(stderr, "  what to do: {}", self.action);
-        }
+    pub(super) fn report(&self, format: Format) -> ExitCode {
+        // If it cannot be said there is nobody to say that to.
+        let _ = std::io::stderr().lock().write_all(self.told(format).as_bytes());
         ExitCode::from(self.code)
+    }
+
+    /// As standard error shows it.
+    pub(super) fn told(&self, format: Format) -> String {
+        match format {
+            Format::Json => format!("{}\n", self.to_json()),
+            Format::Table => self.for_people(errors_are_coloured()),
+        }
+    }
+
+    /// One or two lines.
+    pub(super) fn for_people(&self, coloured: bool) -> String {
+        let (on, off) = if coloured { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
+        let first = format!("{on}error:{off} {}\n", self.what);
+        match self.action.as_str() {
+            "" => first,
+            action => format!("{first}  what to do: {action}\n"),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut object = json!({
+            "error": self.what,
+            "reason": self.reason,
+            "action": self.action,
+            "retry": self.retry,
+            "exit": self.code,
+        });
+        if !self.meant.is_empty() {
+            object["did_you_mean"] = self.meant.clone().into();
+        }
+        object
     }
 }
 
@@ -58,11 +110,35 @@ impl From<Error> for Failure {
             error if error.is_out_of_time() => 3,
             _ => 1,
         };
-        let reason = match &error {
+        let shown = match &error {
             Error::Refused(refusal) => format!(" ({})", refusal.reason),
             _ => String::new(),
         };
-        Self { what: format!("{error}{reason}"), action: error.action(), code }
+        Self {
+            what: format!("{error}{shown}"),
+            action: action(&error),
+            reason: error.reason().map(ToString::to_string),
+            meant: Vec::new(),
+            retry: error.retryable(),
+            code,
+        }
+    }
+}
+
+/// What to do, where the command line knows more than the client.
+fn action(error: &Error) -> String {
+    match error {
+        Error::NoLeader { .. } => {
+            "check that --endpoint, or the variable QUORATE_ENDPOINT, names nodes of a cluster that runs, and that a \
+             majority of them reach each other, then try again; `quorate dev` runs a cluster to try things with"
+                .into()
+        }
+        Error::Protocol(_) => {
+            "check that --endpoint names the port for clients, 7400 by default, and neither that for peers nor that for \
+             HTTP, and that this command and the nodes have versions that go together"
+                .into()
+        }
+        error => error.action(),
     }
 }
 
@@ -85,6 +161,12 @@ mod tests {
         });
         assert_eq!(Failure::from(refused.clone()).what, "there is no queue \"q\" (UNKNOWN_QUEUE)");
         assert_eq!(Failure::from(refused.clone()).action, "create it");
+        let told: Value = serde_json::from_str(&Failure::from(refused.clone()).told(Format::Json)).unwrap();
+        let error = "there is no queue \"q\" (UNKNOWN_QUEUE)";
+        let reason = "UNKNOWN_QUEUE";
+        let told_as =
+            json!({"error": error, "reason": reason, "action": "create it", "retry": false, "exit": 1});
+        assert_eq!(told, told_as);
         for (error, code) in [
             (refused, 1),
             (Error::Config("x".into()), 2),

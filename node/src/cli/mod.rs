@@ -2,14 +2,19 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection.
 
+mod advice;
 mod bench;
 mod cluster;
+mod completions;
 mod delayed;
 pub mod dev;
 mod explain;
 mod failure;
+mod frame;
+mod help;
 mod json;
 mod log;
+mod man;
 mod options;
 mod output;
 mod parked;
@@ -26,18 +31,39 @@ mod stat;
 mod state;
 mod stop;
 mod sub;
+mod suggest;
 mod transact;
 mod units;
+mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
+use advice::Typed;
 pub use failure::Failure;
+use options::Options;
+use output::Format;
 
 /// A queue cluster in which every change is a Raft log entry.
 #[derive(Parser)]
-#[command(name = "quorate", version, propagate_version = true)]
+#[command(
+    name = "quorate",
+    version,
+    propagate_version = true,
+    after_help = "\
+Examples:
+  A cluster to try it with, in another terminal:
+    quorate dev --ephemeral
+  A queue, a message in, a message out:
+    quorate queue create invoices --order total
+    quorate publish invoices '{\"id\":1}'
+    quorate receive invoices --count 1
+
+Durations read 500ms, 5s, 7d; sizes 64KiB, 10GiB; times 2026-12-24T18:00:00Z. Every verb has help with examples: `quorate publish --help`.
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection.
+"
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -50,10 +76,26 @@ enum Verb {
     /// One node.
     Serve(serve::Args),
     /// Create, list, show, update, purge and delete queues.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  Make one, and see what it holds:
+    quorate queue create orders
+    quorate queue show orders
+"
+    )]
     Queue(queue::Verb),
     /// Create, list, show, update, pause, move and delete subscriptions of a queue.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  A second view of a queue, with progress of its own:
+    quorate sub create orders audit
+    quorate sub list orders
+"
+    )]
     Sub(sub::Verb),
     /// Publish a message, or one a line.
     Publish(publish::Args),
@@ -70,39 +112,93 @@ enum Verb {
     /// The producer sessions that are remembered.
     Producers(producers::Args),
     /// Messages that were set aside: list, redrive or discard them.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  What failed for good, and another try:
+    quorate parked list orders
+    quorate parked redrive orders
+"
+    )]
     Parked(parked::Verb),
     /// Messages that are not due yet: cancel them, or move their time.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  Not at all, or later:
+    quorate delayed cancel orders 7
+    quorate delayed reschedule orders --id remind-8 --delay 1h
+"
+    )]
     Delayed(delayed::Verb),
     /// Settle, publish and write state in one step, all or nothing.
     Transact(transact::Args),
     /// The keyed state of the namespace: read, write, delete, wait.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  Small values with versions, by keys:
+    quorate state put order/1 paid
+    quorate state get order/1
+"
+    )]
     State(state::Verb),
     /// Exact figures of a queue.
     Stat(stat::Args),
     /// The cluster's members and their state.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  Who leads, who lags, whose disk is full:
+    quorate cluster status
+    quorate cluster status --watch
+"
+    )]
     Cluster(cluster::Verb),
     /// Measure this cluster, and check what it promises while measuring.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  What this cluster does here:
+    quorate bench pipeline --seconds 2
+    quorate bench publish --size 16KiB --seconds 2
+"
+    )]
     Bench(bench::Verb),
+    /// Print what a shell needs to complete this command.
+    Completions(completions::Args),
+    /// Print a manual page, or write all of them.
+    Man(man::Args),
 }
 
 /// Reads the command line, runs the verb, and says what went wrong if it did.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse(); // clap exits with 2 for wrong usage
+    let matches = help::command().get_matches(); // clap exits with 2 for wrong usage
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let typed = Typed::new(&matches);
+    let options = Options::of(typed.given);
+    let format = options.as_ref().map_or(Format::Table, |options| options.output);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::new(format!("the runtime cannot start: {error}"), "").report(),
+        Err(error) => return Failure::new(format!("the runtime cannot start: {error}"), "").report(format),
     };
-    let outcome = runtime.block_on(run(cli.verb));
+    let outcome = runtime.block_on(async {
+        let failure = match (run(cli.verb).await, &options) {
+            (Err(failure), Some(options)) => suggest::meant(failure, options, typed.queue()).await,
+            (outcome, _) => return outcome,
+        };
+        Err(advice::adapted(failure, &typed))
+    });
     // A read of standard input cannot be interrupted; the process does not wait for it.
     runtime.shutdown_background();
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(format),
     }
 }
 
@@ -126,6 +222,8 @@ async fn run(verb: Verb) -> Result<(), Failure> {
         Verb::Stat(args) => stat::run(args).await,
         Verb::Cluster(verb) => cluster::run(verb).await,
         Verb::Bench(verb) => Box::pin(bench::run(verb)).await,
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     }
 }
 

@@ -16,9 +16,27 @@ pub(super) enum Format {
     Json,
 }
 
-/// Whether standard output may carry colours: a terminal, and the user did not object (no-color.org).
+/// Whether standard output may carry colours and move the cursor: a terminal, and nobody objects.
 pub(super) fn coloured() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal() && !is_plain()
+}
+
+/// The same for standard error.
+pub(super) fn errors_are_coloured() -> bool {
+    std::io::stderr().is_terminal() && !is_plain()
+}
+
+/// Whether the user objects to colours (no-color.org), or the terminal knows none.
+pub(super) fn is_plain() -> bool {
+    let objects = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    objects || std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// Says on standard error what the user should know though the command goes on.
+pub(super) fn warn(what: &str) {
+    let (on, off) = if errors_are_coloured() { ("\x1b[1;33m", "\x1b[0m") } else { ("", "") };
+    // If it cannot be said there is nobody to say that to.
+    let _ = writeln!(std::io::stderr().lock(), "{on}warning:{off} {what}");
 }
 
 /// A table without lines, so that it can be cut and grepped.

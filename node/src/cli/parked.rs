@@ -5,32 +5,60 @@ use quorate_client::{Filter, Selector};
 use serde_json::json;
 
 use super::Failure;
+use super::frame::Frame;
 use super::options::Options;
 use super::output::{Format, print_json, print_line};
 use super::peek;
+use super::watch::Watch;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// The parked messages, with the reasons of their failures.
     List(List),
     /// Make parked messages ready again in their places, as if they had never failed.
+    #[command(after_help = "\
+Examples:
+  How many it would be:
+    quorate parked redrive orders --dry-run
+  Those of one key, then all of them, a hundred a second:
+    quorate parked redrive orders --where key=anna
+    quorate parked redrive orders --rate 100
+")]
     Redrive(Unpark),
     /// Let parked messages go.
+    #[command(after_help = "\
+Examples:
+  How many it would be:
+    quorate parked discard orders --where position=1..9 --dry-run
+  Those with a header, of another subscription:
+    quorate parked discard orders --sub billing --where header.tier=gold
+")]
     Discard(Unpark),
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  What failed for good, and why:
+    quorate parked list orders
+  Only some of it:
+    quorate parked list orders --where key=anna --where 'subject=orders.>'
+  As it grows:
+    quorate parked list orders --watch
+")]
 pub(super) struct List {
     /// The queue.
     queue: String,
     /// The subscription.
-    #[arg(long, default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default")]
     sub: String,
     #[command(flatten)]
     which: Which,
     /// At most so many messages.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     count: u64,
+    #[command(flatten)]
+    watch: Watch,
     #[command(flatten)]
     options: Options,
 }
@@ -40,11 +68,11 @@ pub(super) struct Unpark {
     /// The queue.
     queue: String,
     /// The subscription.
-    #[arg(long, default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default")]
     sub: String,
     #[command(flatten)]
     which: Which,
-    /// At most so many a second; the cluster carries on by itself.
+    /// At most so many a second; the cluster carries on by itself [default: as fast as it goes].
     #[arg(long, value_name = "N")]
     rate: Option<u32>,
     /// Only say how many it would be.
@@ -110,8 +138,11 @@ impl Which {
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::List(args) => {
-            let selector = args.which.selector();
-            peek::parked(&args.queue, &args.sub, &selector, args.count, &args.options).await.map(drop)
+            let (selector, queues) = (args.which.selector(), args.watch.client(&args.options)?.queues());
+            let look = async |frame: &mut Frame| {
+                peek::parked(&queues, &args.queue, &args.sub, &selector, args.count, frame).await
+            };
+            args.watch.show(&args.options, look).await
         }
         Verb::Redrive(args) => unpark(args, true).await,
         Verb::Discard(args) => unpark(args, false).await,
@@ -122,7 +153,8 @@ async fn unpark(args: Unpark, redrive: bool) -> Result<(), Failure> {
     let selector = args.which.selector();
     let past = if redrive { "redriven" } else { "discarded" };
     if args.dry_run {
-        let found = peek::count_parked(&args.queue, &args.sub, &selector, &args.options).await?;
+        let queues = args.options.client()?.queues();
+        let found = peek::count_parked(&queues, &args.queue, &args.sub, &selector).await?;
         return match args.options.output {
             Format::Json => print_json(&json!({ "would_be": past, "messages": found })),
             Format::Table => print_line(&format!("{found} messages would be {past}")),

@@ -1,10 +1,11 @@
 //! `quorate peek`.
 
-use quorate_client::{Peek, Selector, wire};
+use quorate_client::{Peek, Queues, Selector, wire};
 use quorate_machine::pattern;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
+use super::frame::Frame;
 use super::json::{headers, printable, put_bytes, put_key};
 use super::options::Options;
 use super::output::{Format, print_json, print_table, table};
@@ -16,17 +17,26 @@ const PAGE_MAX: u32 = 1000;
 const BODY_CHARS: usize = 60;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  The oldest messages that are not done:
+    quorate peek orders
+  Five from a position on:
+    quorate peek orders --from 3 --count 5
+  What another subscription has failed at, with every failure:
+    quorate peek orders --sub billing --state parked -o json
+")]
 pub(super) struct Args {
     /// The queue.
     queue: String,
     /// The subscription.
-    #[arg(long, default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default")]
     sub: String,
     /// The first position to look at [default: the oldest].
-    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    #[arg(long, value_name = "POSITION", default_value_t = 0, hide_default_value = true)]
     from: u64,
     /// At most so many messages.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20)]
     count: u64,
     /// Only messages in this state [default: all that are not done].
     #[arg(long, value_enum)]
@@ -45,50 +55,47 @@ enum State {
     Done,
 }
 
-/// Lists parked messages. Returns how many.
+/// Lists parked messages.
 pub(super) async fn parked(
+    queues: &Queues,
     queue: &str,
     sub: &str,
     which: &Selector,
     count: u64,
-    options: &Options,
-) -> Result<u64, Failure> {
+    frame: &mut Frame,
+) -> Result<(), Failure> {
     let mut out = table(&["POSITION", "ATTEMPT", "PUBLISHED", "KEY", "BODY", "REASON"]);
-    let found = each_parked(queue, sub, which, count, options, |peeked| {
-        if options.output == Format::Json {
-            return print_json(&to_json(peeked));
+    let listed = each_parked(queues, queue, sub, which, count, |peeked| {
+        if frame.format == Format::Json {
+            return frame.json(&to_json(peeked));
         }
         let [position, _, attempt, published, key, body] = row(peeked);
         let reason = peeked.failures.last().map(|failure| failure.reason.clone()).unwrap_or_default();
         out.add_row([position, attempt, published, key, body, reason]);
         Ok(())
     });
-    let found = found.await?;
-    if options.output == Format::Table {
-        print_table(&out)?;
-    }
-    Ok(found)
+    listed.await?;
+    if frame.format == Format::Table { frame.table(&out) } else { Ok(()) }
 }
 
 /// Counts parked messages.
 pub(super) async fn count_parked(
+    queues: &Queues,
     queue: &str,
     sub: &str,
     which: &Selector,
-    options: &Options,
 ) -> Result<u64, Failure> {
-    each_parked(queue, sub, which, u64::MAX, options, |_| Ok(())).await
+    each_parked(queues, queue, sub, which, u64::MAX, |_| Ok(())).await
 }
 
 async fn each_parked(
+    queues: &Queues,
     queue: &str,
     sub: &str,
     which: &Selector,
     count: u64,
-    options: &Options,
     mut each: impl FnMut(&wire::PeekedMessage) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
-    let queues = options.client()?.queues();
     let state = Some(wire::MessageState::Parked);
     let mut what =
         Peek { subscription: sub.to_owned(), from_position: which.from_position, count: PAGE_MAX, state };

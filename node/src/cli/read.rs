@@ -8,19 +8,30 @@ use serde_json::{Map, Value, json};
 use super::Failure;
 use super::json::{headers, printable, put_bytes, put_key};
 use super::options::Options;
-use super::output::{Format, print_bytes_line, print_json, print_line};
+use super::output::{Format, print_bytes_line, print_json, print_line, warn};
 use super::stop::Stop;
 use super::units::{rfc3339, start};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  All that is stored, whoever is done with it:
+    quorate read orders
+  Ten from a position on:
+    quorate read orders --from 3 --count 10
+  What comes from now on, bare, until Ctrl-C:
+    quorate read orders --from latest --follow --body
+  From a time on, for a program:
+    quorate read orders --from 2026-01-01T00:00:00Z -o json
+")]
 pub(super) struct Args {
     /// The queue.
     queue: String,
     /// Where to begin: at the first message that is stored, after the last, at a position, at a time.
     #[arg(long, value_name = "earliest|latest|POSITION|TIME", default_value = "earliest", value_parser = start)]
     from: Start,
-    /// Ends after so many messages.
-    #[arg(long)]
+    /// Ends after so many messages [default: at the last].
+    #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Waits at the end for new messages.
     #[arg(long)]
@@ -52,7 +63,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
             }
             Some(Ok(stored)) => show(&args, &stored)?,
             Some(Err(error)) if args.follow && error.retryable() => {
-                eprintln!("warning: {error}; still trying");
+                warn(&format!("{error}; still trying"));
             }
             Some(Err(error)) => return Err(error.into()),
         }

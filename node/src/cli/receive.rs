@@ -11,7 +11,7 @@ use tokio::io::{AsyncWriteExt as _, Stdout};
 use super::Failure;
 use super::json::{headers, printable, put_bytes, put_key};
 use super::options::Options;
-use super::output::{Format, unwritable};
+use super::output::{Format, unwritable, warn};
 use super::stop::Stop;
 use super::units::{duration, rfc3339};
 
@@ -19,23 +19,34 @@ use super::units::{duration, rfc3339};
 const PORTION_BYTES: usize = 1024 * 1024;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  One message; it is done when it is printed:
+    quorate receive orders --count 1
+  Give one back that could not be worked on, for ten seconds:
+    quorate receive orders --count 1 --retry 10s --reason 'no connection'
+  Whatever comes, bare, until Ctrl-C:
+    quorate receive orders --follow --body
+  As a program reads it, from another subscription:
+    quorate receive orders --sub billing --wait 500ms -o json
+")]
 pub(super) struct Args {
     /// The queue.
     queue: String,
     /// The subscription.
-    #[arg(long, default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = "default")]
     sub: String,
-    /// Ends after so many messages.
-    #[arg(long)]
+    /// Ends after so many messages; exit 3 if they did not come in time [default: all that come].
+    #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Never ends for want of a message.
     #[arg(long, conflicts_with = "wait")]
     follow: bool,
     /// Ends after so long without a message.
-    #[arg(long, default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     wait: Duration,
-    /// Most messages held without an acknowledgement.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Most messages held without an acknowledgement, 1 to 65536.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     credit: u32,
     /// Give the messages back at the end instead of acknowledging them.
     #[arg(long)]
@@ -115,7 +126,7 @@ impl Run<'_> {
             match first {
                 Ok(delivery) => self.gather(delivery, &mut portion, &mut out),
                 Err(error) if self.args.follow && error.retryable() => {
-                    eprintln!("warning: {error}; still trying");
+                    warn(&format!("{error}; still trying"));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -208,7 +219,7 @@ impl Run<'_> {
         if let Err(error) = self.consumer.detach().await
             && connected
         {
-            eprintln!("warning: the session could not be ended: {error}; its leases end by themselves");
+            warn(&format!("the session could not be ended: {error}; its leases end by themselves"));
         }
         let end = ended?;
         if self.bad_acks > 0 {
@@ -224,7 +235,7 @@ impl Run<'_> {
             }),
             (End::Waited, Some(count)) => Err(Failure::time(
                 format!("{} of {count} messages came before the wait was over", self.received),
-                "allow more time with --wait",
+                format!("allow more time with --wait, or ask why: `quorate explain {}`", self.args.queue),
             )),
             _ => Ok(()),
         }

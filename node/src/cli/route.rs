@@ -12,19 +12,27 @@ use super::output::{Format, print_json, print_line};
 use super::units::duration;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  Whatever queues have a route for the subject get it:
+    quorate queue update orders --route 'orders.>'
+    quorate route orders.eu.created '{\"id\":7}'
+  With a key, and which queues got it, for a program:
+    quorate route orders.us.paid '{\"id\":8}' --key anna -o json
+")]
 pub(super) struct Args {
     /// The subject, such as orders.eu.created.
     subject: String,
-    /// The body.
+    /// The body, at most 16 MiB.
     body: String,
     /// Its key.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     key: String,
     /// Its id.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     id: String,
-    /// It is due so long after it was published.
-    #[arg(long, value_parser = duration)]
+    /// It is due so long after it was published [default: at once].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     delay: Option<Duration>,
     #[command(flatten)]
     options: Options,

@@ -4,14 +4,27 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Failure;
+use super::output::print_line;
 use super::settings::{self, Settings};
 use super::stop::Stop;
+use crate::config::Invalid;
 use crate::{Components, Node, StartError};
 use quorate_raft::Ending;
 
 /// Flags of `serve`. Each but `--config` and `--print-config` is also a key of the file and a `QUORATE_…`
 /// variable.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  A cluster of one node:
+    quorate serve --name n1 --data-dir ./n1 --bootstrap n1=127.0.0.1:7401
+  Another node for a cluster that runs, such as that of `quorate dev`:
+    quorate serve --name n4 --data-dir ./n4 --join 127.0.0.1:7401 \\
+      --client-addr 127.0.0.1:7430 --peer-addr 127.0.0.1:7431 \\
+      --http-addr 127.0.0.1:7432
+  Which settings apply, and where they come from:
+    quorate serve --config quorate.toml --print-config
+")]
 pub struct Args {
     /// Stable name of the node, unique in the cluster
     #[arg(long)]
@@ -34,7 +47,7 @@ pub struct Args {
     /// Members to be taken in by: host:7401,… A new node joins them; afterwards the list is not looked at
     #[arg(long, value_name = "ADDR,…")]
     join: Option<String>,
-    /// Sets a data directory aside that is damaged or lost its log, and joins as a new member
+    /// Set a data directory aside that is damaged or lost its log, and join as a new member
     #[arg(long)]
     rejoin: bool,
     /// The log is purged when it holds more than this, and more than what messages in queues need [default: 512MiB]
@@ -52,7 +65,7 @@ pub struct Args {
     /// A TOML file with these settings
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Shows the settings that apply and where they come from, and ends
+    /// Show the settings that apply and where they come from, and end
     #[arg(long)]
     print_config: bool,
 }
@@ -82,8 +95,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     super::log::to_stderr("info,openraft=error");
     let settings = Settings::gather(args.flags(), args.config.as_deref()).map_err(wrong)?;
     if args.print_config {
-        print!("{}", settings.print());
-        return Ok(());
+        return print_line(settings.print().trim_end());
     }
     let config = settings.config().map_err(wrong)?;
     let name = config.name.clone();
@@ -93,7 +105,7 @@ pub async fn run(args: Args) -> Result<(), Failure> {
         () = stop.asked() => return Ok(()),
         started = Node::start(config, Components::system()) => started.map_err(|e| not_started(&e))?,
     };
-    println!("ready {name} serves clients on {}", node.client_addr());
+    print_line(&format!("ready {name} serves clients on {}", node.client_addr()))?;
     let ended = tokio::select! {
         biased;
         () = stop.asked() => Ok(()),
@@ -108,7 +120,18 @@ pub async fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn wrong(e: settings::Error) -> Failure {
-    Failure::usage(e.to_string(), "quorate serve --help lists the settings")
+    let action = match &e {
+        settings::Error::File { .. } => {
+            "correct the file that --config names; `quorate serve --help` lists the settings".into()
+        }
+        settings::Error::Invalid(Invalid { key, .. }) => {
+            let variable = settings::variable(key);
+            format!(
+                "give --{key}, the variable {variable}, or {key} in the file of --config; --print-config shows what applies"
+            )
+        }
+    };
+    Failure::usage(e.to_string(), action)
 }
 
 /// A node that cannot go on.
@@ -123,10 +146,17 @@ fn failed(name: &str, why: &Ending) -> Failure {
     Failure::new(format!("{name} has stopped: {why}"), action)
 }
 
-/// A node that does not start. What to do stands in the error itself.
+/// A node that does not start. What to do stands in the error itself where there is more than one thing.
 pub(super) fn not_started(e: &StartError) -> Failure {
     match e {
         StartError::Config(_) | StartError::NoCluster => Failure::usage(e.to_string(), ""),
+        StartError::OtherName { .. } => {
+            Failure::new(e.to_string(), "give --name as it was, or another --data-dir")
+        }
+        StartError::Storage(quorate_storage::Error::Disk { .. }) => Failure::new(
+            e.to_string(),
+            "check that --data-dir names a directory that may be written to, on a disk that works",
+        ),
         _ => Failure::new(e.to_string(), ""),
     }
 }

@@ -60,7 +60,7 @@ impl Settings {
         let in_file = file.map(read_file).transpose()?.unwrap_or_default();
         let mut all = BTreeMap::new();
         for key in KEYS {
-            let variable = format!("QUORATE_{}", key.replace('-', "_").to_uppercase());
+            let variable = variable(key);
             let value = if let Some(flag) = flags.get(key) {
                 Some((flag.clone(), Source::Flag))
             } else if let Ok(value) = std::env::var(&variable) {
@@ -131,6 +131,11 @@ impl Settings {
         config.check()?;
         Ok(config)
     }
+}
+
+/// The variable that says the same as a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("QUORATE_{}", key.replace('-', "_").to_uppercase())
 }
 
 fn default(key: &str) -> Option<String> {

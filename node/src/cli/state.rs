@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use quorate_client::{StateEntry, Transaction};
+use quorate_client::{State, StateEntry, Transaction};
 use serde_json::{Map, Value, json};
 
 use super::Failure;
+use super::frame::Frame;
 use super::json::{printable, put_bytes};
 use super::options::Options;
-use super::output::{Format, print_bytes_line, print_json, print_line, print_table, table};
+use super::output::{Format, print_bytes_line, print_json, print_line, table};
 use super::units::{duration, rfc3339};
+use super::watch::Watch;
 
 /// Longest value that a table shows, in characters.
 const VALUE_CHARS: usize = 60;
@@ -17,7 +19,7 @@ const VALUE_CHARS: usize = 60;
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// Print the value of a key; exit 1 if it is absent.
-    Get(Key),
+    Get(Get),
     /// The keys that begin with a prefix, in the order of their bytes.
     List(List),
     /// Write a key.
@@ -29,58 +31,99 @@ pub(super) enum Verb {
 }
 
 #[derive(clap::Args)]
-pub(super) struct Key {
+#[command(after_help = "\
+Examples:
+  The value, bare:
+    quorate state get order/1
+  With its version, which `--if-version` takes:
+    quorate state get order/1 -o json
+  Until it changes, and on:
+    quorate state get order/1 --watch
+")]
+pub(super) struct Get {
     /// The key.
     key: String,
+    #[command(flatten)]
+    watch: Watch,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  All keys:
+    quorate state list
+  Those of one kind, for a program:
+    quorate state list order/ -o json
+")]
 pub(super) struct List {
     /// Only keys that begin with this.
     #[arg(default_value = "")]
     prefix: String,
     #[command(flatten)]
+    watch: Watch,
+    #[command(flatten)]
     options: Options,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  Whatever it was before:
+    quorate state put order/1 paid
+  Only if it is absent, and only for a while: a lock
+    quorate state put lock/7 'worker a' --if-version 0 --ttl 30s
+")]
 pub(super) struct Put {
     /// The key, 1 to 200 bytes.
     key: String,
     /// The value, at most 64 KiB.
     value: String,
-    /// Only if the key has this version; 0: only if it is absent.
-    #[arg(long)]
+    /// Only if the key has this version; 0: only if it is absent [default: whatever it has].
+    #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
-    /// The key is absent again so long after.
-    #[arg(long, value_parser = duration)]
+    /// The key is absent again so long after [default: never].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<Duration>,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  Whatever it has:
+    quorate state delete order/1
+  Only if nobody wrote it since it had this version:
+    quorate state delete order/2 --if-version 2
+")]
 pub(super) struct Delete {
     /// The key.
     key: String,
-    /// Only if the key has this version.
-    #[arg(long)]
+    /// Only if the key has this version [default: whatever it has].
+    #[arg(long, value_name = "VERSION")]
     if_version: Option<u64>,
     #[command(flatten)]
     options: Options,
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  Until it is there:
+    quorate state wait order/1
+  Until it has another version than this one:
+    quorate state wait order/1 --since 1 --for 10s
+")]
 pub(super) struct Wait {
     /// The key.
     key: String,
     /// The version that is known; 0: the key is absent.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "VERSION", default_value_t = 0)]
     since: u64,
     /// At most so long.
-    #[arg(long = "for", value_parser = duration, default_value = "30s")]
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration, default_value = "30s")]
     at_most: Duration,
     #[command(flatten)]
     options: Options,
@@ -88,12 +131,13 @@ pub(super) struct Wait {
 
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
-        Verb::Get(args) => {
-            let found = args.options.client()?.state().get(&args.key).await?;
-            let absent = || Failure::new(format!("the key {:?} is absent", args.key), "write it first");
-            print(&found.ok_or_else(absent)?, args.options.output)
+        Verb::Get(args) => get(args).await,
+        Verb::List(args) => {
+            let state = args.watch.client(&args.options)?.state();
+            args.watch
+                .show(&args.options, async |frame: &mut Frame| list(&state, &args.prefix, frame).await)
+                .await
         }
-        Verb::List(args) => list(args).await,
         Verb::Put(args) => {
             let transaction = args.options.client()?.transaction();
             let transaction = transaction.put_for(&args.key, args.value, args.ttl);
@@ -107,7 +151,7 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
             let found = args.options.client()?.state().wait(&args.key, args.since, args.at_most).await?;
             if found.as_ref().map_or(0, |found| found.version) == args.since {
                 let what = format!("the key {:?} did not change in time", args.key);
-                return Err(Failure::time(what, "wait longer"));
+                return Err(Failure::time(what, "allow more time with --for"));
             }
             match (found, args.options.output) {
                 (Some(found), format) => print(&found, format),
@@ -137,16 +181,34 @@ async fn write(
     }
 }
 
-async fn list(args: List) -> Result<(), Failure> {
-    let state = args.options.client()?.state();
+async fn get(args: Get) -> Result<(), Failure> {
+    let state = args.watch.client(&args.options)?.state();
+    let look = async |frame: &mut Frame| match (state.get(&args.key).await?, frame.format) {
+        (Some(found), Format::Json) => frame.json(&object(&found)),
+        (Some(found), Format::Table) => frame.bytes(&found.value),
+        // Who watches a key waits for it.
+        (None, Format::Json) if args.watch.is_on() => frame.json(&json!({ "key": args.key, "version": 0 })),
+        (None, Format::Table) if args.watch.is_on() => frame.line("absent"),
+        (None, _) => {
+            let action = format!(
+                "write it first: `quorate state put {} VALUE`, or look at `quorate state list`",
+                args.key
+            );
+            Err(Failure::new(format!("the key {:?} is absent", args.key), action))
+        }
+    };
+    args.watch.show(&args.options, look).await
+}
+
+async fn list(state: &State, prefix: &str, frame: &mut Frame) -> Result<(), Failure> {
     let mut after = String::new();
     let mut out = table(&["KEY", "VERSION", "EXPIRES", "VALUE"]);
     loop {
-        let (entries, more) = state.list(&args.prefix, &after).await?;
+        let (entries, more) = state.list(prefix, &after).await?;
         for entry in &entries {
             after.clone_from(&entry.key);
-            if args.options.output == Format::Json {
-                print_json(&object(entry))?;
+            if frame.format == Format::Json {
+                frame.json(&object(entry))?;
                 continue;
             }
             let expires = if entry.expires_ms == 0 { String::new() } else { rfc3339(entry.expires_ms) };
@@ -157,7 +219,7 @@ async fn list(args: List) -> Result<(), Failure> {
             break;
         }
     }
-    if args.options.output == Format::Json { Ok(()) } else { print_table(&out) }
+    if frame.format == Format::Json { Ok(()) } else { frame.table(&out) }
 }
 
 fn print(entry: &StateEntry, format: Format) -> Result<(), Failure> {

@@ -13,6 +13,17 @@ use super::output::{Format, print_json, print_line};
 use super::units::duration;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  A step of a workflow: this message is done, what came of it, the next:
+    quorate transact --ack orders/audit:1:1 --put order/1=paid \\
+      --publish shipping='order 1'
+  Only if nobody wrote the key before:
+    quorate transact --put order/9=received --require-version order/9=0
+  Only if nobody published since position 8, and there is room:
+    quorate transact --publish orders=hello --require-tail orders=8 \\
+      --require-below orders=1000
+")]
 pub(super) struct Args {
     /// Acknowledge a message: QUEUE[/SUBSCRIPTION]:POSITION:TOKEN, as `receive --no-ack -o json` shows them.
     #[arg(long, value_name = "LEASE")]
@@ -20,8 +31,8 @@ pub(super) struct Args {
     /// Publish a message: QUEUE=BODY.
     #[arg(long, value_name = "QUEUE=BODY", value_parser = pair::<String>)]
     publish: Vec<(String, String)>,
-    /// What is published is due so long after.
-    #[arg(long, value_parser = duration, requires = "publish")]
+    /// What is published is due so long after [default: at once].
+    #[arg(long, value_name = "DURATION", value_parser = duration, requires = "publish")]
     delay: Option<Duration>,
     /// Write a key: KEY=VALUE.
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair::<String>)]
@@ -55,7 +66,7 @@ impl FromStr for Lease {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "expected QUEUE[/SUBSCRIPTION]:POSITION:TOKEN".to_owned();
+        let wrong = || "write QUEUE[/SUBSCRIPTION]:POSITION:TOKEN, such as orders:7:12".to_owned();
         let mut parts = text.rsplitn(3, ':');
         let mut number = || parts.next().and_then(|part| part.parse().ok()).ok_or_else(wrong);
         let (token, position) = (number()?, number()?);
@@ -72,12 +83,16 @@ fn place(text: &str) -> (String, String) {
 
 /// A name and what it is given.
 fn pair<T: FromStr>(text: &str) -> Result<(String, T), String> {
-    let split = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let split = text.split_once('=').ok_or_else(|| format!("{text:?} has no =; write NAME=VALUE"))?;
     let value = split.1.parse().map_err(|_| format!("{:?} is no number", split.1))?;
     Ok((split.0.to_owned(), value))
 }
 
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    if args.ack.is_empty() && args.publish.is_empty() && args.put.is_empty() && args.delete.is_empty() {
+        let action = "give --ack, --publish, --put or --delete, as often as you like";
+        return Err(Failure::usage("the transaction would do nothing", action));
+    }
     let client = args.options.client()?;
     let mut transaction = client.transaction();
     for (key, version) in &args.require_version {

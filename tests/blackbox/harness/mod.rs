@@ -5,13 +5,18 @@ mod command;
 mod dev;
 pub mod identity;
 pub mod orders;
+pub mod pages;
 pub mod ports;
 mod process;
+mod terminal;
+mod tree;
 
 pub use cluster::Cluster;
 pub use command::{Command, Output, Running};
 pub use dev::Dev;
 pub use process::Node;
+pub use terminal::Terminal;
+pub use tree::{Page, pages, pages_with};
 
 use std::thread;
 use std::time::{Duration, Instant};

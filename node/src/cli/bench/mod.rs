@@ -25,16 +25,37 @@ use tracker::Tracker;
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// Producers only.
+    #[command(after_help = "\
+Examples:
+  Four producers, small messages:
+    quorate bench publish --producers 4 --size 100 --seconds 2
+  How long a receipt takes at a thousand a second:
+    quorate bench publish --rate 1000 --seconds 2
+")]
     Publish(Args),
     /// Consumers and acknowledgements, of a backlog that is made first.
+    #[command(after_help = "\
+Examples:
+  How fast a backlog is drained:
+    quorate bench receive --messages 20000
+  By one consumer, for a program:
+    quorate bench receive --messages 5000 --consumers 1 -o json
+")]
     Receive {
         /// How many messages lie there when it begins.
-        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+        #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
         messages: u64,
         #[command(flatten)]
         args: Args,
     },
     /// Producers, consumers and acknowledgements.
+    #[command(after_help = "\
+Examples:
+  Four producers and four consumers on one queue:
+    quorate bench pipeline --producers 4 --consumers 4 --seconds 2
+  From publish to receive at a steady rate, over two queues:
+    quorate bench pipeline --rate 2000 --queues 2 --seconds 2
+")]
     Pipeline(Args),
 }
 
@@ -44,27 +65,29 @@ const CONNECTIONS_MAX: u32 = 64;
 /// The load. Makes queues of its own and deletes them at the end.
 #[derive(clap::Args, Clone)]
 pub(super) struct Args {
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How many producers, 1 to 10000.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     producers: u32,
-    /// For `receive` and `pipeline`.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How many consumers, 1 to 10000, and at least one a queue; for `receive` and `pipeline`.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     consumers: u32,
-    /// Most messages that a producer has without a receipt.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    /// Most messages that a producer has without a receipt, 1 to 262144.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=262_144))]
     window: u32,
-    /// Length of a body.
-    #[arg(long, default_value = "1KiB", value_parser = body_size)]
+    /// Length of a body, at most 16MiB.
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = body_size)]
     size: usize,
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// How many queues the load is spread over, 1 to 10000.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     queues: u32,
     /// Messages a second, all producers together [default: as fast as it goes].
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// How long is measured; `receive` ends with its backlog.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many seconds are measured; `receive` ends with its backlog.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
     /// How long the load runs before that.
-    #[arg(long, default_value = "1s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     warmup: Duration,
     #[command(flatten)]
     options: Options,
@@ -79,7 +102,7 @@ pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     if work != Work::Publish && args.consumers < args.queues {
         return Err(Failure::usage(
             format!("{} consumers cannot empty {} queues", args.consumers, args.queues),
-            "give at least one consumer a queue",
+            "give at least one consumer a queue: more --consumers, or fewer --queues",
         ));
     }
     let client = args.options.client()?;
@@ -194,7 +217,10 @@ fn body_size(text: &str) -> Result<usize, String> {
     if (payload::BYTES_MIN..=16 * 1024 * 1024).contains(&bytes) {
         Ok(bytes)
     } else {
-        Err(format!("{} bytes to 16 MiB: each message says where it comes from", payload::BYTES_MIN))
+        Err(format!(
+            "{text} is out of range: {} to 16MiB, since each message says where it comes from",
+            payload::BYTES_MIN
+        ))
     }
 }
 

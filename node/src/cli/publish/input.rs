@@ -23,6 +23,8 @@ pub(super) struct Line {
 /// See the module.
 pub(super) struct Input {
     reader: Box<dyn AsyncBufRead + Send + Unpin>,
+    /// What is read, for people.
+    name: String,
     /// The beginning of the next line, kept here so that reading may be interrupted at any point.
     partial: BytesMut,
     lines: u64,
@@ -36,20 +38,28 @@ impl Input {
             (Some(body), _) => Box::new(std::io::Cursor::new(body.as_bytes().to_vec())),
             (None, Some(path)) if path != Path::new("-") => {
                 let file = tokio::fs::File::open(path).await.map_err(|error| {
-                    Failure::new(format!("{} cannot be read: {error}", path.display()), "check the path")
+                    Failure::new(
+                        format!("{} cannot be read: {error}", path.display()),
+                        "check the path that --file names",
+                    )
                 })?;
                 Box::new(BufReader::with_capacity(BUFFER_BYTES, file))
             }
             _ => Box::new(BufReader::with_capacity(BUFFER_BYTES, tokio::io::stdin())),
         };
-        Ok(Self { reader, partial: BytesMut::new(), lines: 0, whole: body.is_some() })
+        let name = match file {
+            Some(path) if path != Path::new("-") => path.display().to_string(),
+            _ => "standard input".to_owned(),
+        };
+        Ok(Self { reader, name, partial: BytesMut::new(), lines: 0, whole: body.is_some() })
     }
 
     /// The next message; `None` at the end. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<Line>, Failure> {
         loop {
             let chunk = self.reader.fill_buf().await.map_err(|error| {
-                Failure::new(format!("the input cannot be read after line {}: {error}", self.lines), "")
+                let what = format!("{} cannot be read after line {}: {error}", self.name, self.lines);
+                Failure::new(what, "check what --file names")
             })?;
             if chunk.is_empty() {
                 let last = !self.partial.is_empty() || (self.whole && self.lines == 0);
@@ -84,7 +94,8 @@ mod tests {
 
     async fn lines(bytes: &'static [u8], capacity: usize) -> Vec<Bytes> {
         let reader = Box::new(BufReader::with_capacity(capacity, bytes));
-        let mut input = Input { reader, partial: BytesMut::new(), lines: 0, whole: false };
+        let mut input =
+            Input { reader, name: String::new(), partial: BytesMut::new(), lines: 0, whole: false };
         let mut lines = Vec::new();
         while let Some(line) = input.next().await.unwrap() {
             assert_eq!(line.number, lines.len() as u64 + 1);

@@ -16,12 +16,24 @@ use tokio::time::Instant;
 
 use super::Failure;
 use super::options::Options;
+use super::output::{is_plain, warn};
 use super::stop::Stop;
 use super::units::{duration, time};
 use input::{Input, Line};
 use report::Report;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  One message:
+    quorate publish orders '{\"id\":1,\"item\":\"book\"}'
+  With a key, an id under which it is stored once, and a header:
+    quorate publish orders 'paid' --key anna --id paid-1 --header tier=gold
+  Not before tomorrow, and only within the hour then:
+    quorate publish orders 'reminder' --delay 1d --ttl 1h
+  One a line, with the key from a field:
+    quorate publish orders --file orders.jsonl --key-field /customer
+")]
 pub(super) struct Args {
     /// The queue.
     queue: String,
@@ -31,13 +43,13 @@ pub(super) struct Args {
     /// One message a line, without the line's end; - reads standard input.
     #[arg(long, value_name = "PATH|-")]
     file: Option<std::path::PathBuf>,
-    /// Key of the message, or of all of them.
+    /// Key of the message, or of all of them, at most 1 KiB.
     #[arg(long, conflicts_with = "key_field")]
     key: Option<String>,
     /// Takes the key from the body, a JSON object.
     #[arg(long, value_name = "/JSON/POINTER", value_parser = pointer)]
     key_field: Option<String>,
-    /// Id of the message.
+    /// Id of the message, at most 256 bytes: while it is in the queue, another of this id is not stored.
     #[arg(long, conflicts_with_all = ["id_field", "file"])]
     id: Option<String>,
     /// Takes the id from the body, a JSON object.
@@ -49,20 +61,20 @@ pub(super) struct Args {
     /// Subject, such as orders.eu.created.
     #[arg(long)]
     subject: Option<String>,
-    /// Hand it out so long after it was published, and not before.
-    #[arg(long, value_parser = duration)]
+    /// Hand it out so long after it was published, and not before [default: at once].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     delay: Option<Duration>,
     /// Hand it out at this time, such as 2026-12-24T18:00:00Z, and not before.
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "delay")]
     at: Option<SystemTime>,
-    /// Let it expire so long after it was due, unless a consumer holds it then.
-    #[arg(long, value_parser = duration)]
+    /// Let it expire so long after it was due, unless a consumer holds it then [default: as the queue has it].
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<Duration>,
     /// 0 to 9; 9 goes first. Only in queues that have priorities.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
+    #[arg(long, value_name = "0-9", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: u8,
     /// Most messages without a receipt.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, value_name = "N", default_value_t = 1024)]
     window: u32,
     #[command(flatten)]
     options: Options,
@@ -75,7 +87,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         args.options.client()?.raw_queue(&args.queue).producer().window(args.window).open().await?;
     let started = Instant::now();
     let bar = progress(args.file.is_some());
-    let mut run = Run { args: &args, pending: VecDeque::new(), report: Report::default(), bar };
+    let mut run = Run { args: &args, pending: VecDeque::new(), report: Report::of(args.body.is_some()), bar };
     let ended = run.send_all(&producer, input, &mut stop).await;
     run.take_rest().await;
     run.bar.finish_and_clear();
@@ -84,7 +96,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         && run.report.failed.is_none()
     {
         // Every message has its receipt; only the session's name stays until it expires.
-        eprintln!("warning: the producer session could not be closed: {error}");
+        warn(&format!("the producer session could not be closed: {error}"));
     }
     run.report.end(ended, args.options.output)
 }
@@ -206,7 +218,8 @@ fn field(value: &serde_json::Value, pointer: &str, line: u64) -> Result<String, 
 }
 
 fn progress(lines: bool) -> ProgressBar {
-    if !lines {
+    // A bar is drawn over and over, which a log or a screen reader has no use for.
+    if !lines || is_plain() {
         return ProgressBar::hidden();
     }
     // Draws nothing unless standard error is a terminal.

@@ -9,6 +9,8 @@ use crate::cli::output::{Format, print_json, print_line};
 /// Counts receipts and remembers the first failure.
 #[derive(Default)]
 pub(super) struct Report {
+    /// The input is one message, which has no lines.
+    whole: bool,
     /// Messages with a receipt.
     pub(super) published: u64,
     duplicates: u64,
@@ -24,6 +26,11 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Of one message, or of one a line.
+    pub(super) fn of(whole: bool) -> Self {
+        Self { whole, ..Self::default() }
+    }
+
     pub(super) fn stored(&mut self, line: u64, receipt: Receipt) {
         self.published += 1;
         self.duplicates += u64::from(receipt.duplicate);
@@ -78,6 +85,10 @@ impl Report {
                     ))?;
                 }
             },
+        }
+        if self.whole {
+            // There is nothing to tell apart.
+            return self.failed.map_or(ended, |(_, error)| Err(error.into()));
         }
         let progress = self.progress();
         match (self.failed, ended) {

@@ -13,19 +13,31 @@ use crate::cli::sub::settings::{FullArg, OrderArg, SubFlags};
 use crate::cli::units::{duration, size};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  A work queue:
+    quorate queue create orders
+  The order of each key; what fails five times is set aside with its key:
+    quorate queue create payments --order key --max-attempts 5 \\
+      --on-exhausted park-key
+  One message after the other, and time to work on each:
+    quorate queue create ledger --order total --lease 1m --backoff 1s..10m
+  A log of the last week, of all that is published to these subjects:
+    quorate queue create journal --retain for:7d --route 'orders.>'
+")]
 pub(crate) struct Args {
     /// 1 to 128 characters of a-z A-Z 0-9 . _ -, the first a letter or digit.
     name: String,
     /// How long after it was due a message expires that does not say so itself [default: never].
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<Duration>,
     /// Let messages have priorities; only with --order none.
     #[arg(long)]
     priorities: bool,
-    /// Most messages that any subscription may have.
+    /// Most messages that any subscription may have, 1 or more [default: no limit].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_length: Option<u64>,
-    /// Most bytes of messages that any subscription may have.
+    /// Most bytes of messages that any subscription may have, such as 10GiB [default: no limit].
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_bytes: Option<u64>,
     /// What happens to a publish that there is no room for; needs a limit [default: reject].

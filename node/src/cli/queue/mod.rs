@@ -10,27 +10,65 @@ use quorate_client::wire;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::frame::Frame;
 use super::options::Options;
-use super::output::{Format, print_json, print_line, print_table, table};
+use super::output::{Format, print_json, print_line, table};
 use super::sub::settings;
 use super::units::{bytes_for_people, rfc3339};
+use super::watch::Watch;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// Create a queue. Repeating it with the same settings is no error.
     Create(create::Args),
     /// All queues, in the order of their names.
+    #[command(after_help = "\
+Examples:
+  All queues with their settings:
+    quorate queue list
+  Their names, for a script:
+    quorate queue list -o json | grep -oE '\"name\":\"[^\"]*'
+")]
     List {
+        #[command(flatten)]
+        watch: Watch,
         #[command(flatten)]
         options: Options,
     },
     /// One queue, its settings and its figures.
-    Show(Named),
+    #[command(after_help = "\
+Examples:
+  Settings and figures:
+    quorate queue show orders
+  Every setting, also those that the table leaves out:
+    quorate queue show orders -o json
+")]
+    Show {
+        /// The queue.
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Change settings of a queue and of its default subscription; what is not named stays.
     Update(update::Args),
     /// Take everything out of a queue that no consumer holds, in every subscription.
+    #[command(after_help = "\
+Examples:
+  How much would go, then let it go:
+    quorate stat orders
+    quorate queue purge orders
+")]
     Purge(Named),
     /// Delete a queue and what it holds.
+    #[command(after_help = "\
+Examples:
+  Queue, messages and subscriptions:
+    quorate queue delete orders
+  For a program:
+    quorate queue delete payments -o json
+")]
     Delete(Named),
 }
 
@@ -45,21 +83,26 @@ pub(super) struct Named {
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Create(args) => create::run(args).await,
-        Verb::List { options } => list(&options).await,
-        Verb::Show(named) => show(named).await,
+        Verb::List { watch, options } => {
+            let queues = watch.client(&options)?.queues();
+            watch.show(&options, async |frame: &mut Frame| list(&queues.list().await?, frame)).await
+        }
+        Verb::Show { name, watch, options } => {
+            let queues = watch.client(&options)?.queues();
+            watch.show(&options, async |frame: &mut Frame| show(queues.show(&name).await?, frame)).await
+        }
         Verb::Update(args) => update::run(args).await,
         Verb::Purge(named) => purge(named).await,
         Verb::Delete(named) => delete(named).await,
     }
 }
 
-async fn list(options: &Options) -> Result<(), Failure> {
-    let queues = options.client()?.queues().list().await?;
-    if options.output == Format::Json {
-        return queues.iter().try_for_each(|queue| print_json(&to_json(queue)));
+fn list(queues: &[wire::Queue], frame: &mut Frame) -> Result<(), Failure> {
+    if frame.format == Format::Json {
+        return queues.iter().try_for_each(|queue| frame.json(&to_json(queue)));
     }
     let mut out = table(&["NAME", "ORDER", "LEASE", "BACKOFF", "CREATED"]);
-    for queue in &queues {
+    for queue in queues {
         let settings = queue.default_subscription.clone().unwrap_or_default();
         out.add_row([
             queue.name.clone(),
@@ -69,17 +112,16 @@ async fn list(options: &Options) -> Result<(), Failure> {
             rfc3339(queue.created_at_ms),
         ]);
     }
-    print_table(&out)
+    frame.table(&out)
 }
 
-async fn show(args: Named) -> Result<(), Failure> {
-    let answer = args.options.client()?.queues().show(&args.name).await?;
+fn show(answer: wire::ShowQueueResponse, frame: &mut Frame) -> Result<(), Failure> {
     let (queue, stat) = (answer.queue.unwrap_or_default(), answer.stat.unwrap_or_default());
-    if args.options.output == Format::Json {
+    if frame.format == Format::Json {
         let mut object = to_json(&queue);
         object["stat"] = super::stat::to_json(&stat);
         object["consumers"] = stat.consumers.into();
-        return print_json(&object);
+        return frame.json(&object);
     }
     let settings = queue.default_subscription.clone().unwrap_or_default();
     let mut out =
@@ -95,7 +137,7 @@ async fn show(args: Named) -> Result<(), Failure> {
         stat.consumers.to_string(),
         rfc3339(queue.created_at_ms),
     ]);
-    print_table(&out)
+    frame.table(&out)
 }
 
 async fn purge(args: Named) -> Result<(), Failure> {

@@ -13,14 +13,23 @@ use crate::cli::sub::update::update_sub;
 use crate::cli::units::{duration, size};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  More time for each message, and more attempts:
+    quorate queue update orders --lease 2m --max-attempts 10
+  No more than a million; publishers are refused then:
+    quorate queue update orders --max-length 1000000 --on-full reject
+  Other routes in place of those it has:
+    quorate queue update orders --route 'orders.*.paid' --route 'bills.>'
+")]
 pub(crate) struct Args {
     /// The queue.
     name: String,
     /// How long after it was due a message expires that does not say so itself; 0: never. Concerns what is published from now on.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     ttl: Option<Duration>,
     /// Whether messages may have priorities.
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL")]
     priorities: Option<bool>,
     /// Most messages that any subscription may have; 0: no limit.
     #[arg(long, value_name = "N")]

@@ -9,6 +9,16 @@ use crate::cli::output::{Format, print_json, print_line};
 use crate::cli::units::start;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  From the first message that is stored:
+    quorate sub create orders audit
+  Only some messages, from now on:
+    quorate sub create orders eu --filter 'orders.eu.>' --from latest
+  Those with a header, since a time:
+    quorate sub create orders gold --filter-header tier=gold \\
+      --from 2026-01-01T00:00:00Z
+")]
 pub(crate) struct Args {
     /// The queue.
     queue: String,

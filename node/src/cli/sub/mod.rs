@@ -9,29 +9,77 @@ use quorate_client::wire;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::frame::Frame;
 use super::options::Options;
-use super::output::{Format, print_json, print_line, print_table, table};
+use super::output::{Format, print_json, print_line, table};
+use super::watch::Watch;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// Add a subscription to a queue. Repeating it with the same settings is no error.
     Create(create::Args),
     /// The subscriptions of a queue, in the order of their names.
+    #[command(after_help = "\
+Examples:
+  Who reads the queue, and how:
+    quorate sub list orders
+  For a program:
+    quorate sub list orders -o json
+")]
     List {
         /// The queue.
         queue: String,
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         options: Options,
     },
     /// One subscription, its settings and its figures.
-    Show(Named),
+    #[command(after_help = "\
+Examples:
+  Settings and figures:
+    quorate sub show orders billing
+  How it gets on:
+    quorate sub show orders billing --watch 2s
+")]
+    Show {
+        /// The queue.
+        queue: String,
+        /// The subscription.
+        name: String,
+        #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Change settings of a subscription; what is not named stays.
     Update(update::Args),
     /// Delete a subscription and its progress, and end its consumers.
+    #[command(after_help = "\
+Examples:
+  What only it had left to do leaves the disk:
+    quorate sub delete orders billing
+  For a program:
+    quorate sub delete orders audit -o json
+")]
     Delete(Named),
     /// Hand out nothing more until `resume`; what is leased stays leased.
+    #[command(after_help = "\
+Examples:
+  The subscription that a plain work queue has:
+    quorate sub pause orders default
+  Another one:
+    quorate sub pause orders billing
+")]
     Pause(Named),
     /// End a pause.
+    #[command(after_help = "\
+Examples:
+  Hand messages out again:
+    quorate sub resume orders default
+  For a program:
+    quorate sub resume orders billing -o json
+")]
     Resume(Named),
     /// Move a subscription: its leases are revoked, and it goes on there.
     Seek(seek::Args),
@@ -50,8 +98,18 @@ pub(super) struct Named {
 pub(super) async fn run(verb: Verb) -> Result<(), Failure> {
     match verb {
         Verb::Create(args) => create::run(args).await,
-        Verb::List { queue, options } => list(&queue, &options).await,
-        Verb::Show(named) => show(named).await,
+        Verb::List { queue, watch, options } => {
+            let subs = watch.client(&options)?.subscriptions(queue);
+            watch.show(&options, async |frame: &mut Frame| list(&subs.list().await?, frame)).await
+        }
+        Verb::Show { queue, name, watch, options } => {
+            let client = watch.client(&options)?;
+            let look = async |frame: &mut Frame| {
+                let sub = find(&client, &queue, &name).await?;
+                show(&sub, &client.queues().stat(&queue, &name).await?, frame)
+            };
+            watch.show(&options, look).await
+        }
         Verb::Update(args) => update::run(args).await,
         Verb::Delete(named) => {
             named.options.client()?.subscriptions(&named.queue).delete(&named.name).await?;
@@ -80,13 +138,12 @@ fn done(named: &Named, what: &str) -> Result<(), Failure> {
     }
 }
 
-async fn list(queue: &str, options: &Options) -> Result<(), Failure> {
-    let subs = options.client()?.subscriptions(queue).list().await?;
-    if options.output == Format::Json {
-        return subs.iter().try_for_each(|sub| print_json(&to_json(sub)));
+fn list(subs: &[wire::Subscription], frame: &mut Frame) -> Result<(), Failure> {
+    if frame.format == Format::Json {
+        return subs.iter().try_for_each(|sub| frame.json(&to_json(sub)));
     }
     let mut out = table(&["NAME", "ORDER", "FILTER", "LEASE", "BACKOFF", "ATTEMPTS", "PAUSED"]);
-    for sub in &subs {
+    for sub in subs {
         let settings = sub.settings.clone().unwrap_or_default();
         out.add_row([
             sub.name.clone(),
@@ -98,24 +155,21 @@ async fn list(queue: &str, options: &Options) -> Result<(), Failure> {
             if sub.paused { "yes" } else { "no" }.to_owned(),
         ]);
     }
-    print_table(&out)
+    frame.table(&out)
 }
 
-async fn show(args: Named) -> Result<(), Failure> {
-    let client = args.options.client()?;
-    let sub = find(&client, &args.queue, &args.name).await?;
-    let stat = client.queues().stat(&args.queue, &args.name).await?;
-    if args.options.output == Format::Json {
-        let mut object = to_json(&sub);
-        object["stat"] = super::stat::to_json(&stat);
+fn show(sub: &wire::Subscription, stat: &wire::StatResponse, frame: &mut Frame) -> Result<(), Failure> {
+    if frame.format == Format::Json {
+        let mut object = to_json(sub);
+        object["stat"] = super::stat::to_json(stat);
         object["consumers"] = stat.consumers.into();
         object["expired"] = stat.expired.into();
         object["discarded"] = stat.discarded.into();
         object["dropped"] = stat.dropped.into();
-        return print_json(&object);
+        return frame.json(&object);
     }
     let mut out = table(&["SETTING", "VALUE"]);
-    let mut all = to_json(&sub);
+    let mut all = to_json(sub);
     all["expired so far"] = stat.expired.into();
     all["discarded so far"] = stat.discarded.into();
     all["dropped so far"] = stat.dropped.into();
@@ -124,9 +178,9 @@ async fn show(args: Named) -> Result<(), Failure> {
             out.add_row([name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)]);
         }
     }
-    print_table(&out)?;
-    print_line("")?;
-    super::stat::print_figures(&stat)
+    frame.table(&out)?;
+    frame.line("")?;
+    super::stat::figures(frame, stat, None)
 }
 
 /// A subscription as it is listed.
@@ -138,10 +192,8 @@ pub(super) async fn find(
     let listed = client.subscriptions(queue).list().await?;
     let name = if name.is_empty() { "default" } else { name };
     listed.into_iter().find(|sub| sub.name == name).ok_or_else(|| {
-        Failure::new(
-            format!("there is no subscription {name:?} of {queue:?} (UNKNOWN_SUBSCRIPTION)"),
-            "look at `quorate sub list`",
-        )
+        Failure::new(format!("there is no subscription {name:?}"), "create the subscription first")
+            .because("UNKNOWN_SUBSCRIPTION")
     })
 }
 

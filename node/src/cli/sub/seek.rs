@@ -9,6 +9,14 @@ use crate::cli::output::{Format, print_json, print_line};
 use crate::cli::units::start;
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  Do everything again that is stored:
+    quorate sub seek orders billing --to earliest
+  Go on at a position, or at a time:
+    quorate sub seek orders billing --to 3
+    quorate sub seek orders billing --to 2026-01-01T00:00:00Z
+")]
 pub(crate) struct Args {
     /// The queue.
     queue: String,

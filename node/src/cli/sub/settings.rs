@@ -63,12 +63,12 @@ impl FullArg {
 #[derive(clap::Args)]
 pub(in crate::cli) struct SubFlags {
     /// Length of a lease, 100ms to 12h [default: 30s].
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     lease: Option<Duration>,
-    /// Backoff of a failed message, from the first to the longest [default: 1s..60s].
+    /// Backoff of a failed message, from the first to the longest, at most 30d [default: 1s..60s].
     #[arg(long, value_name = "FIRST..LAST", value_parser = duration_range)]
     backoff: Option<(Duration, Duration)>,
-    /// By how many percent a backoff may be shorter, at random [default: 20].
+    /// By how many percent a backoff may be shorter, at random, 0 to 100 [default: 20].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     jitter: Option<u8>,
     /// Failures after which a message is exhausted; 0: none ever is [default: 0].
@@ -77,19 +77,19 @@ pub(in crate::cli) struct SubFlags {
     /// What becomes of an exhausted message; needs --max-attempts [default: park].
     #[arg(long, value_enum)]
     on_exhausted: Option<ExhaustedArg>,
-    /// Messages of one key in flight at once, to one consumer; only with --order key [default: 1].
+    /// Messages of one key in flight at once, to one consumer; 1 to 256, only with --order key [default: 1].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     per_key_inflight: Option<u32>,
-    /// Only messages whose subject matches: tokens between dots, * for one, a last > for the rest.
-    #[arg(long, value_name = "SUBJECT")]
+    /// Only messages whose subject matches, such as orders.*.created or orders.> [default: all].
+    #[arg(long, value_name = "PATTERN")]
     filter: Option<String>,
     /// Only messages with this header; may be repeated.
     #[arg(long, value_name = "K=V", value_parser = header)]
     filter_header: Vec<(String, String)>,
-    /// Acknowledge messages before they are sent: at most once.
+    /// Acknowledge messages before they are sent: at most once [default: false].
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     auto_ack: Option<bool>,
-    /// Most messages that it may have, so that a forgotten one cannot fill the disk; 0: no limit.
+    /// Most messages that it may have, so that a forgotten one cannot fill the disk; 0: no limit [default: 0].
     #[arg(long, value_name = "N")]
     max_lag: Option<u64>,
     /// What happens to a publish that would make it lag further; needs --max-lag [default: reject].

@@ -10,6 +10,17 @@ use crate::cli::options::Options;
 use crate::cli::output::{Format, print_json, print_line};
 
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  More time for each message:
+    quorate sub update orders billing --lease 5m
+  Let go what has failed five times:
+    quorate sub update orders billing --max-attempts 5 \\
+      --on-exhausted discard
+  Let it fall a million messages behind, and no further:
+    quorate sub update orders billing --max-lag 1000000 \\
+      --on-lag drop-oldest
+")]
 pub(crate) struct Args {
     /// The queue.
     queue: String,
