@@ -18,8 +18,7 @@ use quorate_client::{Client, Error, Job, Message, Peek, Selector, SubscriptionSe
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     let quick = Some((Duration::from_millis(10), Duration::from_millis(10)));
     let settings = SubscriptionSettings { max_attempts: Some(2), backoff: quick, ..Default::default() };
     client.queues().create("invoices", settings).await?;
@@ -27,7 +26,7 @@ async fn main() -> Result<(), Error> {
 
     let producer = invoices.producer().open().await?;
     for customer in ["anna", "zoe", "nobody"] {
-        producer.send(Message::new(customer.to_owned()).key(customer)).await?.await?;
+        producer.publish(Message::new(customer.to_owned()).key(customer)).await?;
     }
     producer.close().await?;
 

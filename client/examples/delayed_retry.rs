@@ -19,14 +19,13 @@ const STEP: Duration = Duration::from_millis(200);
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     client.queues().create("parcels", QueueSettings::default()).await?;
     let parcels = client.queue::<String>("parcels");
 
     let begun = Instant::now();
     let producer = parcels.producer().open().await?;
-    producer.send(Message::new("a book".to_owned()).delay(STEP)).await?.await?;
+    producer.publish(Message::new("a book".to_owned()).delay(STEP)).await?;
     producer.close().await?;
 
     let delivered = CancellationToken::new();

@@ -36,8 +36,7 @@ fn pay_in(database: &mut Connection, amount: &Delivery<i64>) -> rusqlite::Result
 async fn main() -> Result<(), Failure> {
     let mut database = Connection::open(std::env::args().nth(1).as_deref().unwrap_or(":memory:"))?;
     database.execute_batch(SCHEMA)?;
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     // In this order the amounts of an account come one after the other, so the tokens that its row sees only grow.
     let settings = SubscriptionSettings {
         order: Order::Key,
@@ -48,7 +47,7 @@ async fn main() -> Result<(), Failure> {
     client.queues().create("amounts", settings).await?;
     let amounts = client.queue::<i64>("amounts");
     let producer = amounts.producer().open().await?;
-    producer.send(Message::new(20).key("anna")).await?.await?;
+    producer.publish(Message::new(20).key("anna")).await?;
     producer.close().await?;
 
     let mut first = amounts.consumer().attach().await?;

@@ -12,8 +12,7 @@ use quorate_client::{Client, Error, QueueSettings};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     client.queues().create("greetings", QueueSettings::default()).await?;
     let greetings = client.queue::<String>("greetings");
 

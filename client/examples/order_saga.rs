@@ -11,9 +11,8 @@
 
 use std::time::Duration;
 
-use quorate_client::{Client, Error, Job, QueueSettings, Transaction};
+use quorate_client::{Client, Error, Job, QueueSettings, StateEntry, Transaction};
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 #[derive(Clone, Serialize, Deserialize)]
 struct Order {
@@ -24,8 +23,8 @@ struct Order {
 /// Begins a step: the order gets another status, unless somebody changes it between this look at it and the commit.
 async fn step(job: &Job<Order>, status: &str) -> Result<Transaction, Error> {
     let key = format!("order/{}", job.value.id);
-    let version = job.client().state().get(&key).await?.map_or(0, |seen| seen.version);
-    Ok(job.transaction().require_version(&key, version).put_json(&key, &status))
+    let seen = job.client().state().get(&key).await?;
+    Ok(job.transaction().require_unchanged(&key, seen.as_ref()).put_json(&key, &status))
 }
 
 async fn reserve(job: Job<Order>) -> Result<Transaction, Error> {
@@ -41,39 +40,40 @@ async fn charge(job: Job<Order>) -> Result<Transaction, Error> {
 
 /// The last step of an order: the book leaves the warehouse, or goes back to its shelf.
 async fn finish(job: Job<Order>, outcome: &str) -> Result<Transaction, Error> {
-    let (reserved, key) = (format!("reserved/{}", job.value.id), format!("outcome/{}", job.value.id));
-    Ok(step(&job, outcome).await?.delete(&reserved).put_json(&key, &outcome))
+    let reserved = format!("reserved/{}", job.value.id);
+    Ok(step(&job, outcome).await?.delete(&reserved))
+}
+
+/// Whether an order has come to its end.
+fn is_over(order: Option<&StateEntry>) -> bool {
+    let status = order.and_then(|order| order.json::<String>().ok());
+    matches!(status.as_deref(), Some("shipped" | "cancelled"))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     let names = ["saga-reserve", "saga-charge", "saga-ship", "saga-cancel"];
     for name in names {
         client.queues().create(name, QueueSettings::default()).await?;
     }
     let [reserves, charges, ships, cancels] = names.map(|name| client.queue::<Order>(name));
-    let stop = CancellationToken::new();
-    let shop = async {
-        for (id, card) in [(1, "valid"), (2, "expired")] {
-            let (outcome, order) = (format!("outcome/{id}"), Order { id, card: card.into() });
-            let placed = client.transaction().put_json(&format!("order/{id}"), &"placed").delete(&outcome);
-            placed.publish(&reserves, order).commit().await?;
-            if let Some(outcome) = client.state().wait(&outcome, 0, Duration::from_secs(20)).await? {
-                println!("order {id}: {}", outcome.json::<String>()?);
-            }
+    let workers = [
+        reserves.worker().start(reserve),
+        charges.worker().start(charge),
+        ships.worker().start(|job| finish(job, "shipped")),
+        cancels.worker().start(|job| finish(job, "cancelled")),
+    ];
+    for (id, card) in [(1, "valid"), (2, "expired")] {
+        let (key, order) = (format!("order/{id}"), Order { id, card: card.into() });
+        client.transaction().put_json(&key, &"placed").publish(&reserves, order).commit().await?;
+        if let Some(outcome) = client.state().wait_until(&key, Duration::from_secs(20), is_over).await? {
+            println!("order {id}: {}", outcome.json::<String>()?);
         }
-        println!("books still reserved: {}", client.state().list("reserved/", "").await?.0.len());
-        stop.cancel();
-        Ok(())
-    };
-    tokio::try_join!(
-        reserves.worker().run_until(stop.cancelled(), reserve),
-        charges.worker().run_until(stop.cancelled(), charge),
-        ships.worker().run_until(stop.cancelled(), |job| finish(job, "shipped")),
-        cancels.worker().run_until(stop.cancelled(), |job| finish(job, "cancelled")),
-        shop,
-    )?;
+    }
+    println!("books still reserved: {}", client.state().list("reserved/", "").await?.0.len());
+    for worker in workers {
+        worker.stop().await?;
+    }
     Ok(())
 }

@@ -26,8 +26,7 @@ struct Payment {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     let by_key = SubscriptionSettings {
         order: Order::Key,
         backoff: Some((Duration::from_secs(2), Duration::from_secs(60))),
@@ -40,7 +39,7 @@ async fn main() -> Result<(), Error> {
     for number in 1..=3 {
         for account in ["anna", "bert"] {
             let payment = Payment { account: account.into(), number };
-            producer.send(Message::new(payment).key(account)).await?.await?;
+            producer.publish(Message::new(payment).key(account)).await?;
         }
     }
     producer.close().await?;

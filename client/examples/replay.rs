@@ -19,16 +19,15 @@ use quorate_client::{Client, QueueSettings, Retain, Start};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     let retain = Retain { until_done: true, age: Some(Duration::from_secs(3600)), ..Default::default() };
     client.queues().create("temperatures", QueueSettings { retain, ..Default::default() }).await?;
     let temperatures = client.queue::<i32>("temperatures");
 
     let producer = temperatures.producer().open().await?;
-    producer.send(20).await?.await?;
-    let second = producer.send(21).await?.await?.position;
-    producer.send(23).await?.await?;
+    producer.publish(20).await?;
+    let second = producer.publish(21).await?.position;
+    producer.publish(23).await?;
     producer.close().await?;
 
     let mut consumer = temperatures.consumer().attach().await?;
@@ -42,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Reading leases nothing, and nobody's progress changes.
     let mut log = client.queues().read("temperatures", Start::Position(second), 2, false);
     while let Some(stored) = log.next().await.transpose()? {
-        println!("read {}", serde_json::from_slice::<i32>(&stored.body)?);
+        println!("read {}", stored.json::<i32>()?);
     }
 
     // Going back is for a subscription whose work was wrong: it gets everything from there on again.

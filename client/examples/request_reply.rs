@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use quorate_client::{Client, Error, Job, QueueSettings};
 use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
 
 #[derive(Serialize, Deserialize)]
 struct Product {
@@ -22,23 +21,18 @@ struct Product {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     client.queues().create("products", QueueSettings::default()).await?;
     let products = client.queue::<Product>("products");
 
-    let stop = CancellationToken::new();
     // The acknowledgement and the answer are one transaction: of two who worked on a question only one answers.
     let answer = |job: Job<Product>| async move { job.reply(&(job.value.a * job.value.b)) };
-    let ask = async {
-        for (a, b) in [(6, 7), (12, 12)] {
-            let product: u64 = products.request(Product { a, b }, Duration::from_secs(20)).await?;
-            println!("{a} × {b} = {product}");
-        }
-        stop.cancel();
-        Ok(())
-    };
-    tokio::try_join!(products.worker().run_until(stop.cancelled(), answer), ask)?;
+    let worker = products.worker().start(answer);
+    for (a, b) in [(6, 7), (12, 12)] {
+        let product: u64 = products.request(Product { a, b }, Duration::from_secs(20)).await?;
+        println!("{a} × {b} = {product}");
+    }
+    worker.stop().await?;
 
     // Nobody is there any more. A question goes by itself when nobody waits for its answer.
     match products.request::<u64>(Product { a: 1, b: 1 }, Duration::from_millis(300)).await {

@@ -25,8 +25,7 @@ struct Photo {
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
-    let endpoints = std::env::var("QUORATE_ENDPOINT").unwrap_or_else(|_| "http://127.0.0.1:7400".into());
-    let client = Client::builder().endpoints(endpoints.split(',')).build()?;
+    let client = Client::from_env()?;
     let backoff = Some((Duration::from_millis(100), Duration::from_secs(10)));
     client.queues().create("photos", SubscriptionSettings { backoff, ..Default::default() }).await?;
     let photos = client.queue::<Photo>("photos");

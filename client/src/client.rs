@@ -42,6 +42,19 @@ impl Client {
         }
     }
 
+    /// A client of the cluster that the environment names, as the `quorate` command reads it: `QUORATE_ENDPOINT` has the endpoints, with commas between
+    /// them. Default `http://127.0.0.1:7400`.
+    ///
+    /// # Errors
+    /// As [`ClientBuilder::build`].
+    pub fn from_env() -> Result<Self, Error> {
+        match std::env::var("QUORATE_ENDPOINT") {
+            Ok(endpoints) => Self::builder().endpoints(endpoints.split(',').map(str::trim)).build(),
+            Err(std::env::VarError::NotPresent) => Self::builder().build(),
+            Err(error) => Err(Error::Config(format!("QUORATE_ENDPOINT: {error}"))),
+        }
+    }
+
     /// A queue whose bodies are values of `T` in JSON.
     pub fn queue<T>(&self, name: impl Into<String>) -> Queue<T, Json> {
         self.queue_with(name, Json)

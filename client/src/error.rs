@@ -58,6 +58,14 @@ pub enum Error {
     /// A body could not be decoded. The message is leased, and in there.
     #[error("the body of message {} cannot be decoded: {}", .0.position(), .0.problem())]
     Decode(Undecodable),
+    /// A stored value is not of the type that it was asked for as.
+    #[error("{what} is not of the type that was asked for: {problem}")]
+    WrongType {
+        /// Which value.
+        what: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The producer or consumer was closed or dropped.
     #[error("the {0} is closed")]
     Closed(&'static str),
@@ -79,6 +87,7 @@ impl Error {
             | Self::Unknown { .. }
             | Self::Encode(_)
             | Self::Decode(_)
+            | Self::WrongType { .. }
             | Self::Closed(_)
             | Self::Protocol(_) => false,
         }
@@ -115,6 +124,7 @@ impl Error {
                 "take the message out of the error and settle it: park it, or correct the consumer's type and retry it"
                     .into()
             }
+            Self::WrongType { .. } => "ask for the type that it was written as, or take its bytes".into(),
             Self::Closed(what) => format!("open a new {what}"),
             Self::Protocol(_) => "check that client and server versions go together".into(),
         }

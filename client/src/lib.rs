@@ -81,7 +81,7 @@ pub use state::{Snapshot, State, StateEntry};
 pub use subscriptions::Subscriptions;
 pub use trace::{ScopeTracer, TRACEPARENT, TRACESTATE, TraceContext, Tracer};
 pub use transaction::{Committed, Placed, Transaction};
-pub use worker::{Handled, Job, OnUndecodable, Worker};
+pub use worker::{Handled, Job, OnUndecodable, Worker, Working};
 
 /// The wire's own types, where the client hands them out as they are.
 pub use quorate_proto::v1 as wire;

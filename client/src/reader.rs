@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate_proto::v1;
 use quorate_proto::v1::queues_client::QueuesClient;
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use tonic::Streaming;
 
@@ -37,6 +38,19 @@ pub struct StoredMessage {
     pub content_type: String,
     /// The body.
     pub body: Bytes,
+}
+
+impl StoredMessage {
+    /// The body, from JSON.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        serde_json::from_slice(&self.body).map_err(|error| Error::WrongType {
+            what: format!("the body of message {}", self.position),
+            problem: error.to_string(),
+        })
+    }
 }
 
 /// Reads the messages that a queue stores, in the order of their positions. Goes on where it was after the leader has changed.

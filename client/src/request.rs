@@ -29,7 +29,7 @@ impl<T, C: Codec<T>> Queue<T, C> {
     ///
     /// # Errors
     /// [`Error::OutOfTime`] if there was no answer in time: the request may have been worked on, and may still be if somebody holds it. As
-    /// [`Transaction::commit`] if it could not be published; [`Error::Encode`] if the answer is not of this type.
+    /// [`Transaction::commit`] if it could not be published; [`Error::WrongType`] if the answer is not of this type.
     pub async fn request<R: DeserializeOwned>(
         &self,
         message: impl Into<Message<T>>,

@@ -47,9 +47,19 @@ impl StateEntry {
     /// The value, from JSON.
     ///
     /// # Errors
-    /// [`Error::Encode`] with what is wrong with it.
+    /// [`Error::WrongType`].
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.value).map_err(|error| Error::Encode(error.to_string()))
+        serde_json::from_slice(&self.value).map_err(|error| Error::WrongType {
+            what: format!("the value of {:?}", self.key),
+            problem: error.to_string(),
+        })
+    }
+}
+
+impl Snapshot {
+    /// The entry of a key, if it is there.
+    pub fn get(&self, key: &str) -> Option<&StateEntry> {
+        self.entries.iter().find(|entry| entry.key == key)
     }
 }
 
@@ -101,6 +111,36 @@ impl State {
         let led = self.client.router.call(Instant::now() + self.client.timeout, ask).await;
         let response = led.map_err(|failed| failed.error)?.value;
         Ok((response.entries.into_iter().map(entry).collect(), response.more))
+    }
+
+    /// Waits until what is there is as it is wanted, at most so long; `None` is an absent key. Returns what is there then, wanted or not. Versions that are
+    /// written faster than they can be told may be passed over.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use quorate_client::{Client, Error, StateEntry};
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let shipped = |seen: Option<&StateEntry>| seen.is_some_and(|entry| entry.value == r#""shipped""#);
+    /// let order = client.state().wait_until("order/7", Duration::from_secs(20), shipped).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`State::get`].
+    pub async fn wait_until(
+        &self,
+        key: &str,
+        at_most: Duration,
+        wanted: impl Fn(Option<&StateEntry>) -> bool,
+    ) -> Result<Option<StateEntry>, Error> {
+        let end = Instant::now() + at_most;
+        let mut seen = self.get(key).await?;
+        while !wanted(seen.as_ref()) && Instant::now() < end {
+            let version = seen.as_ref().map_or(0, |seen| seen.version);
+            seen = self.wait(key, version, end.saturating_duration_since(Instant::now())).await?;
+        }
+        Ok(seen)
     }
 
     /// Waits until the key has another version than this (0: until it is there), at most so long. Returns what is there then.

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quorate_client::{
-    Client, Error, Job, Message, Order, QueueSettings, Receipt, Retain, Start, SubscriptionSettings,
+    Client, Job, Message, Order, QueueSettings, Receipt, Retain, Start, SubscriptionSettings, Working,
 };
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::harness::{Cluster, runtime, s, until};
@@ -25,8 +24,7 @@ struct Line {
     handled: Arc<Mutex<Vec<(u64, u64)>>>,
     enough: Arc<AtomicBool>,
     producing: JoinHandle<Vec<Receipt>>,
-    stop: oneshot::Sender<()>,
-    working: JoinHandle<Result<(), Error>>,
+    working: Working,
 }
 
 fn key(value: u64) -> String {
@@ -45,14 +43,11 @@ impl Line {
         let producing = tokio::spawn(produce(client.clone(), queue, enough.clone()));
         let handled = Arc::new(Mutex::new(Vec::new()));
         let list = handled.clone();
-        let (stop, stopped) = oneshot::channel();
-        let worker = client.queue::<u64>(queue).worker().concurrency(8);
-        let working = worker.run_until(async move { drop(stopped.await) }, move |job: Job<u64>| {
+        let working = client.queue::<u64>(queue).worker().concurrency(8).start(move |job: Job<u64>| {
             list.lock().push((job.position, job.value));
             async {}
         });
-        let working = tokio::spawn(working);
-        Self { queue, order, handled, enough, producing, stop, working }
+        Self { queue, order, handled, enough, producing, working }
     }
 
     fn progress(&self) -> usize {
@@ -64,8 +59,7 @@ impl Line {
         self.enough.store(true, Ordering::SeqCst);
         let receipts = self.producing.await.expect("no send failed");
         until("all to be done", s(60), || (cluster.stat(self.queue, "length") == 0).then_some(()));
-        self.stop.send(()).expect("the worker runs");
-        self.working.await.expect("it does not panic").expect("no error reached the worker");
+        self.working.stop().await.expect("no error reached the worker");
 
         let sent = receipts.len() as u64;
         let values: BTreeMap<u64, u64> =

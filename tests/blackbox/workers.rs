@@ -9,8 +9,7 @@ use parking_lot::Mutex;
 use quorate_client::{
     Client, Error, Job, Message, OnUndecodable, Outcome, Peek, QueueSettings, SubscriptionSettings,
 };
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::Notify;
 
 use crate::harness::{Cluster, runtime, s, until};
 
@@ -49,27 +48,6 @@ impl Drop for Over {
     }
 }
 
-/// A worker in a task of its own, and what tells it to stop.
-struct Background {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), Error>>,
-}
-
-impl Background {
-    async fn stop(self) {
-        self.stop.send(()).expect("it runs");
-        self.task.await.expect("it does not panic").expect("an orderly end");
-    }
-}
-
-macro_rules! background {
-    ($worker:expr, $handler:expr) => {{
-        let (stop, stopped) = oneshot::channel();
-        let work = $worker.run_until(async move { drop(stopped.await) }, $handler);
-        Background { stop, task: tokio::spawn(work) }
-    }};
-}
-
 /// The handler takes five times as long as a lease: it runs once.
 #[test]
 fn a_lease_is_extended_while_its_handler_runs() {
@@ -81,16 +59,15 @@ fn a_lease_is_extended_while_its_handler_runs() {
         publish(&client, "slow", 1..=3).await;
         let begun = Arc::new(AtomicU32::new(0));
         let counted = begun.clone();
-        let worker =
-            background!(client.queue::<u64>("slow").worker().concurrency(3), move |job: Job<u64>| {
-                counted.fetch_add(1, Ordering::SeqCst);
-                async move {
-                    tokio::time::sleep(SHORT * 5).await;
-                    assert_eq!(job.attempt, 1);
-                }
-            });
+        let worker = client.queue::<u64>("slow").worker().concurrency(3).start(move |job: Job<u64>| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(SHORT * 5).await;
+                assert_eq!(job.attempt, 1);
+            }
+        });
         until("all to be done", s(20), || (cluster.stat("slow", "length") == 0).then_some(()));
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
         assert_eq!(begun.load(Ordering::SeqCst), 3, "each was handled once");
     });
 }
@@ -105,7 +82,7 @@ fn the_handler_of_a_revoked_lease_is_cancelled() {
         publish(&client, "doomed", [1]).await;
         let over = Arc::new(AtomicBool::new(false));
         let flag = over.clone();
-        let worker = background!(client.queue::<u64>("doomed").worker(), move |_: Job<u64>| {
+        let worker = client.queue::<u64>("doomed").worker().start(move |_: Job<u64>| {
             let over = Over(flag.clone());
             async move {
                 let _over = over;
@@ -116,7 +93,7 @@ fn the_handler_of_a_revoked_lease_is_cancelled() {
         assert!(!over.load(Ordering::SeqCst));
         cluster.quorate(&["sub", "seek", "doomed", "default", "--to", "2"]).ok();
         until("the handler to be cancelled", s(5), || over.load(Ordering::SeqCst).then_some(()));
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
 
         publish(&client, "doomed", [2]).await;
         let mut consumer = client.queue::<u64>("doomed").consumer().attach().await.expect("a consumer");
@@ -142,7 +119,7 @@ fn a_worker_that_stops_finishes_what_it_began_and_gives_back_the_rest() {
         let go = Arc::new(Notify::new());
         let waiting = go.clone();
         let worker = client.queue::<u64>("jobs").worker().concurrency(1).prefetch(10);
-        let worker = background!(worker, move |_: Job<u64>| {
+        let worker = worker.start(move |_: Job<u64>| {
             let go = waiting.clone();
             async move { go.notified().await }
         });
@@ -151,13 +128,13 @@ fn a_worker_that_stops_finishes_what_it_began_and_gives_back_the_rest() {
         until("the others to be free", s(10), || (cluster.stat("jobs", "ready") == 4).then_some(()));
         assert_eq!(cluster.stat("jobs", "leased"), 1, "the first is still worked on");
         go.notify_one();
-        stopping.await.expect("it stops");
+        stopping.await.expect("it stops").expect("an orderly end");
         assert_eq!((cluster.stat("jobs", "length"), cluster.stat("jobs", "ready")), (4, 4));
 
         let worker = client.queue::<u64>("jobs").worker().concurrency(1).grace(SHORT);
-        let worker = background!(worker, |_: Job<u64>| std::future::pending::<()>());
+        let worker = worker.start(|_: Job<u64>| std::future::pending::<()>());
         until("some to be leased", s(10), || (cluster.stat("jobs", "leased") > 0).then_some(()));
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
         assert_eq!((cluster.stat("jobs", "length"), cluster.stat("jobs", "ready")), (4, 4), "cancelled");
         let attempts =
             client.queues().peek("jobs", &Peek { count: 9, ..Peek::default() }).await.expect("a look");
@@ -181,7 +158,7 @@ fn what_fails_is_retried_and_what_cannot_be_decoded_is_parked_with_the_reason() 
         drop(protobuf.send(Message::new(7)).await.expect("room"));
         drop(protobuf.close().await);
 
-        let worker = background!(client.queue::<u64>("mixed").worker(), |job: Job<u64>| async move {
+        let worker = client.queue::<u64>("mixed").worker().start(|job: Job<u64>| async move {
             match job.value {
                 1 => Ok(Outcome::Ack),
                 2 => Err(std::io::Error::other("the bank is closed")),
@@ -193,7 +170,7 @@ fn what_fails_is_retried_and_what_cannot_be_decoded_is_parked_with_the_reason() 
             let figures = (cluster.stat("mixed", "parked"), cluster.stat("mixed", "retrying"));
             (figures == (3, 2)).then_some(())
         });
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
         let found = looks(&client, "mixed").await;
         let expected = [
             ("Retrying", "the bank is closed"),
@@ -218,12 +195,12 @@ fn what_fails_is_retried_and_what_cannot_be_decoded_is_parked_with_the_reason() 
         let worker = client.protobuf_queue::<u64>("mixed").worker().on_undecodable(OnUndecodable::Discard);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let values = seen.clone();
-        let worker = background!(worker, move |job: Job<u64>| {
+        let worker = worker.start(move |job: Job<u64>| {
             values.lock().push(job.value);
             async {}
         });
         until("both to be gone", s(10), || (cluster.stat("mixed", "length") == 3).then_some(()));
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
         assert_eq!(*seen.lock(), [7]);
     });
 }
@@ -244,22 +221,21 @@ fn the_transaction_of_a_handler_is_committed_with_the_acknowledgement() {
         }
         let second = client.queue::<u64>("second");
         // All of them count on one key, so that many are refused and read it again.
-        let worker =
-            background!(client.queue::<u64>("first").worker().concurrency(8), move |job: Job<u64>| {
-                let second = second.clone();
-                async move {
-                    let seen = job.client().state().get("count").await?;
-                    let (count, version) = match &seen {
-                        Some(entry) => (entry.json::<u64>()?, entry.version),
-                        None => (0, 0),
-                    };
-                    let step = job.transaction().require_version("count", version);
-                    Ok::<_, Error>(step.put_json("count", &(count + 1)).publish(&second, job.value))
-                }
-            });
+        let worker = client.queue::<u64>("first").worker().concurrency(8).start(move |job: Job<u64>| {
+            let second = second.clone();
+            async move {
+                let seen = job.client().state().get("count").await?;
+                let (count, version) = match &seen {
+                    Some(entry) => (entry.json::<u64>()?, entry.version),
+                    None => (0, 0),
+                };
+                let step = job.transaction().require_version("count", version);
+                Ok::<_, Error>(step.put_json("count", &(count + 1)).publish(&second, job.value))
+            }
+        });
         publish(&client, "first", 1..=ORDERS).await;
         until("the first step of all", s(60), || (cluster.stat("first", "length") == 0).then_some(()));
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
         let count = client.state().get("count").await.expect("a leader").expect("it was counted");
         assert_eq!(count.json::<u64>().expect("a number"), ORDERS);
         assert_eq!(
@@ -293,29 +269,28 @@ fn the_handlers_of_one_key_run_one_after_the_other() {
         let at_work = Arc::new(Mutex::new(vec![false; KEYS as usize]));
         let most = Arc::new(AtomicU32::new(0));
         let (list, busy, peak) = (done.clone(), at_work.clone(), most.clone());
-        let worker =
-            background!(client.queue::<u64>("keyed").worker().concurrency(32), move |job: Job<u64>| {
-                let (list, busy, peak) = (list.clone(), busy.clone(), peak.clone());
-                async move {
-                    let key = (job.value % KEYS) as usize;
-                    let at_once = {
-                        let mut busy = busy.lock();
-                        assert!(!std::mem::replace(&mut busy[key], true), "two of one key at once");
-                        busy.iter().filter(|one| **one).count()
-                    };
-                    peak.fetch_max(at_once as u32, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                    busy.lock()[key] = false;
-                    // Every tenth fails at first, with others of its key leased behind it.
-                    if job.value.is_multiple_of(10) && job.attempt == 1 {
-                        return Outcome::retry();
-                    }
-                    list.lock()[key].push(job.value);
-                    Outcome::Ack
+        let worker = client.queue::<u64>("keyed").worker().concurrency(32).start(move |job: Job<u64>| {
+            let (list, busy, peak) = (list.clone(), busy.clone(), peak.clone());
+            async move {
+                let key = (job.value % KEYS) as usize;
+                let at_once = {
+                    let mut busy = busy.lock();
+                    assert!(!std::mem::replace(&mut busy[key], true), "two of one key at once");
+                    busy.iter().filter(|one| **one).count()
+                };
+                peak.fetch_max(at_once as u32, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                busy.lock()[key] = false;
+                // Every tenth fails at first, with others of its key leased behind it.
+                if job.value.is_multiple_of(10) && job.attempt == 1 {
+                    return Outcome::retry();
                 }
-            });
+                list.lock()[key].push(job.value);
+                Outcome::Ack
+            }
+        });
         until("all to be done", s(30), || (cluster.stat("keyed", "length") == 0).then_some(()));
-        worker.stop().await;
+        worker.stop().await.expect("an orderly end");
         for (key, values) in done.lock().iter().enumerate() {
             let expected: Vec<u64> = (0..25).map(|i| i * KEYS + key as u64).collect();
             assert_eq!(*values, expected, "key {key}");

@@ -241,10 +241,34 @@ pub struct Producer<T, C> {
 }
 
 impl<T, C: Codec<T>> Producer<T, C> {
+    /// Hands a message in, and waits until it is stored. Messages that are published one by one like this travel one by one: where there are many,
+    /// [`Producer::send`] them.
+    ///
+    /// # Errors
+    /// As [`Producer::send`] and [`Pending`].
+    pub async fn publish(&self, message: impl Into<Message<T>>) -> Result<Receipt, Error> {
+        self.send(message).await?.await
+    }
+
     /// Hands a message in, waiting for room in the window. The result is a future of its own: keep it, and
     /// await it when the receipt matters.
     ///
-    /// Cancel safe: if this future is dropped, the message was not handed in.
+    /// Its place in the order is that of the first poll of this future: one that was polled once and then left alone while others are handed in keeps
+    /// its place before them, and they wait for it. Cancel safe: if this future is dropped, the message was not handed in.
+    ///
+    /// ```no_run
+    /// # use quorate_client::{Error, Json, Producer};
+    /// # async fn example(producer: Producer<u64, Json>) -> Result<(), Error> {
+    /// let mut pending = Vec::new();
+    /// for number in 1..=1000 {
+    ///     pending.push(producer.send(number).await?); // on its way, together with others
+    /// }
+    /// for receipt in pending {
+    ///     println!("stored at {}", receipt.await?.position); // on the disks of a majority
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Encode`]; or why the producer failed earlier.

@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::message::{Encoder, Message};
 use crate::producer::Receipt;
 use crate::queue::Queue;
+use crate::state::StateEntry;
 
 /// Collects what is to happen together; [`Transaction::commit`] has it happen, whole or not at all.
 ///
@@ -202,6 +203,11 @@ impl Transaction {
     /// Only if the key has this version: the one that was read with the value that a decision was made upon. 0: the key is absent.
     pub fn require_version(self, key: &str, version: u64) -> Self {
         self.require(Condition::Version(v1::RequireVersion { key: key.to_owned(), version }))
+    }
+
+    /// Only if the key is as it was seen: what [`crate::State::get`] returned, from which a decision was made.
+    pub fn require_unchanged(self, key: &str, seen: Option<&StateEntry>) -> Self {
+        self.require_version(key, seen.map_or(0, |seen| seen.version))
     }
 
     /// Only if the key is absent.

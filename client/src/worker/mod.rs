@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::sync::oneshot;
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -157,6 +158,27 @@ impl<T, C> Worker<T, C> {
 }
 
 impl<T: Send + Sync + 'static, C: Codec<T>> Worker<T, C> {
+    /// Works in a task of its own, until it is [stopped](Working::stop).
+    ///
+    /// ```no_run
+    /// # use quorate_client::{Client, Error, Job};
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// let worker = client.queue::<u64>("numbers").worker().start(async |job: Job<u64>| println!("{}", job.value));
+    /// # async fn shutdown() {}
+    /// shutdown().await;
+    /// worker.stop().await
+    /// # }
+    /// ```
+    pub fn start<H, F>(self, handler: H) -> Working
+    where
+        H: Fn(Job<T>) -> F + Send + Sync + 'static,
+        F: Future<Output: Into<Handled>> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move { drop(stopped.await) };
+        Working { stop, task: tokio::spawn(self.run_until(stopped, handler)) }
+    }
+
     /// Works until an error comes that no retry mends. Dropping the future cancels the handlers; their messages are released when the session's
     /// timeout has passed.
     ///
@@ -196,6 +218,30 @@ async fn in_context<R>(context: Option<TraceContext>, work: impl Future<Output =
     match context {
         Some(context) => context.scope(work).await,
         None => work.await,
+    }
+}
+
+/// A worker in a task of its own. Dropping it stops the worker in an orderly way, without waiting for it.
+#[must_use = "a worker whose handle is dropped stops"]
+#[derive(Debug)]
+pub struct Working {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Working {
+    /// Begins nothing new, lets handlers finish as [`Worker::grace`] says, and waits until everything is settled.
+    ///
+    /// # Errors
+    /// What the worker ended with: see [`Worker::run`].
+    pub async fn stop(self) -> Result<(), Error> {
+        drop(self.stop);
+        self.task.await.unwrap_or(Err(Error::Closed("worker")))
+    }
+
+    /// Whether it has ended by itself, which is with an error: [`Working::stop`] gives it.
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
     }
 }
 

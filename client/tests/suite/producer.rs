@@ -242,7 +242,7 @@ async fn messages_wait_for_their_batch_to_fill_as_long_as_they_may() {
     let queue = fake.client(PATIENCE).raw_queue("q");
     let linger = Duration::from_millis(300);
     let producer = queue.producer().batch_messages(10).linger(linger).open().await.unwrap();
-    let sent_at = std::time::Instant::now();
+    let sent_at = tokio::time::Instant::now();
     for body in numbered(5) {
         let pending = producer.send(Bytes::from(body)).await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -254,7 +254,7 @@ async fn messages_wait_for_their_batch_to_fill_as_long_as_they_may() {
     assert_eq!(fake.state.lock().batches, [(1, 5)], "all in one");
     drop(send_all(&producer, &numbered(10)).await);
     drop(send_all(&producer, &numbered(3)).await);
-    let flushed_at = std::time::Instant::now();
+    let flushed_at = tokio::time::Instant::now();
     producer.flush().await.unwrap();
     assert!(flushed_at.elapsed() < linger, "{:?}", flushed_at.elapsed());
     assert_eq!(fake.state.lock().batches, [(1, 5), (6, 10), (16, 3)]);
