@@ -1,7 +1,7 @@
 //! Black-box tests: real `quorate` processes, real files, real signals, as a user would see them.
 //!
 //! `order`, `failover`, `recovery` and `quorum` break things while work is going on; `refusals` and `directories` hand in
-//! what must be refused; `members` come and go; `churn` wears the files out; `sessions` and `requests` are programs with the client
+//! what must be refused; `members` come and go; `churn` wears the files out, and `bounds` the memory; `sessions` and `requests` are programs with the client
 //! crate, and `workers` and `keep_going` with its worker; `foreign` is a client in Python; `commands` pins what the verbs do, `shapes`
 //! their JSON, and `help`, `shells`, `watch`, `mistakes` and `colours` what a person at a terminal meets; `architecture` holds the
 //! house rules; `readme`, `features` and `guide` run those pages as written, and `examples` the programs that they point to.
@@ -11,6 +11,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod architecture;
+mod bounds;
 mod churn;
 mod colours;
 mod commands;

@@ -163,6 +163,11 @@ impl Node {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
+    /// Its process, which must run.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// The last lines of its log.
     pub fn log_tail(&self) -> String {
         let log = fs::read(&self.stderr).unwrap_or_default();
