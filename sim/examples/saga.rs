@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use futures::future::join_all;
-use quorate_client::{Client, Delivery, Error, Outcome, QueueSettings, Reason, Start, SubscriptionSettings};
+use quorate_client::{
+    Client, Error, Handled, Job, QueueSettings, Reason, Start, SubscriptionSettings, Transaction,
+};
 use quorate_sim::{Context, Failure, Kind, Simulation, explore};
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +61,11 @@ fn saga(seed: u64, broken: bool) -> Result<(), Failure> {
 }
 
 async fn set_up(client: &Client) {
-    let settings = || SubscriptionSettings { lease: Some(Duration::from_secs(2)), ..Default::default() };
+    let settings = || SubscriptionSettings {
+        lease: Some(Duration::from_secs(2)),
+        backoff: Some((Duration::from_millis(50), Duration::from_secs(1))),
+        ..Default::default()
+    };
     for queue in STEPS.into_iter().chain([END]) {
         patiently(|| async {
             let settings = QueueSettings { default_subscription: settings(), ..Default::default() };
@@ -108,28 +114,25 @@ async fn work(context: Context, broken: bool) -> Result<(), Error> {
 
 async fn work_on(client: &Client, step: usize, broken: bool) {
     let queue = client.queue::<Order>(STEPS[step]);
-    loop {
-        let mut consumer = patiently(|| async { queue.consumer().credit(2).attach().await }).await;
-        loop {
-            match tokio::time::timeout(Duration::from_secs(1), consumer.next()).await {
-                Ok(Some(Ok(delivery))) => {
-                    let done = if broken {
-                        take_apart(client, step, &delivery).await
-                    } else {
-                        take_whole(client, step, &delivery).await
-                    };
-                    if done.is_err() {
-                        delivery.settle_later(Outcome::retry_after(Duration::from_millis(50)));
-                    }
-                }
-                Ok(None) => break,
-                Ok(Some(Err(_))) | Err(_) => {
-                    if matches!(client.state().get("closed").await, Ok(Some(_))) {
-                        return;
-                    }
-                }
-            }
-        }
+    // A worker ends when its queue is not there yet, or the session cannot be attached in time.
+    patiently(|| async {
+        let worker = queue.worker().concurrency(2).prefetch(0);
+        worker.run_until(closed(client), |job| take(job, step, broken)).await
+    })
+    .await;
+}
+
+/// Returns when the shop is closed.
+async fn closed(client: &Client) {
+    while !matches!(client.state().get("closed").await, Ok(Some(_))) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+async fn take(job: Job<Order>, step: usize, broken: bool) -> Result<Handled, Error> {
+    match broken {
+        true => take_apart(&job, step).await.map(Handled::from),
+        false => take_whole(&job, step).await.map(Handled::from),
     }
 }
 
@@ -138,38 +141,36 @@ fn next_of(step: usize) -> &'static str {
     STEPS.get(step + 1).copied().unwrap_or(END)
 }
 
-/// One step of an order, all or nothing.
-async fn take_whole(client: &Client, step: usize, delivery: &Delivery<Order>) -> Result<(), Error> {
-    let id = delivery.value.id;
+/// One step of an order, all or nothing: the worker commits it with the acknowledgement.
+async fn take_whole(job: &Job<Order>, step: usize) -> Result<Transaction, Error> {
+    let (client, id) = (job.client(), job.value.id);
     let key = format!("order/{id}");
-    let known = client.state().get_all(&[key.as_str(), "stock"]).await?.entries;
-    let version = |name: &str| known.iter().find(|entry| entry.key == name).map_or(0, |entry| entry.version);
-    let mut transaction = client
+    let known = client.state().get_all(&[key.as_str(), "stock"]).await?;
+    let transaction = job
         .transaction()
-        .require_version(&key, version(&key))
-        .ack(delivery)
+        .require_unchanged(&key, known.get(&key))
         .publish(&client.queue::<Order>(next_of(step)), Order { id })
         .put_json(&key, &STATES[step]);
-    if step == 0 {
-        let stock = known.iter().find(|entry| entry.key == "stock");
-        let left: u64 = stock.ok_or(Error::Closed("stock"))?.json()?;
-        transaction = transaction.require_version("stock", version("stock")).put_json("stock", &(left - 1));
+    if step > 0 {
+        return Ok(transaction);
     }
-    transaction.commit().await.map(drop)
+    let stock = known.get("stock").ok_or(Error::Closed("stock"))?;
+    let left = stock.json::<u64>()? - 1;
+    Ok(transaction.require_unchanged("stock", Some(stock)).put_json("stock", &left))
 }
 
-/// The same in pieces, with everything that can happen in between.
-async fn take_apart(client: &Client, step: usize, delivery: &Delivery<Order>) -> Result<(), Error> {
-    let id = delivery.value.id;
+/// The same in pieces, with everything that can happen in between; then it is acknowledged.
+async fn take_apart(job: &Job<Order>, step: usize) -> Result<(), Error> {
+    let (client, id) = (job.client(), job.value.id);
     if step == 0 {
         let stock = client.state().get("stock").await?.ok_or(Error::Closed("stock"))?;
-        let left: u64 = stock.json()?;
-        let transaction = client.transaction().require_version("stock", stock.version);
-        transaction.put_json("stock", &(left - 1)).commit().await?;
+        let left = stock.json::<u64>()? - 1;
+        let transaction = client.transaction().require_unchanged("stock", Some(&stock));
+        transaction.put_json("stock", &left).commit().await?;
     }
     client.transaction().put_json(&format!("order/{id}"), &STATES[step]).commit().await?;
     client.transaction().publish(&client.queue::<Order>(next_of(step)), Order { id }).commit().await?;
-    client.transaction().ack(delivery).commit().await.map(drop)
+    Ok(())
 }
 
 /// Waits until nothing is under way, then looks at everything.

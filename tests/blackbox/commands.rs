@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Dev, s};
+use crate::harness::{Cluster, Dev, s, until};
 
 /// The keys of an object, which are part of the interface.
 #[track_caller]
@@ -375,4 +375,15 @@ fn dev_finds_its_data_again() {
     let dev = Dev::start(1, &flags, scratch.path());
     assert_eq!(dev.quorate(&["receive", "q", "--count", "1", "--body"]).ok().stdout, "kept\n");
     dev.interrupt().ok();
+}
+
+/// Messages grow older where nothing else happens, too.
+#[test]
+fn the_oldest_message_of_an_idle_queue_grows_older() {
+    let cluster = Cluster::start(1, &[]);
+    cluster.quorate(&["queue", "create", "q"]).ok();
+    assert_eq!(cluster.stat("q", "oldest_age_ms"), 0, "there is none");
+    cluster.quorate(&["publish", "q", "a"]).ok();
+    until("a second to pass", s(4), || (cluster.stat("q", "oldest_age_ms") >= 1000).then_some(()));
+    assert!(cluster.json(&["queue", "show", "q"])["stat"]["oldest_age_ms"].as_u64() >= Some(1000));
 }

@@ -3,6 +3,7 @@
 use quorate_machine::command::{CreateQueue, DeleteQueue, Purge, Reschedule, UpdateQueue, Verb};
 use quorate_machine::read::{self, Peeked, QueueInfo, ReadError, Stat, State};
 use quorate_machine::reply::{Refusal, Reply};
+use quorate_machine::store::Read;
 use quorate_proto::v1;
 use quorate_proto::v1::queues_server::Queues;
 use tonic::{Request, Response, Status};
@@ -10,6 +11,7 @@ use tonic::{Request, Response, Status};
 use super::error::Failure;
 use super::read::Parts;
 use super::{Api, convert, settings};
+use crate::shard::Shard;
 
 const LIST_MAX: u32 = 1000;
 const PEEK_MAX: u32 = 1000;
@@ -79,12 +81,13 @@ impl Queues for Api {
     ) -> Result<Response<v1::ShowQueueResponse>, Status> {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
-        let look = self.shard_of(&namespace)?.read(|state| {
+        let shard = self.shard_of(&namespace)?;
+        let look = shard.read(|state| {
             let queue = read::queue(state, &namespace, &request.name)?;
             // Its subscription `default` may have been deleted.
             let stat = match read::stat(state, &namespace, &request.name, "default") {
                 Err(ReadError::Refused(Refusal::UnknownSubscription(_))) => None,
-                stat => Some(stat?),
+                stat => Some(aged(stat?, state, shard)?),
             };
             Ok::<_, ReadError>((queue, stat))
         });
@@ -176,9 +179,11 @@ impl Queues for Api {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
         let subscription = convert::or_default(request.subscription);
-        let look = self
-            .shard_of(&namespace)?
-            .read(|state| read::stat(state, &namespace, &request.queue, &subscription));
+        let shard = self.shard_of(&namespace)?;
+        let look = shard.read(|state| {
+            let stat = read::stat(state, &namespace, &request.queue, &subscription)?;
+            aged(stat, state, shard)
+        });
         let (found, applied_index) = look.await?;
         Ok(Response::new(stat_out(&found.map_err(Failure::from)?, applied_index)))
     }
@@ -192,6 +197,14 @@ fn queue_out(queue: QueueInfo) -> v1::Queue {
         settings: Some(settings::queue_out(&queue.queue, queue.routes)),
         revision: queue.revision,
     }
+}
+
+/// Where nothing happens no entry says what time it is, but the leader knows: messages grow older all the same.
+fn aged(mut stat: Stat, state: &impl Read, shard: &Shard) -> Result<Stat, ReadError> {
+    if stat.first_position != 0 {
+        stat.oldest_age_ms += shard.time.now_ms().saturating_sub(read::now_ms(state)?);
+    }
+    Ok(stat)
 }
 
 fn stat_out(stat: &Stat, applied_index: u64) -> v1::StatResponse {
