@@ -19,6 +19,16 @@ use crate::trace::{ScopeTracer, Tracer};
 use crate::transaction::{Session, Transaction};
 
 /// A handle to a cluster. Cheap to clone; connects when it is first used.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example() -> Result<(), Error> {
+/// let client = Client::from_env()?;
+/// let orders = client.queue::<String>("orders"); // asks nobody
+/// println!("{} members", client.cluster().members().await?.members.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     pub(crate) router: Arc<Router>,
@@ -113,6 +123,19 @@ impl Client {
 }
 
 /// Settings of a [`Client`].
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Client, Error};
+/// # async fn example() -> Result<(), Error> {
+/// let client = Client::builder()
+///     .endpoints(["http://10.0.0.1:7400", "http://10.0.0.2:7400"]) // any of them leads to the others
+///     .timeout(Duration::from_secs(10))
+///     .build()?;
+/// let hasty = client.with_timeout(Duration::from_millis(500)); // for a call that must not wait
+/// # Ok(())
+/// # }
+/// ```
 pub struct ClientBuilder {
     endpoints: Vec<String>,
     namespace: String,

@@ -11,6 +11,16 @@ use crate::error::Error;
 use crate::leader::Failed;
 
 /// The cluster and its members. Any node answers questions; the leader changes members.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// for replica in client.cluster().status().await? {
+///     println!("{} has applied {}", replica.name, replica.applied);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,

@@ -6,6 +6,19 @@ use std::time::Duration;
 use crate::consumer::Undecodable;
 
 /// What went wrong, and through [`Error::retryable`] and [`Error::action`] what to do about it.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Reason};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// match client.queues().delete("orders").await {
+///     Err(error) if error.reason() == Some(&Reason::UnknownQueue) => println!("it is gone already"),
+///     Err(error) if error.retryable() => println!("later: {error}"),
+///     Err(error) => eprintln!("{error}; what to do: {}", error.action()),
+///     Ok(()) => println!("it is gone"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -192,6 +205,20 @@ pub struct Refusal {
 }
 
 /// What a transaction needed, and is not the case.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Refusal, Unmet};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let step = client.transaction().require_version("order/7", 3).put("order/7", "charged");
+/// match step.commit().await {
+///     Err(Error::Refused(Refusal { unmet: Some(Unmet::Require { found, .. }), .. })) => {
+///         println!("somebody was here: it has version {found} by now");
+///     }
+///     done => println!("versions {:?}", done?.versions),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unmet {
     /// A requirement.

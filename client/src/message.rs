@@ -7,6 +7,20 @@ use prost::Message as _;
 use quorate_proto::v1;
 
 /// A message on its way in. Limits: id and subject 256 bytes, key 1 KiB, 64 headers of 64 KiB together, body 16 MiB.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Error, Message};
+/// # async fn example() -> Result<(), Error> {
+/// let reminder = Message::new("pay invoice 7")
+///     .id("invoice-7") // published once while it is there
+///     .key("customer-3")
+///     .header("tenant", "acme")
+///     .delay(Duration::from_secs(3600));
+/// let plain: Message<&str> = "just this".into();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<T> {
     /// The body, before it is encoded.

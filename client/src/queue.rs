@@ -11,6 +11,22 @@ use crate::producer::ProducerBuilder;
 use crate::worker::Worker;
 
 /// A queue of values of type `T`, encoded by `C`. Cheap to clone. Making one asks nobody whether the queue exists.
+///
+/// ```no_run
+/// # use serde::{Deserialize, Serialize};
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// #[derive(Serialize, Deserialize)]
+/// struct Order {
+///     id: u64,
+/// }
+///
+/// let orders = client.queue::<Order>("orders"); // in JSON
+/// let images = client.raw_queue("images"); // bytes as they are
+/// orders.producer().open().await?.publish(Order { id: 7 }).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Queue<T, C> {
     client: Client,
     name: String,

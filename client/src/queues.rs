@@ -16,6 +16,18 @@ use crate::reader::Reader;
 use crate::settings::{QueueSettings, Start};
 
 /// What to look at with [`Queues::peek`].
+///
+/// ```no_run
+/// # use quorate_client::wire::MessageState;
+/// # use quorate_client::{Client, Error, Peek};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let parked = Peek { state: Some(MessageState::Parked), ..Peek::default() };
+/// for message in client.queues().peek("orders", &parked).await?.messages {
+///     println!("{} after {} attempts", message.position, message.attempt);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peek {
     /// Empty means `default`.
@@ -29,6 +41,16 @@ pub struct Peek {
 }
 
 /// Names a message of a queue: `7.into()`, `"invoice-7".into()`.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let queues = client.queues();
+/// queues.cancel("reminders", 7).await?;
+/// queues.cancel("reminders", "invoice-8").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Which {
     /// By its position.
@@ -50,6 +72,19 @@ impl From<&str> for Which {
 }
 
 /// Administration of the queues of one namespace. Reads are linearizable.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Client, Error, QueueSettings, Retain};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let retain = Retain { until_done: true, age: Some(Duration::from_secs(7 * 24 * 3600)), ..Retain::default() };
+/// let settings = QueueSettings { retain, max_length: Some(1_000_000), ..QueueSettings::default() };
+/// let queues = client.queues();
+/// queues.create("orders", settings).await?; // no error if it exists with these settings
+/// println!("{} to do", queues.stat("orders", "default").await?.length);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Queues {
     client: Client,

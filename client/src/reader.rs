@@ -54,6 +54,18 @@ impl StoredMessage {
 }
 
 /// Reads the messages that a queue stores, in the order of their positions. Goes on where it was after the leader has changed.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Start};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let mut reader = client.queues().read("orders", Start::Earliest, 0, true);
+/// while let Some(message) = reader.next().await {
+///     let message = message?;
+///     println!("{}: {} bytes", message.position, message.body.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub struct Reader {
     client: Client,
     request: v1::ReadRequest,

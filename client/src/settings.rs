@@ -44,6 +44,22 @@ pub struct Filter {
 }
 
 /// Settings of a subscription; what is not given is the default.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Client, Error, Order, SubscriptionSettings};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let settings = SubscriptionSettings {
+///     order: Order::Key,
+///     lease: Some(Duration::from_secs(60)),
+///     backoff: Some((Duration::from_secs(1), Duration::from_secs(300))),
+///     max_attempts: Some(10), // then it is parked
+///     ..SubscriptionSettings::default()
+/// };
+/// client.queues().create("payments", settings).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubscriptionSettings {
     /// Default [`Order::None`]. Stays as it was set.
@@ -182,6 +198,16 @@ pub enum Start {
 }
 
 /// Parked messages that match everything that is given.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Selector};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let of_zoe = Selector { key: Some("zoe".into()), ..Selector::default() };
+/// let redriven = client.subscriptions("invoices").redrive("default", &of_zoe, 100).await?;
+/// println!("{} messages", redriven.messages);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selector {
     /// 0: from the first.

@@ -16,6 +16,16 @@ use crate::error::Error;
 const WAIT_MAX: Duration = Duration::from_millis(700);
 
 /// Small values that [transactions](crate::Transaction) write, by keys of the namespace. Reads are linearizable.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let seen = client.state().get("order/7").await?;
+/// let next = client.transaction().require_unchanged("order/7", seen.as_ref()).put("order/7", "paid");
+/// next.commit().await?; // refused if somebody wrote it in between
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct State {
     client: Client,

@@ -10,6 +10,18 @@ use crate::leader::Failed;
 use crate::settings::{Selector, Start, SubscriptionSettings};
 
 /// Administration of the subscriptions of one queue. An empty name means `default`, but where one is created or deleted.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Filter, Start, SubscriptionSettings};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let subscriptions = client.subscriptions("orders");
+/// let eu = Filter { subject: "orders.eu.>".into(), ..Filter::default() };
+/// let settings = SubscriptionSettings { filter: Some(eu), ..SubscriptionSettings::default() };
+/// subscriptions.create("audit", &settings, Start::Earliest).await?;
+/// subscriptions.seek("audit", Start::Position(100)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Subscriptions {
     client: Client,

@@ -56,6 +56,15 @@ pub struct FailedSettle {
 }
 
 /// Settings of a [`Consumer`].
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let orders = client.queue::<u64>("orders");
+/// let consumer = orders.consumer().subscription("audit").credit(64).name("audit on host 7").attach().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ConsumerBuilder<T, C> {
     client: Client,
     queue: String,
@@ -153,6 +162,23 @@ impl<T, C> ConsumerBuilder<T, C> {
 ///
 /// Dropping it stops at once; the server releases the leases when the session's timeout has passed.
 /// [`Consumer::detach`] is the orderly end and releases them at once.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let mut consumer = client.queue::<u64>("orders").consumer().attach().await?;
+/// while let Some(delivery) = consumer.next().await {
+///     let delivery = delivery?;
+///     println!("{}, attempt {}", delivery.value, delivery.attempt);
+///     delivery.ack_later(); // together with others
+/// }
+/// for failed in consumer.settled().await? {
+///     eprintln!("{}: {}", failed.position, failed.error);
+/// }
+/// consumer.detach().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Consumer<T, C> {
     codec: C,
     common: Arc<Common>,

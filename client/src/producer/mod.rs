@@ -52,6 +52,21 @@ pub struct Receipt {
 }
 
 /// Settings of a [`Producer`].
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client, lines: Vec<String>) -> Result<(), Error> {
+/// let imports = client.queue::<String>("imports");
+/// // After a crash, the same name tells how far it got.
+/// let producer = imports.producer().session("import-2024").linger(Duration::from_millis(5)).open().await?;
+/// for line in lines.iter().skip(producer.last_seq() as usize) {
+///     producer.send(line.clone()).await?.await?;
+/// }
+/// producer.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ProducerBuilder<T, C> {
     client: Client,
     queue: String,
@@ -224,6 +239,17 @@ impl Shared {
 /// So it does when a message that was stored without a receipt is refused one for good, since its queue is gone.
 ///
 /// Dropping it stops at once and leaves the session to expire on the server; [`Producer::close`] is the orderly end.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let producer = client.queue::<u64>("orders").producer().open().await?;
+/// let receipt = producer.publish(7).await?; // stored, on the disks of a majority
+/// println!("at {}", receipt.position);
+/// producer.close().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Producer<T, C> {
     codec: C,
     queue: Arc<str>,

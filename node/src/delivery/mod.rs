@@ -1,7 +1,7 @@
 //! The leader's shell: acts on the effects of applied entries.
 //!
 //! The machine decides who holds what; this only carries the news to the consumers' streams, lets time pass
-//! ([`ticker`]) and ends sessions whose consumers do not come back ([`sessions`]). Losing any of it loses
+//! (`ticker`) and ends sessions whose consumers do not come back (`sessions`). Losing any of it loses
 //! nothing: a consumer that resumes its session gets its leases again from the state.
 
 mod sessions;

@@ -1,11 +1,11 @@
 //! Carries out a plan's faults.
 //!
-//! [`Faults::step`] begins and ends what is due, once per tick. A process that is down because of nobody's fault any more
+//! `Faults::step` begins and ends what is due, once per tick. A process that is down because of nobody's fault any more
 //! is started again a little later, as whoever runs a node would. Nodes that were damaged are counted: they are the only
 //! ones that may stay away.
 //!
 //! Not among the faults: damage to LMDB's own pages, which would
-//! end the simulator's process (see [`crate::disk::pages`]); and purges on demand, for which small logs stand in.
+//! end the simulator's process (see `disk::pages`); and purges on demand, for which small logs stand in.
 
 mod clock;
 mod disk;
