@@ -134,7 +134,8 @@ fn a_worker_that_stops_finishes_what_it_began_and_gives_back_the_rest() {
         let worker = client.queue::<u64>("jobs").worker().concurrency(1).grace(SHORT);
         let worker = worker.start(|_: Job<u64>| std::future::pending::<()>());
         until("some to be leased", s(10), || (cluster.stat("jobs", "leased") > 0).then_some(()));
-        worker.stop().await.expect("an orderly end");
+        let stopped = tokio::time::timeout(s(5), worker.stop()).await.expect("no longer than the grace");
+        stopped.expect("an orderly end");
         assert_eq!((cluster.stat("jobs", "length"), cluster.stat("jobs", "ready")), (4, 4), "cancelled");
         let attempts =
             client.queues().peek("jobs", &Peek { count: 9, ..Peek::default() }).await.expect("a look");
