@@ -32,6 +32,23 @@
 //! # }
 //! ```
 //!
+//! Most programs that receive are workers: a handler for each message, many at once, in order where there is one. What it returns settles the message,
+//! and a [`Transaction`] happens with the acknowledgement, or not at all.
+//!
+//! ```no_run
+//! # use quorate_client::{Client, Error, Job, Transaction};
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Order { id: u64 }
+//! async fn reserve(job: Job<Order>) -> Result<Transaction, Error> {
+//!     let charges = job.client().queue::<Order>("charges");
+//!     let key = format!("order/{}", job.value.id);
+//!     Ok(job.transaction().put_json(&key, &"reserved").publish(&charges, Order { id: job.value.id }))
+//! }
+//!
+//! # async fn example(client: Client) -> Result<(), Error> {
+//! client.queue::<Order>("orders").worker().concurrency(32).run(reserve).await
+//! # }
+//! ```
+//!
 //! A producer's session survives the loss of its stream and of the leader; see [`Producer`] for what happens when
 //! time runs out. A consumer's session does too: it gets its unsettled leases again, and what the application
 //! still holds is not shown twice; see [`Consumer`].

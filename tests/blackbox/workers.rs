@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_client::{
-    Client, Error, Job, Message, OnUndecodable, Outcome, Peek, QueueSettings, SubscriptionSettings,
+    Client, Error, Job, Message, OnUndecodable, Order, Outcome, Peek, QueueSettings, SubscriptionSettings,
 };
 use tokio::sync::Notify;
 
@@ -69,6 +69,30 @@ fn a_lease_is_extended_while_its_handler_runs() {
         until("all to be done", s(20), || (cluster.stat("slow", "length") == 0).then_some(()));
         worker.stop().await.expect("an orderly end");
         assert_eq!(begun.load(Ordering::SeqCst), 3, "each was handled once");
+    });
+}
+
+/// One handler, and messages behind it that wait longer than their leases: none of them is given to somebody else or counted as failed.
+#[test]
+fn what_waits_for_a_handler_stays_leased() {
+    let cluster = Cluster::start(1, &[]);
+    let client = cluster.client(s(10));
+    runtime().block_on(async {
+        for (queue, order) in [("free", Order::None), ("total", Order::Total)] {
+            let lease = SubscriptionSettings { lease: Some(SHORT), order, ..Default::default() };
+            create(&client, queue, lease).await;
+            publish(&client, queue, 1..=4).await;
+            let handled = Arc::new(Mutex::new(Vec::new()));
+            let list = handled.clone();
+            let worker = client.queue::<u64>(queue).worker().concurrency(1).prefetch(9);
+            let worker = worker.start(move |job: Job<u64>| {
+                list.lock().push((job.value, job.attempt));
+                tokio::time::sleep(SHORT * 2)
+            });
+            until("all to be done", s(20), || (cluster.stat(queue, "length") == 0).then_some(()));
+            worker.stop().await.expect("an orderly end");
+            assert_eq!(*handled.lock(), [(1, 1), (2, 1), (3, 1), (4, 1)], "{queue}");
+        }
     });
 }
 
@@ -254,7 +278,7 @@ fn the_handlers_of_one_key_run_one_after_the_other() {
     let client = cluster.client(s(10));
     runtime().block_on(async {
         let keyed = SubscriptionSettings {
-            order: quorate_client::Order::Key,
+            order: Order::Key,
             per_key_inflight: Some(16),
             backoff: Some((Duration::from_millis(1), Duration::from_millis(1))),
             ..Default::default()

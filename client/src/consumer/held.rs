@@ -126,17 +126,7 @@ impl Held {
     }
 
     fn item(&self, how: How, reply: Option<oneshot::Sender<Result<(), Error>>>) -> Item {
-        let How { outcome, delay_ms, reason } = how;
-        Item {
-            position: self.position,
-            token: self.token,
-            outcome,
-            delay_ms,
-            reason,
-            deadline: Instant::now() + self.common.timeout,
-            uncertain: false,
-            reply,
-        }
+        Item::new((self.position, self.token), how, self.common.timeout, reply)
     }
 
     /// Returns when the lease is known to be lost; never if there is nothing to lose.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::task::AtomicWaker;
@@ -31,7 +32,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct Waiting {
     delivery: v1::Delivery,
-    arrived: Instant,
+    /// When its lease ends, by this process's clock.
+    until: Instant,
     /// In order `key`; else empty.
     key: Bytes,
 }
@@ -111,11 +113,26 @@ impl Shared {
         Self { place, ..Self::default() }
     }
 
-    /// The next delivery, and when it came.
+    /// The next delivery, and when its lease ends.
     pub(super) fn pop(&self) -> Option<(v1::Delivery, Instant)> {
         let waiting = self.state.lock().pop()?;
         self.room.notify_one();
-        Some((waiting.delivery, waiting.arrived))
+        Some((waiting.delivery, waiting.until))
+    }
+
+    /// Positions and tokens of what was not taken and whose lease is half over, as if each had a new one from now on.
+    pub(super) fn renew(&self, lease: Duration) -> Vec<(u64, u64)> {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        if state.auto_ack {
+            return Vec::new();
+        }
+        let due = state.ready.iter_mut().filter(|waiting| waiting.until <= now + lease / 2);
+        due.map(|waiting| {
+            waiting.until = now + lease;
+            (waiting.delivery.position, waiting.delivery.token)
+        })
+        .collect()
     }
 
     /// The lane of a message: those of one lane are worked on one after the other. `None`: alone.
@@ -180,9 +197,9 @@ impl Shared {
     ) -> Poll<Option<Result<(v1::Delivery, Instant), Error>>> {
         self.waker.register(cx.waker());
         let mut state = self.state.lock();
-        if let Some(Waiting { delivery, arrived, .. }) = state.pop() {
+        if let Some(Waiting { delivery, until, .. }) = state.pop() {
             self.room.notify_one();
-            return Poll::Ready(Some(Ok((delivery, arrived))));
+            return Poll::Ready(Some(Ok((delivery, until))));
         }
         match state.error.take() {
             Some(error) => Poll::Ready(Some(Err(error))),
@@ -201,7 +218,8 @@ impl Shared {
             } else {
                 let keyed = state.order == v1::Order::Key;
                 let key = keyed.then(|| Key::decode(delivery.message.clone()).unwrap_or_default().key);
-                state.ready.push_back(Waiting { delivery, arrived, key: key.unwrap_or_default() });
+                let until = arrived + Duration::from_millis(delivery.lease_left_ms);
+                state.ready.push_back(Waiting { delivery, until, key: key.unwrap_or_default() });
             }
         }
         drop(state);

@@ -38,6 +38,7 @@ pub use delivery::Delivery;
 pub(crate) use held::Place;
 use held::{Common, Held};
 pub(crate) use lanes::Lanes;
+use outcome::How;
 pub use outcome::Outcome;
 pub use undecodable::Undecodable;
 
@@ -199,17 +200,17 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 
     /// A delivery that has arrived already, without waiting.
     pub fn try_next(&mut self) -> Option<Result<Delivery<T>, Error>> {
-        let (delivery, arrived) = self.common.shared.pop()?;
-        Some(self.decode(delivery, arrived))
+        let (delivery, until) = self.common.shared.pop()?;
+        Some(self.decode(delivery, until))
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery<T>, Error>>> {
         let next = self.common.shared.poll_next(cx);
-        next.map(|next| next.map(|next| next.and_then(|(delivery, arrived)| self.decode(delivery, arrived))))
+        next.map(|next| next.map(|next| next.and_then(|(delivery, until)| self.decode(delivery, until))))
     }
 
-    fn decode(&self, delivery: v1::Delivery, arrived: Instant) -> Result<Delivery<T>, Error> {
-        let raw = self.raw(delivery, arrived)?;
+    fn decode(&self, delivery: v1::Delivery, until: Instant) -> Result<Delivery<T>, Error> {
+        let raw = self.raw(delivery, until)?;
         if !self.codec.accepts(&raw.content_type) {
             let problem =
                 format!("its content type is {:?}, not {:?}", raw.content_type, self.codec.content_type());
@@ -222,11 +223,10 @@ impl<T, C: Codec<T>> Consumer<T, C> {
     }
 
     /// The delivery with its body as it is.
-    fn raw(&self, delivery: v1::Delivery, arrived: Instant) -> Result<Delivery<Bytes>, Error> {
+    fn raw(&self, delivery: v1::Delivery, until: Instant) -> Result<Delivery<Bytes>, Error> {
         let v1::Delivery { position, token, attempt, published_at_ms, lease_left_ms, message } = delivery;
         let lease_left = Duration::from_millis(lease_left_ms);
         let of = |meta: Meta, content_type, value| {
-            let until = arrived + lease_left;
             let lease = Held::new(position, token, meta.key.clone(), until, self.common.clone());
             Delivery {
                 position,
@@ -258,6 +258,15 @@ impl<T, C> Consumer<T, C> {
 
     pub(crate) fn lanes(&self) -> Lanes {
         Lanes::new(self.common.shared.clone())
+    }
+
+    /// The leases of what has arrived and was not taken are extended, those that are half over.
+    pub(crate) fn extend_untaken(&self) {
+        let Common { shared, commands, timeout, lease } = &*self.common;
+        for (position, token) in shared.renew(*lease) {
+            let item = Item::new((position, token), How::extend(Some(*lease)), *timeout, None);
+            let _ = commands.send(Command::Settle(item)); // if it is over, there is nothing to extend
+        }
     }
 
     /// What has arrived and was not taken is given back.

@@ -1,6 +1,7 @@
 //! Settles: those that wait to be sent, those that wait for an answer, and how they merge.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use quorate_proto::v1;
 use quorate_simpoint::buggify;
@@ -8,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Shared;
+use super::outcome::How;
 use crate::error::{Error, Reason};
 use crate::status::refusal;
 
@@ -32,6 +34,18 @@ pub(super) struct Item {
 }
 
 impl Item {
+    /// Handed in now.
+    pub(super) fn new(
+        (position, token): (u64, u64),
+        how: How,
+        timeout: Duration,
+        reply: Option<oneshot::Sender<Result<(), Error>>>,
+    ) -> Self {
+        let How { outcome, delay_ms, reason } = how;
+        let deadline = Instant::now() + timeout;
+        Self { position, token, outcome, delay_ms, reason, deadline, uncertain: false, reply }
+    }
+
     fn follows(&self, range: &v1::SettleRange) -> bool {
         let count = u64::from(range.count);
         self.position == range.first_position + count
@@ -204,8 +218,10 @@ fn finish(item: Item, result: Result<(), Error>, shared: &Shared) {
     }
     match (item.reply, result) {
         (Some(reply), result) => drop(reply.send(result)),
-        (None, Err(error)) => shared.failed(item.position, item.token, error),
-        (None, Ok(())) => {}
+        (None, Err(error)) if item.outcome != v1::Outcome::Extend => {
+            shared.failed(item.position, item.token, error);
+        }
+        (None, _) => {}
     }
 }
 

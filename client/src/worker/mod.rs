@@ -6,13 +6,14 @@ mod job;
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument as _;
 
 use crate::client::Client;
@@ -30,6 +31,9 @@ const CONCURRENCY_MAX: usize = 32_768;
 /// Failures of settles are looked for this often.
 const FAILURES: Duration = Duration::from_secs(1);
 
+/// Leases of what waits for a handler are looked at no more often than this.
+const RENEWAL_MIN: Duration = Duration::from_millis(10);
+
 /// What a worker does with a message whose body cannot be decoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUndecodable {
@@ -44,7 +48,7 @@ pub enum OnUndecodable {
 
 /// Works on the messages of a subscription: [`Worker::run`] calls a handler for each.
 ///
-/// - The lease of a message is extended while its handler runs. A handler whose lease is lost all the same is cancelled: its future is dropped at
+/// - The lease of a message is extended while its handler runs, and while it waits for one. A handler whose lease is lost all the same is cancelled: its future is dropped at
 ///   its next `await`, since somebody else may be at the message.
 /// - What the handler returns settles the message, or commits a transaction with its acknowledgement: see [`Handled`]. A handler that panics is one
 ///   that failed.
@@ -114,7 +118,7 @@ impl<T, C> Worker<T, C> {
     }
 
     /// How many messages are leased ahead of a free handler, 0 to 32,768. Default: as many as there are handlers. What waits here is kept from
-    /// other workers: fewer are better where handlers take long.
+    /// other workers, as long as it takes: take 0 where handlers take long.
     pub fn prefetch(mut self, messages: u32) -> Self {
         self.prefetch = Some(messages);
         self
@@ -283,12 +287,16 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Run<T, C> {
     {
         tokio::pin!(stop);
         let mut failures = tokio::time::interval(FAILURES);
+        let mut renewal = tokio::time::interval((self.consumer.lease() / 4).max(RENEWAL_MIN));
+        failures.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
                 Some(ended) = self.running.tasks.join_next_with_id() => self.running.over(ended),
                 _ = failures.tick() => self.report(),
+                _ = renewal.tick() => self.consumer.extend_untaken(),
                 next = self.consumer.next(), if self.running.tasks.len() < concurrency => match next {
                     Some(Ok(delivery)) => self.begin(delivery, handler),
                     Some(Err(Error::Decode(broken))) => self.set_aside(&broken),
@@ -324,8 +332,14 @@ impl<T: Send + Sync + 'static, C: Codec<T>> Run<T, C> {
         }
         let context = context.map(|context| context.child(self.client.router.random()));
         let delivery = Arc::new(delivery);
-        let work = span.in_scope(|| handler(Job::new(delivery.clone(), self.client.clone())));
-        let work = in_context(context, async move { work.await.into() });
+        let job = Job::new(delivery.clone(), self.client.clone());
+        let work = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| handler(job))));
+        let work = in_context(context, async move {
+            match work {
+                Ok(work) => work.await.into(),
+                Err(panic) => resume_unwind(panic), // as if it came a moment later
+            }
+        });
         let handling = Handling { delivery, lanes: self.running.lanes.clone() };
         let task = self.running.tasks.spawn(handling.run(work).instrument(span));
         if let Some(lane) = lane {

@@ -8,3 +8,4 @@ mod leader;
 mod otel;
 mod producer;
 mod tracing;
+mod worker;
