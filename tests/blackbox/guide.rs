@@ -44,7 +44,7 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_rust_of_the_guide_is_that_of_the_examples() {
+fn the_rust_of_the_guide_and_the_readme_is_that_of_the_examples() {
     let examples = all();
     let is_there = |block: &Fenced| {
         let text = block.lines.join("\n");
@@ -52,14 +52,17 @@ fn the_rust_of_the_guide_is_that_of_the_examples() {
         let has = |source: &str| lines(source).windows(wanted.len()).any(|some| some == wanted);
         !wanted.is_empty() && examples.iter().any(|example| has(&example.source))
     };
-    let rust: Vec<Fenced> = fenced(&page()).into_iter().filter(|block| block.language == "rust").collect();
-    assert!(rust.len() >= 8, "{} blocks of Rust", rust.len());
-    let strange: Vec<String> = rust
-        .iter()
-        .filter(|block| !is_there(block))
-        .map(|block| format!("line {}: {}", block.line, block.lines.join("\n")))
-        .collect();
-    assert!(strange.is_empty(), "{PAGE}: no example has this:\n{}", strange.join("\n\n"));
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md");
+    for (name, page, blocks) in [(PAGE, page(), 8), ("README.md", readme, 3)] {
+        let rust: Vec<Fenced> = fenced(&page).into_iter().filter(|block| block.language == "rust").collect();
+        assert!(rust.len() >= blocks, "{name}: {} blocks of Rust", rust.len());
+        let strange: Vec<String> = rust
+            .iter()
+            .filter(|block| !is_there(block))
+            .map(|block| format!("line {}: {}", block.line, block.lines.join("\n")))
+            .collect();
+        assert!(strange.is_empty(), "{name}: no example has this:\n{}", strange.join("\n\n"));
+    }
 }
 
 /// A block of another kind would be looked at by nobody.

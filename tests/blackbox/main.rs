@@ -16,6 +16,7 @@ mod churn;
 mod colours;
 mod commands;
 mod directories;
+mod docs;
 mod examples;
 mod failover;
 mod features;
