@@ -167,3 +167,38 @@ async fn who_waits_for_no_settle_does_not_wait_for_a_leader() {
     let settled = tokio::time::timeout(Duration::from_secs(2), consumer.settled()).await;
     assert!(settled.unwrap().unwrap().is_empty());
 }
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whoever forgets to settle is told; whoever means it is not.
+#[tokio::test]
+async fn a_delivery_that_is_dropped_without_being_settled_is_warned_of() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let fake = leased(4).await;
+    let mut consumer = attached(&fake).await;
+    let mut taken = take(&mut consumer, 4).await.into_iter();
+    let mut next = || taken.next().unwrap();
+    next().ack().await.unwrap();
+    next().leave();
+    next().settle_later(Outcome::Release);
+    let said = |log: &Log| String::from_utf8(log.0.lock().clone()).unwrap();
+    assert_eq!(said(&log), "");
+    drop(next());
+    assert!(said(&log).contains("dropped without being settled") && said(&log).contains("position=4"));
+}
