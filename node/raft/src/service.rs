@@ -320,7 +320,7 @@ impl Peer for PeerApi {
             return Err(incomplete("head"));
         };
         let replica = self.replica(head.route.take())?;
-        let answer = snapshot::receive(replica.raft(), replica.state(), head, parts).await?;
+        let answer = snapshot::receive(replica.raft(), replica.state(), replica.log(), head, parts).await?;
         Ok(Response::new(answer))
     }
 
