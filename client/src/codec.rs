@@ -62,6 +62,16 @@ fn essence(content_type: &str) -> &str {
 }
 
 /// JSON, for every type that serde knows. The default. Accepts what ends in `+json`, too.
+///
+/// ```no_run
+/// # #[derive(serde::Serialize, serde::Deserialize)] struct Order { id: u64 }
+/// # use quorate_client::{Client, Error, Json};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let orders = client.queue::<Order>("orders"); // Json is the default
+/// let same = client.queue_with::<Order, _>("orders", Json);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json;
 
@@ -89,6 +99,16 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 /// Protocol Buffers, for the messages that prost makes.
 ///
 /// A message of another type may well be read as one of this: a queue should hold one type, or a `oneof` of several.
+///
+/// ```no_run
+/// # #[derive(Clone, PartialEq, prost::Message)] struct Order { #[prost(uint64, tag = "1")] id: u64 }
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let orders = client.protobuf_queue::<Order>("orders");
+/// orders.producer().open().await?.publish(Order { id: 7 }).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Protobuf;
 
@@ -107,6 +127,16 @@ impl<T: prost::Message + Default> Codec<T> for Protobuf {
 }
 
 /// Bodies as they are, of whatever type.
+///
+/// ```no_run
+/// # use bytes::Bytes;
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let images = client.raw_queue("images");
+/// images.producer().open().await?.publish(Bytes::from_static(b"GIF89a")).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Raw;
 

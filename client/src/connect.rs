@@ -34,6 +34,25 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 pub type BoxedIo = Box<dyn Io>;
 
 /// Makes connections. An attempt that takes longer than one second is given up.
+///
+/// ```no_run
+/// # use std::io;
+/// # use futures::future::BoxFuture;
+/// # use quorate_client::{BoxedIo, Client, Connector, Error, TcpConnector};
+/// # fn example() -> Result<(), Error> {
+/// /// Everything through a tunnel that ends here, whatever the members call themselves.
+/// struct Tunnel;
+///
+/// impl Connector for Tunnel {
+///     fn connect(&self, _: &str, port: u16) -> BoxFuture<'static, io::Result<BoxedIo>> {
+///         TcpConnector.connect("127.0.0.1", port)
+///     }
+/// }
+///
+/// let client = Client::builder().connector(Tunnel).build()?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Connector: Send + Sync + 'static {
     /// Opens a byte stream to the client API at `host:port`.
     ///
@@ -43,6 +62,14 @@ pub trait Connector: Send + Sync + 'static {
 }
 
 /// Plain TCP, without Nagle's delay.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, TcpConnector};
+/// # async fn example() -> Result<(), Error> {
+/// let client = Client::builder().connector(TcpConnector).build()?; // the default
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpConnector;
 

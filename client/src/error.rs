@@ -181,6 +181,18 @@ impl Error {
 }
 
 /// What one endpoint said when it was asked for a leader.
+///
+/// ```no_run
+/// # use quorate_client::{Client, EndpointAnswer, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// if let Err(Error::NoLeader { answers, .. }) = client.queues().list().await {
+///     for EndpointAnswer { endpoint, answer } in answers {
+///         eprintln!("{endpoint}: {answer}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointAnswer {
     /// `host:port` of its client API.
@@ -190,6 +202,16 @@ pub struct EndpointAnswer {
 }
 
 /// A request, or a part of one, that the server refused.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// if let Err(Error::Refused(refusal)) = client.queues().delete("orders").await {
+///     eprintln!("{}: {}; {}", refusal.reason, refusal.message, refusal.action);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable name of the reason.

@@ -30,6 +30,16 @@ pub struct Message<T> {
 }
 
 /// What a message carries beside its body.
+///
+/// ```no_run
+/// # use quorate_client::{Delivery, Error};
+/// # async fn example(delivery: Delivery<u64>) -> Result<(), Error> {
+/// let tenant = delivery.meta.header("tenant").unwrap_or_default();
+/// println!("{:?} of {:?}", delivery.meta.key, tenant);
+/// delivery.ack().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// Name of the message, chosen by the producer; empty means none.

@@ -1,6 +1,23 @@
 //! Where the client's randomness comes from: session names and the jitter of retries, nothing else.
 
 /// A source of random bits. The default asks the operating system; a simulation gives a seeded one.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Random};
+/// # fn example() -> Result<(), Error> {
+/// struct Counted(std::sync::atomic::AtomicU8);
+///
+/// impl Random for Counted {
+///     fn fill(&self, bytes: &mut [u8]) {
+///         bytes.fill(self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+///     }
+/// }
+///
+/// // The same session names in each run of a test; never in production.
+/// let client = Client::builder().random(Counted(0.into())).build()?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Random: Send + Sync + 'static {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
@@ -14,6 +31,14 @@ pub trait Random: Send + Sync + 'static {
 }
 
 /// The operating system's randomness.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, SystemRandom};
+/// # async fn example() -> Result<(), Error> {
+/// let client = Client::builder().random(SystemRandom).build()?; // the default
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemRandom;
 

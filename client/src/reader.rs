@@ -23,6 +23,17 @@ use crate::status::{Verdict, judge};
 const IDLE: Duration = Duration::from_secs(2);
 
 /// A message as it is stored.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Start};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let mut reader = client.queues().read("orders", Start::Earliest, 1, false);
+/// if let Some(first) = reader.next().await.transpose()? {
+///     println!("{} at {}", first.json::<u64>()?, first.position);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
     /// Its position in the queue.

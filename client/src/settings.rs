@@ -8,6 +8,14 @@ use quorate_proto::v1;
 use crate::error::Error;
 
 /// How a subscription orders the messages it hands out.
+///
+/// ```no_run
+/// # use quorate_client::{Error, Order, SubscriptionSettings};
+/// # async fn example() -> Result<(), Error> {
+/// let settings = SubscriptionSettings { order: Order::Key, ..SubscriptionSettings::default() };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// Competing consumers; a returned message keeps its position.
@@ -20,6 +28,19 @@ pub enum Order {
 }
 
 /// What becomes of a message that has failed too often.
+///
+/// ```no_run
+/// # use quorate_client::{Error, OnExhausted, Order, SubscriptionSettings};
+/// # async fn example() -> Result<(), Error> {
+/// let settings = SubscriptionSettings {
+///     order: Order::Key,
+///     max_attempts: Some(5),
+///     on_exhausted: Some(OnExhausted::ParkKey),
+///     ..SubscriptionSettings::default()
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnExhausted {
     /// It is parked, and in nobody's way.
@@ -34,6 +55,18 @@ pub enum OnExhausted {
 }
 
 /// Which messages a subscription takes: those that match everything that is given.
+///
+/// ```no_run
+/// # use quorate_client::{Error, Filter, SubscriptionSettings};
+/// # async fn example() -> Result<(), Error> {
+/// let gold = Filter {
+///     subject: "orders.*.created".into(),
+///     headers: vec![("tier".into(), "gold".into())],
+/// };
+/// let settings = SubscriptionSettings { filter: Some(gold), ..SubscriptionSettings::default() };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// A pattern of subjects: tokens between dots, `*` for any one token, a last `>` for one or more, such as
@@ -87,6 +120,18 @@ pub struct SubscriptionSettings {
 }
 
 /// What happens to a publish that a queue or subscription has no room for.
+///
+/// ```no_run
+/// # use quorate_client::{Error, OnFull, QueueSettings};
+/// # async fn example() -> Result<(), Error> {
+/// let settings = QueueSettings {
+///     max_length: Some(10_000),
+///     on_full: Some(OnFull::DropOldest),
+///     ..QueueSettings::default()
+/// };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
     /// It is refused with the reason `QUEUE_FULL`.
@@ -97,6 +142,21 @@ pub enum OnFull {
 }
 
 /// Settings of a queue; what is not given is the default.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Client, Error, QueueSettings};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let settings = QueueSettings {
+///     ttl: Some(Duration::from_secs(3600)),
+///     max_length: Some(1_000_000),
+///     routes: vec!["orders.*.created".into()],
+///     ..QueueSettings::default()
+/// };
+/// client.queues().create("orders", settings).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
     /// Settings of its subscription `default`.
@@ -120,6 +180,17 @@ pub struct QueueSettings {
 
 /// When messages leave the disk: the batches in which they were published, each as a whole. All but `until_done` are bounds, and a batch is within them as
 /// long as each that is given keeps it. Without any of them it is `until_done`.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use quorate_client::{Error, Retain};
+/// # async fn example() -> Result<(), Error> {
+/// let week = Duration::from_secs(7 * 24 * 3600);
+/// let log = Retain::for_time(week); // whoever is not done with it
+/// let replayable = Retain { until_done: true, age: Some(week), ..Retain::default() };
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retain {
     /// Nothing leaves that some subscription is not done with; what is within the bounds stays even then, and can be read again. Without it a batch leaves as
@@ -184,6 +255,16 @@ impl From<SubscriptionSettings> for QueueSettings {
 }
 
 /// Where a subscription begins.
+///
+/// ```no_run
+/// # use std::time::{Duration, SystemTime};
+/// # use quorate_client::{Client, Error, Start};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let yesterday = SystemTime::now() - Duration::from_secs(24 * 3600);
+/// client.subscriptions("orders").seek("audit", Start::Time(yesterday)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// At the first message that the queue stores.

@@ -32,6 +32,16 @@ pub struct State {
 }
 
 /// A key that is there, with its value.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// if let Some(entry) = client.state().get("order/7").await? {
+///     println!("{} in version {}", entry.json::<String>()?, entry.version);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateEntry {
     /// The key.
@@ -45,6 +55,17 @@ pub struct StateEntry {
 }
 
 /// Keys as they were at one moment.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let seen = client.state().get_all(&["order/7", "stock"]).await?; // at one moment
+/// if let (Some(order), Some(stock)) = (seen.get("order/7"), seen.get("stock")) {
+///     println!("{} and {}", order.json::<String>()?, stock.json::<u64>()?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
     /// Those that are there.

@@ -139,6 +139,14 @@ pub trait Tracer: Send + Sync + 'static {
 }
 
 /// Knows the contexts that are [`TraceContext::scope`]d.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, ScopeTracer};
+/// # async fn example() -> Result<(), Error> {
+/// let client = Client::builder().tracer(ScopeTracer).build()?; // the default
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ScopeTracer;
 

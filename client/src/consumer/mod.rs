@@ -46,6 +46,16 @@ pub use undecodable::Undecodable;
 const CREDIT_MAX: u32 = 65_536;
 
 /// A settle that nobody waited for and that was not carried out.
+///
+/// ```no_run
+/// # use quorate_client::{Consumer, Error, Json};
+/// # async fn example(consumer: Consumer<u64, Json>) -> Result<(), Error> {
+/// for failed in consumer.settled().await? {
+///     eprintln!("message {} will be delivered again: {}", failed.position, failed.error);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FailedSettle {
     /// Position of the message.

@@ -43,6 +43,15 @@ const MESSAGE_BYTES_MAX: usize = 17 * 1024 * 1024;
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// The message is on the disks of a majority.
+///
+/// ```no_run
+/// # use quorate_client::{Error, Json, Producer, Receipt};
+/// # async fn example(producer: Producer<u64, Json>) -> Result<(), Error> {
+/// let Receipt { position, duplicate } = producer.publish(7).await?;
+/// println!("{position}{}", if duplicate { ", which was there already" } else { "" });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// Its position in the queue.
@@ -372,6 +381,15 @@ impl<T, C> Drop for Producer<T, C> {
 }
 
 /// A message on its way: resolves to its [`Receipt`], or to what became of it.
+///
+/// ```no_run
+/// # use quorate_client::{Error, Json, Producer};
+/// # async fn example(producer: Producer<u64, Json>) -> Result<(), Error> {
+/// let (first, second) = (producer.send(1).await?, producer.send(2).await?);
+/// println!("{} and {}", first.await?.position, second.await?.position);
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "whether the message was stored shows only here"]
 #[derive(Debug)]
 pub struct Pending {

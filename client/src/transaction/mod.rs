@@ -53,6 +53,15 @@ pub struct Transaction {
 }
 
 /// A transaction has happened; a majority has it on disk.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let committed = client.transaction().put("a", "1").put("b", "2").commit().await?;
+/// println!("versions {:?}", committed.versions);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Where its messages went: to the queues in the order in which they were named, messages for one queue that were named one after the
@@ -63,6 +72,17 @@ pub struct Committed {
 }
 
 /// Messages of a transaction in a queue.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Message};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let event = Message::new("paid").subject("orders.eu.paid");
+/// for placed in client.transaction().route(event).commit().await?.published {
+///     println!("{} got it at {:?}", placed.queue, placed.receipts);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// The queue's name.
@@ -126,16 +146,14 @@ impl Transaction {
     }
 
     /// Publishes a message to its subject, in JSON: it gets into every queue with a route that matches, and there must be one.
-    pub fn route<T: Serialize>(self, message: impl Into<Message<T>>) -> Self {
-        let message = message.into();
+    pub fn route<T: Serialize>(self, message: Message<T>) -> Self {
         let body = serde_json::to_vec(&message.value).map(Bytes::from);
         let body = body.map_err(|error| Error::Encode(error.to_string()));
         self.push("", body, "application/json", message.meta)
     }
 
     /// [`Transaction::route`], with the body as it is.
-    pub fn route_raw(self, message: impl Into<Message<Bytes>>) -> Self {
-        let message = message.into();
+    pub fn route_raw(self, message: Message<Bytes>) -> Self {
         self.push("", Ok(message.value), "", message.meta)
     }
 

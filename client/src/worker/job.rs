@@ -11,6 +11,17 @@ use crate::consumer::Delivery;
 use crate::transaction::Transaction;
 
 /// A delivery in the hands of a handler, which reads it; what it returns settles it. Cheap to clone.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Job};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let worker = client.queue::<u64>("orders").worker().start(|job: Job<u64>| async move {
+///     println!("{} at {}, attempt {}", job.value, job.position, job.attempt);
+/// });
+/// worker.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Job<T> {
     delivery: Arc<Delivery<T>>,
     client: Client,

@@ -35,6 +35,14 @@ const FAILURES: Duration = Duration::from_secs(1);
 const RENEWAL_MIN: Duration = Duration::from_millis(10);
 
 /// What a worker does with a message whose body cannot be decoded.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, OnUndecodable};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let worker = client.queue::<u64>("orders").worker().on_undecodable(OnUndecodable::Retry);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUndecodable {
     /// Sets it aside, with the problem as the reason.
@@ -226,6 +234,15 @@ async fn in_context<R>(context: Option<TraceContext>, work: impl Future<Output =
 }
 
 /// A worker in a task of its own. Dropping it stops the worker in an orderly way, without waiting for it.
+///
+/// ```no_run
+/// # use quorate_client::{Client, Error, Job};
+/// # async fn example(client: Client) -> Result<(), Error> {
+/// let worker = client.queue::<u64>("orders").worker().start(|_: Job<u64>| async {});
+/// worker.stop().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a worker whose handle is dropped stops"]
 #[derive(Debug)]
 pub struct Working {
