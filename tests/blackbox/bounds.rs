@@ -55,6 +55,13 @@ impl Drop for Stuck {
     }
 }
 
+/// Waits until the first of the backlog are handed out.
+fn handing_out(cluster: &Cluster, queue: &str) {
+    until("the first to be handed out", s(30), || {
+        (cluster.stat(queue, "ready") < BACKLOG / BODY as u64).then_some(())
+    });
+}
+
 /// Waits until a figure has not changed for a second: nothing moves any more.
 fn stands_still(what: &str, figure: impl Fn() -> u64) {
     let mut last = (figure(), 0);
@@ -77,9 +84,7 @@ fn a_consumer_that_stops_reading_takes_a_bounded_amount_of_memory_on_both_sides(
         let before = anonymous(node);
         let stuck = Stuck::start(&cluster, queue);
         let moved = || if auto_ack { cluster.stat(queue, "length") } else { cluster.stat(queue, "leased") };
-        until("the first to be handed out", s(30), || {
-            (cluster.stat(queue, "ready") < BACKLOG / BODY as u64).then_some(())
-        });
+        handing_out(&cluster, queue);
         stands_still("the consumer to be stuck", moved);
         let (grown, own) = (anonymous(node).saturating_sub(before), anonymous(stuck.0.id()));
         println!(
@@ -120,9 +125,7 @@ fn a_connection_that_is_not_read_takes_a_bounded_amount_of_memory_of_the_node() 
                 futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::pending());
             ConsumerClient::new(channel).receive(requests).await.expect("a stream")
         });
-        until("the first to be handed out", s(30), || {
-            (cluster.stat(queue, "ready") < BACKLOG / BODY as u64).then_some(())
-        });
+        handing_out(&cluster, queue);
         stands_still("the stream to be full", || cluster.stat(queue, "ready"));
         let grown = anonymous(node).saturating_sub(before);
         println!("{queue}: the node has {} MiB, {} MiB more than before", anonymous(node) / MIB, grown / MIB);

@@ -135,18 +135,17 @@ impl Shared {
         .collect()
     }
 
-    /// The lane of a message: those of one lane are worked on one after the other. `None`: alone.
-    pub(super) fn lane(&self, key: &Bytes) -> Option<Bytes> {
-        match self.state.lock().order {
-            v1::Order::Total => Some(Bytes::new()),
-            v1::Order::Key if !key.is_empty() => Some(key.clone()),
-            _ => None,
-        }
-    }
-
-    /// Nothing more of this lane is handed out.
-    pub(super) fn occupy(&self, lane: Bytes) {
-        self.state.lock().busy.insert(lane);
+    /// Nothing more of the lane of a message with this key is handed out: those of one lane are worked on one after the other. `None`: it has
+    /// none.
+    pub(super) fn occupy(&self, key: &Bytes) -> Option<Bytes> {
+        let mut state = self.state.lock();
+        let lane = match state.order {
+            v1::Order::Total => Bytes::new(),
+            v1::Order::Key if !key.is_empty() => key.clone(),
+            _ => return None,
+        };
+        state.busy.insert(lane.clone());
+        Some(lane)
     }
 
     /// The lane's next message may be handed out.
