@@ -1,5 +1,7 @@
 //! Compiles the .proto files with protox, so that no `protoc` has to be installed.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Type;
@@ -35,10 +37,30 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (message, field) in ENCODED {
         keep_encoded(&mut descriptors, message, field);
     }
+    std::fs::write(out.join("parts.rs"), parts(&descriptors))?;
     tonic_prost_build::configure()
+        .codec_path("crate::codec::Counting")
         .bytes(".") // bodies are slices of the receive buffer
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// How many parts each message of a call may have: what clients ask is counted, answers and what nodes say among each other are not.
+fn parts(descriptors: &FileDescriptorSet) -> String {
+    let mut most = BTreeMap::new();
+    for file in &descriptors.file {
+        let is_public = file.package() != "quorate.peer.v1";
+        for method in file.service.iter().flat_map(|service| &service.method) {
+            let of_requests = if is_public { "REQUEST_PARTS_MAX" } else { "usize::MAX" };
+            most.entry(method.output_type().to_owned()).or_insert("usize::MAX");
+            most.insert(method.input_type().to_owned(), of_requests);
+        }
+    }
+    let line = |(name, most): (String, &str)| {
+        let path = name.trim_start_matches(".quorate.").replace('.', "::");
+        format!("impl Parts for crate::{path} {{ const MAX: usize = {most}; }}\n")
+    };
+    most.into_iter().map(line).collect()
 }
 
 /// A message and bytes are the same on the wire: a length and so many bytes.

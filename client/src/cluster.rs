@@ -69,6 +69,32 @@ impl Cluster {
         };
         self.client.router.call(deadline, ask).await.map(drop).map_err(Failed::of_change)
     }
+
+    /// Which versions of the replicated data the members' programs read and write, and which one is active, as one node knows it.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] if no endpoint answers within the client's timeout.
+    pub async fn version(&self) -> Result<v1::VersionResponse, Error> {
+        let deadline = Instant::now() + self.client.timeout;
+        let ask =
+            |channel| async move { Ok(grpc(channel).version(v1::VersionRequest {}).await?.into_inner()) };
+        self.client.router.call_any(deadline, ask).await
+    }
+
+    /// Raises the active version to `to`, or to the highest that every member reads and writes. Returns the one that is active
+    /// then. It is never lowered, and a program that does not read it can take part no more.
+    ///
+    /// # Errors
+    /// Reason `VERSION_NOT_READ` if a member does not read it or does not answer; [`Error::NoLeader`]; [`Error::Unknown`]: it is
+    /// harmless to ask again.
+    pub async fn raise_version(&self, to: Option<u32>) -> Result<u32, Error> {
+        let deadline = Instant::now() + self.client.timeout;
+        let request = v1::RaiseVersionRequest { to: to.unwrap_or(0) };
+        let ask =
+            |channel| async move { Ok(grpc(channel).raise_version(request).await?.into_inner().active) };
+        let led = self.client.router.call(deadline, ask).await.map_err(Failed::of_change)?;
+        Ok(led.value)
+    }
 }
 
 fn grpc(channel: Channel) -> ClusterClient<Channel> {

@@ -30,11 +30,25 @@ pub struct Config {
     pub proposal: proposal::Limits,
     /// Bodies that were read and not answered yet, in bytes.
     pub unanswered_bytes_max: usize,
-    /// Publishing stops when the disk has less than this left, in bytes.
+    /// Most connections of clients; beyond it the one goes that has had no call for longest.
+    pub client_connections_max: usize,
+    /// What requests may hold of which not everything has come yet, in bytes.
+    pub half_read_bytes_max: usize,
+    /// Publishing, and whatever else stores something new, stops when the volume of the log or of the state has less than
+    /// this left, in bytes; unused pages of their files count as left. The rest is for what makes room.
     pub disk_reserve_bytes: u64,
     /// Size that the map of the log, and of each state, may grow to, in bytes. It is reserved, not used.
     pub map_bytes_max: u64,
+    /// What the log takes before it is on disk, in bytes: what a disk that hangs costs in memory.
+    pub log_queue_bytes: u64,
 }
+
+/// Smallest map, in bytes: with less, what settles and deletes would find no pages.
+pub const MAP_BYTES_MIN: u64 = 16 * 1024 * 1024;
+/// Largest map, in bytes: what the address space of a process has, with room for several.
+pub const MAP_BYTES_MAX: u64 = 16 << 40;
+/// Smallest reserve of the disk, in bytes.
+pub const DISK_RESERVE_BYTES_MIN: u64 = 1024 * 1024;
 
 /// Longest name of a node, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -64,8 +78,11 @@ impl Config {
             raft: quorate_raft::Settings::default(),
             proposal: proposal::Limits::default(),
             unanswered_bytes_max: 256 * 1024 * 1024,
+            client_connections_max: 4096,
+            half_read_bytes_max: 128 * 1024 * 1024,
             disk_reserve_bytes: 256 * 1024 * 1024,
             map_bytes_max: 1 << 40,
+            log_queue_bytes: 32 * 1024 * 1024,
         }
     }
 
@@ -85,6 +102,9 @@ impl Config {
                 return invalid(key, &format!("{addr:?} is not host:port"));
             }
         }
+        if self.client_connections_max == 0 {
+            return invalid("client-connections-max", "must be at least 1");
+        }
         for (name, addr) in &self.bootstrap {
             if name.is_empty() || split_addr(addr).is_none_or(|(_, port)| port == 0) {
                 return invalid("bootstrap", &format!("{name}={addr} is not name=host:port"));
@@ -98,6 +118,7 @@ impl Config {
                 return invalid("join", &format!("{addr:?} is not host:port"));
             }
         }
+        self.check_sizes()?;
         let joins = !self.join.is_empty() || self.rejoin;
         if joins && self.advertised_peer_addr(1).is_none() {
             let problem =
@@ -108,6 +129,42 @@ impl Config {
             return invalid("rejoin", "needs --bootstrap or --join, to know whom to ask");
         }
         Ok(())
+    }
+
+    fn check_sizes(&self) -> Result<(), Invalid> {
+        let invalid = |key, problem: String| Err(Invalid { key, problem });
+        let mib = |bytes: u64| format!("{}MiB", bytes >> 20);
+        if !(MAP_BYTES_MIN..=MAP_BYTES_MAX).contains(&self.map_bytes_max) {
+            let (least, most) = (mib(MAP_BYTES_MIN), MAP_BYTES_MAX >> 30);
+            return invalid(
+                "map-bytes-max",
+                format!("must be from {least} to {most}GiB: the log and the state need pages to work with"),
+            );
+        }
+        if self.disk_reserve_bytes < DISK_RESERVE_BYTES_MIN {
+            let least = mib(DISK_RESERVE_BYTES_MIN);
+            return invalid(
+                "disk-reserve",
+                format!("must be at least {least}: what makes room needs some itself"),
+            );
+        }
+        if self.raft.log_bytes_max == 0 {
+            return invalid("log-bytes-max", "must be more than 0".into());
+        }
+        Ok(())
+    }
+
+    /// Checks what only the volume of the data directory can tell.
+    pub(crate) fn check_volume(&self, volume: &quorate_storage::disk::Volume) -> Result<(), Invalid> {
+        if volume.total_bytes == 0 || self.disk_reserve_bytes < volume.total_bytes {
+            return Ok(()); // one that does not say how large it is admits nothing until it does
+        }
+        let (reserve, total) = (self.disk_reserve_bytes >> 20, volume.total_bytes >> 20);
+        let problem = format!(
+            "is {reserve}MiB, and the disk of the data directory has {total}MiB in all: nothing could ever be published. \
+             Give less, or a larger disk"
+        );
+        Err(Invalid { key: "disk-reserve", problem })
     }
 
     /// Peer addresses of the others: whom a new node asks to be taken in.
@@ -136,10 +193,7 @@ impl Config {
     }
 
     pub(crate) fn admission(&self) -> server::admission::Limits {
-        server::admission::Limits {
-            unanswered_bytes_max: self.unanswered_bytes_max,
-            disk_reserve_bytes: self.disk_reserve_bytes,
-        }
+        server::admission::Limits { unanswered_bytes_max: self.unanswered_bytes_max }
     }
 }
 

@@ -12,25 +12,26 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use quorate_raft::transport::{BoxedIo, Listener};
+use quorate_raft::transport::Listener;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::listen;
+use crate::listen::slots::Slots;
+use crate::listen::{self, Guarded};
 use crate::server::Api;
 
 type Answer = (StatusCode, Json<Value>);
 
 /// Serves health until `stop` is cancelled.
-pub fn serve(api: Api, listener: Box<dyn Listener>, stop: CancellationToken) -> JoinHandle<()> {
+pub fn serve(api: Api, listener: Box<dyn Listener>, slots: Slots, stop: CancellationToken) -> JoinHandle<()> {
     let router = Router::new()
         .route("/livez", get(async || answer(&[])))
         .route("/startupz", get(startupz))
         .route("/readyz", get(readyz))
         .with_state(api);
     let served =
-        axum::serve(Incoming(listener), router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        axum::serve(Incoming(listener, slots), router).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::spawn(listen::until_cut(stop, async move { served.await.map_err(|e| e.to_string()) }))
 }
 
@@ -54,14 +55,15 @@ fn answer(checks: &[(&str, bool)]) -> Answer {
 }
 
 /// The node's listener, as axum takes it.
-struct Incoming(Box<dyn Listener>);
+struct Incoming(Box<dyn Listener>, Slots);
 
 impl axum::serve::Listener for Incoming {
-    type Io = BoxedIo;
+    type Io = Guarded;
     type Addr = Option<SocketAddr>;
 
-    async fn accept(&mut self) -> (BoxedIo, Option<SocketAddr>) {
-        (listen::accept(&mut self.0).await, None)
+    /// Which requests are under way on a connection is not known here: it counts as idle, and goes when it is old.
+    async fn accept(&mut self) -> (Guarded, Option<SocketAddr>) {
+        (listen::accept(&mut self.0, &self.1, 1).await, None)
     }
 
     fn local_addr(&self) -> io::Result<Option<SocketAddr>> {

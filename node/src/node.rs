@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use quorate_machine::Versions;
 use quorate_proto::peer::v1::AdoptRequest;
 use quorate_raft::peers::Me;
 use quorate_raft::service::{Join, LocalNode, PeerApi};
 use quorate_raft::transport::{Listener, Transport};
-use quorate_raft::{Formation, FormationError, Founding, Joiner, Refused, Replica, TakenIn};
+use quorate_raft::{Formation, FormationError, Founding, Gate, Joiner, Refused, Replica, TakenIn};
 use quorate_storage::OnFatal;
 use quorate_storage::data_dir::{Contents, DataDir};
 use quorate_storage::disk::DiskRunner;
 use quorate_storage::identity::Identity;
-use quorate_storage::log::{Log, LogOptions, MapSize, ShardLog};
-use quorate_storage::state::{State, StateOptions};
+use quorate_storage::log::{Log, ShardLog};
+use quorate_storage::state::State;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -23,13 +24,17 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Invalid};
 use crate::delivery::{self, Hub};
+use crate::listen::descriptors::{HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX};
+use crate::listen::request::HalfRead;
+use crate::listen::slots::Slots;
 use crate::members::{self, Members};
 use crate::proposal::{LeaderTime, Proposer};
 use crate::random::Random;
 use crate::server::Api;
 use crate::server::admission::Admission;
 use crate::shard::Shard;
-use crate::{http, listen};
+use crate::{disk, http, listen};
+use quorate_machine::limits::REQUEST_BYTES_MAX;
 
 /// The only shard so far; it will hold the catalogue.
 const SHARD: u32 = 0;
@@ -49,6 +54,8 @@ pub struct Components {
     pub disk: Arc<dyn DiskRunner>,
     /// Ends the process, when a store has met an error after which it must not go on.
     pub on_fatal: OnFatal,
+    /// What the program reads and writes: [`Versions::OWN`], but where an older or a later one is played.
+    pub versions: Versions,
 }
 
 impl Components {
@@ -60,6 +67,7 @@ impl Components {
             transport: Arc::new(quorate_raft::transport::Tcp),
             disk: Arc::new(quorate_storage::disk::Threads),
             on_fatal: quorate_storage::abort_process(),
+            versions: Versions::OWN,
         }
     }
 }
@@ -163,6 +171,7 @@ impl Node {
             Err(problem) if config.rejoin && problem.is_loss() => return Err(set_aside(&config, &problem)),
             opened => opened?,
         };
+        config.check_volume(&parts.disk.volume(dir.path()))?;
         let incarnation = dir.identity().map_or_else(|| parts.random.id(), |identity| identity.incarnation);
         let (adopt, mut adoptions) = mpsc::channel(1);
         let (join, members, inbox) = members::channel();
@@ -180,6 +189,7 @@ impl Node {
             incarnation: identity.incarnation,
             name: identity.name,
             joined_at: identity.joined_at,
+            versions: parts.versions,
         };
         started.peer_api.set_identity(me.clone());
         let (log, shard, mut tasks) = match start_shard(&config, &parts, &dir, &me, &started, members).await {
@@ -196,12 +206,13 @@ impl Node {
             let members = formation.adopt_all(&me, &started.client_addr).await?;
             shard.replica.initialize(members).await?;
         }
-        let watch = admission_watch(&config, &started, &shard);
-        tasks.push(watch);
+        started.api.admission().heed(shard.replica.refusal());
+        tasks.push(disk::watch(&dir, &shard.replica, &parts, started.stop.clone())?);
         let changing = members::Parts {
             me,
             replica: shard.replica.clone(),
             proposer: shard.proposer.clone(),
+            time: shard.time.clone(),
             seeds: config.seeds(),
             transport: parts.transport.clone(),
             stop: started.stop.clone(),
@@ -241,6 +252,9 @@ impl Node {
     pub async fn shutdown(self) {
         self.draining.cancel();
         self.stop.cancel();
+        // Nobody makes room for a node that stops.
+        self.log.lose_patience();
+        self.shard.state().lose_patience();
         for task in self.servers.into_iter().chain(self.tasks) {
             if let Err(e) = task.await {
                 tracing::error!("a task had failed: {e}");
@@ -272,13 +286,22 @@ async fn listen_and_serve(
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
     let admission = Admission::new(&config.admission());
     let api = Api::new(parts.transport.clone(), admission, draining.clone());
-    let node = LocalNode { name: config.name.clone(), incarnation, client_addr: client_addr.clone() };
+    let node = LocalNode {
+        name: config.name.clone(),
+        incarnation,
+        client_addr: client_addr.clone(),
+        versions: parts.versions,
+    };
     let peer_api = PeerApi::new(node, adopt, join);
-    let router = api.router().await.map_err(|e| StartError::Service(e.to_string()))?;
+    let half_read = HalfRead::new(config.half_read_bytes_max, REQUEST_BYTES_MAX);
+    let router = api.router(half_read).await.map_err(|e| StartError::Service(e.to_string()))?;
+    let of_clients = Slots::new("clients", config.client_connections_max);
+    let of_peers = Slots::new("peers", PEER_CONNECTIONS_MAX);
+    let of_health = Slots::new("health", HTTP_CONNECTIONS_MAX);
     let servers = Mutex::new(vec![
-        listen::serve(router, clients, stop.clone()),
-        listen::serve(quorate_raft::service::router(peer_api.clone()), peers, stop.clone()),
-        http::serve(api.clone(), health, stop.clone()),
+        listen::serve(router, clients, of_clients, stop.clone()),
+        listen::serve(quorate_raft::service::router(peer_api.clone()), peers, of_peers, stop.clone()),
+        http::serve(api.clone(), health, of_health, stop.clone()),
     ]);
     Ok(Started { stop, servers, client_addr, peer_port, api, peer_api, draining })
 }
@@ -349,6 +372,7 @@ async fn join(
         incarnation,
         peer_addr,
         client_addr: started.client_addr.clone(),
+        versions: parts.versions,
         transport: parts.transport.clone(),
     };
     Ok(joiner.join(&config.seeds()).await?)
@@ -372,7 +396,7 @@ async fn start_shard(
     started: &Started,
     members: Members,
 ) -> Result<(Log, Shard, Vec<JoinHandle<()>>), StartError> {
-    let log = Log::open(dir, log_options(config, parts), &parts.disk)?;
+    let log = Log::open(dir, disk::log_options(config, parts), &parts.disk)?;
     let (shard_log, state) = match open_state(config, parts, dir, &log) {
         Ok(opened) => opened,
         Err(e) => {
@@ -389,6 +413,7 @@ async fn start_shard(
         state,
         transport: parts.transport.clone(),
         applied: applied_tx,
+        gate: Gate::new(parts.versions),
     })
     .await?;
     let stop = started.stop.clone();
@@ -406,7 +431,8 @@ async fn start_shard(
     let mut tasks = delivery::start(shell);
     tasks.push(packer);
     let leadership = replica.leadership();
-    let shard = Shard { replica: replica.clone(), proposer, time, hub, members, leadership };
+    let admission = started.api.admission().clone();
+    let shard = Shard { replica: replica.clone(), proposer, time, hub, members, admission, leadership };
     started.peer_api.add_replica(SHARD, replica);
     started.api.serve_shard(me.clone(), shard.clone());
     Ok((log, shard, tasks))
@@ -419,32 +445,6 @@ fn open_state(
     log: &Log,
 ) -> Result<(ShardLog, State), quorate_storage::Error> {
     let shard_log = log.shard(SHARD)?;
-    let state = State::open(dir, &shard_log, state_options(config, parts), &parts.disk)?;
+    let state = State::open(dir, &shard_log, disk::state_options(config, parts), &parts.disk)?;
     Ok((shard_log, state))
-}
-
-fn admission_watch(config: &Config, started: &Started, shard: &Shard) -> JoinHandle<()> {
-    let (log, stop) = (shard.replica.log().clone(), started.stop.clone());
-    let watch = started.api.admission().clone().watch(config.admission(), move || log.disk_free_bytes());
-    tokio::spawn(async move {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = watch => {}
-        }
-    })
-}
-
-fn log_options(config: &Config, parts: &Components) -> LogOptions {
-    LogOptions { map: map_size(config), on_fatal: parts.on_fatal.clone(), ..LogOptions::default() }
-}
-
-fn state_options(config: &Config, parts: &Components) -> StateOptions {
-    StateOptions { map: map_size(config), on_fatal: parts.on_fatal.clone(), ..StateOptions::default() }
-}
-
-fn map_size(config: &Config) -> MapSize {
-    let default = MapSize::default();
-    let max_bytes = config.map_bytes_max;
-    MapSize { initial_bytes: default.initial_bytes.min(max_bytes), max_bytes }
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_machine::command::Verb;
+use quorate_machine::command::{Measured, Verb};
 use quorate_machine::reply::{Refusal, Reply};
+use quorate_machine::store::StoreError;
+use quorate_machine::{foresee, lawful};
 use quorate_raft::{Leadership, NotDone, Replica};
 use quorate_simpoint::{Bug, buggify, planted};
 use quorate_storage::state::{State, StateReader};
@@ -12,7 +14,8 @@ use tokio::sync::watch;
 
 use crate::delivery::Hub;
 use crate::members::Members;
-use crate::proposal::{LeaderTime, Pending, Proposer};
+use crate::proposal::{LeaderTime, Pending, Proposer, Room};
+use crate::server::admission::Admission;
 use crate::server::error::Failure;
 
 /// How long a request waits where no leader is known: an election takes less, and whoever asks again and again is late
@@ -20,6 +23,24 @@ use crate::server::error::Failure;
 const ELECTION_PATIENCE: Duration = Duration::from_millis(250);
 /// Deadline of a read barrier.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A transaction that is shorter is carried out to see whether it is refused: that costs less than looking twice.
+const FORESEEN_BYTES_MIN: usize = 4096;
+
+/// Whether it is worth a look at the state before a command is proposed.
+fn is_foreseen(verb: &Verb, bytes: usize) -> bool {
+    !matches!(verb, Verb::Transact(_)) || bytes >= FORESEEN_BYTES_MIN
+}
+
+/// What a command without messages takes until it is answered, in bytes: encoded, and taken apart.
+fn cost(command: &Measured) -> usize {
+    const PART_BYTES: usize = 128;
+    let parts = match command.verb() {
+        Some(Verb::Settle(settle)) => settle.ranges.len() + settle.reasons.len(),
+        _ => 1,
+    };
+    command.bytes() + parts * PART_BYTES
+}
 
 /// A shard that is served here.
 #[derive(Clone)]
@@ -34,6 +55,8 @@ pub struct Shard {
     pub hub: Arc<Hub>,
     /// Where changes of its members are asked for.
     pub members: Members,
+    /// What keeps the server within its bounds.
+    pub admission: Admission,
     /// Who leads it.
     pub leadership: watch::Receiver<Leadership>,
 }
@@ -69,19 +92,65 @@ impl Shard {
         match e {
             NotDone::NotLeader { leader } => self.not_leader(leader),
             NotDone::NoQuorum => Failure::no_quorum(),
+            // What was admitted is never so long.
+            NotDone::TooLarge { .. } => Failure::internal(e.to_string()),
             NotDone::Unknown => Failure::unknown(),
         }
     }
 
-    /// Takes a command into the order of commands, at the leader.
-    pub async fn submit(&self, verb: Verb) -> Result<Pending, Failure> {
+    /// Looks at a command that a client sent, before anything is done for it: what is unlawful or too long costs no entry.
+    pub fn admit(verb: Verb) -> Result<Measured, Failure> {
+        if !planted(Bug::CheckSkipped) {
+            lawful(&verb)?;
+        }
+        Ok(Measured::of(verb)?)
+    }
+
+    /// Takes a command into the order of commands, at the leader. `room` is what its bytes are counted against.
+    pub async fn take(&self, command: Measured, room: Room) -> Result<Pending, Failure> {
         self.await_leader().await?;
-        Ok(self.proposer.submit(verb).await)
+        Ok(self.proposer.submit(command, room).await)
+    }
+
+    /// The same of a command without messages.
+    pub async fn submit(&self, verb: Verb) -> Result<Pending, Failure> {
+        let command = Self::admit(verb)?;
+        let room = self.admission.command_room(cost(&command)).await;
+        self.take(command, room).await
     }
 
     /// Proposes a command and waits for its answer.
     pub async fn propose(&self, verb: Verb) -> Result<Result<Reply, Refusal>, Failure> {
-        self.submit(verb).await?.answer().await.map_err(|e| self.not_done(e))
+        let command = Self::admit(verb)?;
+        let room = self.admission.command_room(cost(&command)).await;
+        self.propose_with(command, room).await
+    }
+
+    /// The same of a command that was admitted.
+    pub async fn propose_with(
+        &self,
+        command: Measured,
+        room: Room,
+    ) -> Result<Result<Reply, Refusal>, Failure> {
+        if let Some(refusal) = self.foresee(&command).await? {
+            return Ok(Err(refusal));
+        }
+        self.take(command, room).await?.answer().await.map_err(|e| self.not_done(e))
+    }
+
+    /// Why a command would be refused after all that was acknowledged before the call, if that can be told without an entry. Asks a majority
+    /// only if the state that is here would refuse it.
+    pub async fn foresee(&self, command: &Measured) -> Result<Option<Refusal>, Failure> {
+        let Some(verb) = command.verb().filter(|verb| is_foreseen(verb, command.bytes())) else {
+            return Ok(None);
+        };
+        let failed = |e: StoreError| Failure::internal(e.to_string());
+        let at_once = foresee(&self.state().read(), verb).map_err(failed)?;
+        if at_once.is_none() || planted(Bug::ForeseenWithoutBarrier) {
+            return Ok(at_once);
+        }
+        let (found, _) = self.read(|state| foresee(state, verb)).await?;
+        found.map_err(failed)
     }
 
     /// Reads the state, linearizably: what was acknowledged before the call is seen. Comes with the index of the entry

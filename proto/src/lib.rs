@@ -1,8 +1,10 @@
-//! The wire of Quorate, compiled from the `.proto` files in `proto/`: nothing else lives here.
+//! The wire of Quorate, compiled from the `.proto` files in `proto/`, and the [`codec`] of its calls: nothing else lives here.
 //!
 //! [`v1`] is the public API, stable within its version. [`peer::v1`] is spoken between nodes only.
 // Generated code: the .proto files carry the documentation.
 #![allow(missing_docs, clippy::too_many_lines)]
+
+pub mod codec;
 
 /// The public API.
 pub mod v1 {

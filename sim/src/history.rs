@@ -40,6 +40,41 @@ pub enum How {
     Extend(Option<u64>),
 }
 
+/// Keys in a queue that orders by them.
+const KEYS: u64 = 3;
+
+/// Whether a queue orders by key: its name says so.
+pub(crate) fn is_keyed(queue: &str) -> bool {
+    queue.starts_with("keyed-")
+}
+
+/// The key, by its number, of a message with this number in its body, in a queue that orders by keys.
+pub(crate) fn key(body: u64) -> u64 {
+    body % KEYS
+}
+
+/// A lease that a transaction acknowledges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acked {
+    /// The queue.
+    pub queue: String,
+    /// The message.
+    pub position: u64,
+    /// The lease's token.
+    pub token: u64,
+}
+
+/// A message that a transaction publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    /// The queue.
+    pub queue: String,
+    /// The number in the message's body, which no other message has.
+    pub body: u64,
+    /// Length of the body, in bytes.
+    pub bytes: usize,
+}
+
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Call {
@@ -134,6 +169,10 @@ pub enum Call {
     Transact {
         /// See above.
         number: u64,
+        /// What it acknowledges, of queues that the history follows.
+        acks: Vec<Acked>,
+        /// What it publishes to such queues.
+        sends: Vec<Sent>,
     },
     /// Reads a key of the state.
     GetState {
@@ -154,6 +193,10 @@ pub enum Call {
         /// Its name.
         name: String,
     },
+    /// Asks which versions the members read.
+    Version,
+    /// Asks for the next version.
+    RaiseVersion,
     /// Asks every replica for its state.
     Status,
     /// Something else about a queue, which only the replay of the log judges.
@@ -184,10 +227,12 @@ pub enum Answer {
         /// Whether an earlier attempt had stored it.
         duplicate: bool,
     },
-    /// The transaction has happened; the version of its key.
+    /// The transaction has happened.
     Transacted {
-        /// See above.
+        /// Of its key.
         version: u64,
+        /// Where its messages are, in the order of [`Call::Transact`]'s `sends`.
+        positions: Vec<u64>,
     },
     /// See [`Call::GetState`].
     State(Snapshot),

@@ -4,9 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use quorate_simpoint::{Applied, Bug, Probe};
+use std::time::Duration;
+
+use quorate_simpoint::{Applied, Bug, Component, Probe};
 
 use crate::seed::Rng;
+
+/// What a row that is read or written costs: lookups in a tree, a checksum, a copy. A million messages that fall due together take some
+/// 3.5 s of a core, at about two rows each.
+const ROW_COST: Duration = Duration::from_micros(2);
+/// What a thousand bytes cost that are encoded, decoded, hashed and copied.
+const KILOBYTE_COST: Duration = Duration::from_nanos(1500);
 
 /// Share of the sites that are odd in a run, and how often such a site then is.
 const ON_PERCENT: u64 = 25;
@@ -20,6 +28,37 @@ pub(crate) struct Origin {
 
 type OnApplied = Box<dyn Fn(Origin, &Applied<'_>)>;
 
+/// Which host runs what asks: nodes first, then clients. `None` outside of all of them.
+type Here = Box<dyn Fn() -> Option<usize>>;
+
+/// What a component of a host holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Now, in bytes.
+    pub(crate) now: u64,
+    /// At most, since it was last looked at.
+    pub(crate) most: u64,
+    /// The largest single piece that there was.
+    pub(crate) single: u64,
+}
+
+/// Work that was done, and what the components hold.
+#[derive(Default)]
+struct Costs {
+    here: RefCell<Option<Here>>,
+    rows: Cell<u64>,
+    bytes: Cell<u64>,
+    /// What a host has not stood still for yet, by its number.
+    owed: RefCell<BTreeMap<usize, Duration>>,
+    held: RefCell<BTreeMap<(usize, Component), Held>>,
+}
+
+impl Costs {
+    fn here(&self) -> Option<usize> {
+        self.here.borrow().as_ref().and_then(|here| here())
+    }
+}
+
 /// A site of `buggify!` in this run.
 struct Site {
     percent: u64,
@@ -31,11 +70,12 @@ struct Site {
 pub(crate) struct Points {
     seed: u64,
     odd: Cell<bool>,
-    bug: Option<Bug>,
+    bugs: Vec<Bug>,
     sites: RefCell<BTreeMap<&'static str, Site>>,
     planted: Cell<u64>,
     clock_ms: Box<dyn Fn() -> u64>,
     on_applied: OnApplied,
+    costs: Costs,
 }
 
 impl Points {
@@ -47,15 +87,40 @@ impl Points {
         clock_ms: impl Fn() -> u64 + 'static,
         on_applied: impl Fn(Origin, &Applied<'_>) + 'static,
     ) -> Rc<Self> {
+        Self::with_bugs(seed, odd, bug.into_iter().collect(), clock_ms, on_applied)
+    }
+
+    /// The same with several bugs at once.
+    pub(crate) fn with_bugs(
+        seed: u64,
+        odd: bool,
+        bugs: Vec<Bug>,
+        clock_ms: impl Fn() -> u64 + 'static,
+        on_applied: impl Fn(Origin, &Applied<'_>) + 'static,
+    ) -> Rc<Self> {
         Rc::new(Points {
             seed,
             odd: Cell::new(odd),
-            bug,
+            bugs,
             sites: RefCell::default(),
             planted: Cell::new(0),
             clock_ms: Box::new(clock_ms),
             on_applied: Box::new(on_applied),
+            costs: Costs::default(),
         })
+    }
+
+    /// Lets work take time and accounts for memory, by host.
+    pub(crate) fn know_hosts(&self, here: impl Fn() -> Option<usize> + 'static) {
+        *self.costs.here.borrow_mut() = Some(Box::new(here));
+    }
+
+    /// What each component of each host holds; from now on the most is counted anew.
+    pub(crate) fn look_at_held(&self, mut look: impl FnMut(usize, Component, Held)) {
+        for ((host, component), held) in &mut *self.costs.held.borrow_mut() {
+            look(*host, *component, *held);
+            held.most = held.now;
+        }
     }
 
     /// From now on every site behaves as it does in production.
@@ -96,7 +161,7 @@ impl Probe for Points {
     }
 
     fn planted(&self, bug: Bug) -> bool {
-        let is_planted = self.bug == Some(bug);
+        let is_planted = self.bugs.contains(&bug);
         self.planted.set(self.planted.get() + u64::from(is_planted));
         is_planted
     }
@@ -105,9 +170,55 @@ impl Probe for Points {
         (self.clock_ms)()
     }
 
+    /// Two runs in three have little room in an entry, whatever happens in them: every node has to leave the same.
+    fn entry_rows(&self) -> Option<u64> {
+        let mut rng = Rng::new(self.seed, "machine/entry_rows");
+        (!rng.percent(33)).then(|| *rng.pick(&[300, 1000, 4000]))
+    }
+
     fn applied(&self, what: Applied<'_>) {
         if let Some(origin) = origin(what.data_dir) {
             (self.on_applied)(origin, &what);
+        }
+    }
+
+    fn touched(&self, rows: u64, bytes: usize) {
+        self.costs.rows.set(self.costs.rows.get() + rows);
+        self.costs.bytes.set(self.costs.bytes.get() + bytes as u64);
+    }
+
+    fn rows_touched(&self) -> u64 {
+        self.costs.rows.get()
+    }
+
+    fn spend(&self) -> Duration {
+        let (rows, bytes) = (self.costs.rows.take(), self.costs.bytes.take());
+        let Some(here) = self.costs.here() else { return Duration::ZERO };
+        let cost = ROW_COST * u32::try_from(rows).unwrap_or(u32::MAX)
+            + KILOBYTE_COST * u32::try_from(bytes / 1000).unwrap_or(u32::MAX);
+        let mut owed = self.costs.owed.borrow_mut();
+        let owed = owed.entry(here).or_default();
+        *owed += cost;
+        // Timers are no finer than that; the rest is spent another time.
+        let spent = Duration::from_millis(owed.as_millis() as u64);
+        *owed -= spent;
+        spent
+    }
+
+    fn holds(&self, component: Component, bytes: u64) -> u64 {
+        let Some(here) = self.costs.here() else { return u64::MAX };
+        let mut all = self.costs.held.borrow_mut();
+        let held = all.entry((here, component)).or_default();
+        held.now += bytes;
+        held.most = held.most.max(held.now);
+        held.single = held.single.max(bytes);
+        here as u64
+    }
+
+    fn lets_go(&self, component: Component, host: u64, bytes: u64) {
+        let mut all = self.costs.held.borrow_mut();
+        if let Some(held) = all.get_mut(&(host as usize, component)) {
+            held.now -= bytes;
         }
     }
 }
@@ -129,6 +240,41 @@ mod tests {
         assert_eq!(read("/x/n2/3"), Some(Origin { node: 1, life: 3 }));
         assert_eq!(read("/x/n0/3"), None);
         assert_eq!(read("/x/y/3"), None);
+    }
+
+    #[test]
+    fn work_takes_the_time_of_the_host_that_does_it() {
+        let points = Points::new(3, false, None, || 0, |_, _| {});
+        points.touched(100_000, 0);
+        assert_eq!(points.spend(), Duration::ZERO, "outside of all hosts");
+        let host = Rc::new(Cell::new(1));
+        let here = Rc::clone(&host);
+        points.know_hosts(move || Some(here.get()));
+        points.touched(100_000, 0);
+        assert_eq!((points.rows_touched(), points.spend()), (100_000, Duration::from_millis(200)));
+        assert_eq!((points.rows_touched(), points.spend()), (0, Duration::ZERO));
+        points.touched(400, 0);
+        assert_eq!(points.spend(), Duration::ZERO);
+        host.set(2);
+        points.touched(400, 0);
+        assert_eq!(points.spend(), Duration::ZERO, "what another owes is another's");
+        points.touched(0, 100_000_000);
+        assert_eq!(points.spend(), Duration::from_millis(150));
+    }
+
+    #[test]
+    fn what_is_held_is_known_by_host_and_component() {
+        let points = Points::new(3, false, None, || 0, |_, _| {});
+        points.know_hosts(|| Some(4));
+        assert_eq!((points.holds(Component::Waiting, 70), points.holds(Component::Waiting, 20)), (4, 4));
+        points.lets_go(Component::Waiting, 4, 70);
+        let look = || {
+            let mut seen = Vec::new();
+            points.look_at_held(|host, component, held| seen.push((host, component, held)));
+            seen
+        };
+        assert_eq!(look(), [(4, Component::Waiting, Held { now: 20, most: 90, single: 70 })]);
+        assert_eq!(look(), [(4, Component::Waiting, Held { now: 20, most: 20, single: 70 })]);
     }
 
     #[test]

@@ -14,9 +14,9 @@ use std::time::Duration;
 use quorate_simpoint::Bug;
 use twox_hash::XxHash3_64;
 
-use crate::check::Checker;
+use crate::check::{Bounds, Checker};
 use crate::disk::Loss;
-use crate::faults::Faults;
+use crate::faults::{Faults, leader};
 use crate::history::{Event, History};
 use crate::interpose::{self, NotInterposed};
 use crate::plan::Plan;
@@ -141,6 +141,13 @@ impl Run {
         };
         let odd = options.odd && Rng::new(options.seed, "odd").percent(ODD_PERCENT);
         let points = Points::new(options.seed, odd, options.bug, clock_ms, on_applied);
+        let (nodes, clients) = (world.nodes.clone(), world.clients.clone());
+        points.know_hosts(move || {
+            let caller = tokio::runtime::Handle::try_current().ok()?.id();
+            let mut hosts =
+                nodes.iter().map(|host| host.runtime()).chain(clients.iter().map(|host| host.runtime()));
+            hosts.position(|runtime| runtime == Some(caller))
+        });
         let scope = quorate_simpoint::install(Rc::clone(&points) as Rc<dyn quorate_simpoint::Probe>);
         let faults = Faults::new(&plan);
         for id in 0..world.nodes.len() {
@@ -180,6 +187,8 @@ impl Run {
         })?;
         let whole = "whoever runs is a member with a vote, and no change of members is under way";
         self.until(SETTLE_MAX, "members", whole, |run| run.is_whole() && run.has_members())?;
+        let compared = "the leader has found that every running member has its digest";
+        self.until(SETTLE_MAX, "agreement", compared, |run| run.is_whole() && run.has_compared())?;
         self.late.append(&mut self.faults.violations(&self.world));
         self.judge_the_clients();
         self.checker.borrow_mut().finish(&self.world);
@@ -196,6 +205,13 @@ impl Run {
             }
         }
         let mut checker = self.checker.borrow_mut();
+        let (bounds, at) = (Bounds { admitted: self.plan.unanswered_bytes_max }, self.world.elapsed());
+        self.points.look_at_held(|host, component, held| {
+            if held.most == 0 {
+                return;
+            }
+            checker.held(bounds, self.world.net.name(host), component, held, at);
+        });
         checker.tick(&self.world);
         if checker.violations().is_empty() { Ok(()) } else { Err(Stop::Violated) }
     }
@@ -263,6 +279,18 @@ impl Run {
         })
     }
 
+    /// The replicas compare their states by themselves, not only here.
+    fn has_compared(&self) -> bool {
+        let Some(leader) = leader(&self.world) else { return false };
+        let Some(shard) = self.world.nodes[leader].shard() else { return false };
+        let (membership, agreed) = (shard.replica.membership(), shard.replica.agreed());
+        let others =
+            self.world.nodes.iter().enumerate().filter(|(id, node)| *id != leader && node.is_running());
+        others
+            .flat_map(|(_, node)| membership.named(&node.name()).map(|m| m.id).collect::<Vec<_>>())
+            .all(|id| agreed.contains_key(&id))
+    }
+
     fn phases(&self) -> String {
         let each = self.world.nodes.iter().map(|node| {
             let applied = node.shard().and_then(|shard| shard.state().applied().last);
@@ -287,7 +315,8 @@ impl Run {
             data: format!("{data:016x}"),
             figures: self.figures(simulated),
         };
-        summary.judge(&violations);
+        let shortfall = self.checker.borrow().stats().judged.shortfall(self.plan.duration);
+        summary.judge(&violations, shortfall);
         if let Some(Stop::Crashed(why)) = stop {
             summary.verdict = Verdict::Crash;
             summary.reason = Some(why);
@@ -302,9 +331,15 @@ impl Run {
         Figures {
             simulated_ms: simulated.as_millis() as u64,
             real_ms: 0,
-            entries: checks.entries,
-            checked: checks.writes + checks.reads,
-            deliveries: checks.deliveries,
+            entries: checks.judged.entries,
+            writes: checks.judged.writes,
+            reads: checks.judged.reads,
+            deliveries: checks.judged.deliveries,
+            scans: checks.judged.scans,
+            rows: checks.judged.rows,
+            by_check: checks.judged.by_check,
+            held: checks.held,
+            rows_most: checks.rows_most,
             calls: sum(work.calls.iter().map(|((verb, _), n)| (*verb, *n))),
             answers: sum(work.calls.iter().map(|((_, sort), n)| (*sort, *n))),
             faults: sum(self.faults.stats()),

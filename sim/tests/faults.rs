@@ -1,7 +1,8 @@
 //! Plans carried out on small worlds, each in a process of its own: a simulation is the first thing that draws
 //! randomness in its process, or it would not follow from its seed.
 //!
-//! `faults` runs them all, `faults <seed> <seconds> <number>…` one without the faults of these numbers, `faults unanswered` the deaths between commit and answer.
+//! `faults` runs them all, `faults <seed> <seconds> <number>…` one without the faults of these numbers, `faults unanswered` the deaths between commit and answer, `faults astray` nodes that apply
+//! otherwise than the others.
 
 use std::process::{Command, ExitCode};
 
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
             tell(in_directory(|dir| quorate_sim::faults::smoke::run(*seed, *seconds, &without, dir)))
         }
         (_, Some("unanswered")) => tell(in_directory(unanswered)),
+        (_, Some("astray")) => tell(in_directory(|dir| astray(&arguments[1..], dir))),
         _ => all(),
     }
 }
@@ -33,6 +35,17 @@ fn unanswered(dir: &std::path::Path) -> Result<String, String> {
     match there > 0 && gone > 0 {
         true => Ok(format!("nobody was answered; {there} queues were there afterwards, {gone} were not")),
         false => Err(format!("{there} queues were committed without an answer, {gone} were not committed")),
+    }
+}
+
+/// Who goes astray, the leader or a follower; and whether anybody looks.
+fn astray(how: &[String], dir: &std::path::Path) -> Result<String, String> {
+    let leads = how.contains(&"leader".to_owned());
+    let unseen = how.contains(&"unseen".to_owned());
+    match quorate_sim::faults::astray::run(leads, unseen, dir) {
+        done if !unseen => done,
+        Err(why) if why.contains("it is stopped") => Ok("nobody looked, and nobody was stopped".into()),
+        done => Err(format!("somebody looked: {done:?}")),
     }
 }
 
@@ -51,6 +64,9 @@ fn tell(result: Result<String, String>) -> ExitCode {
 
 fn all() -> ExitCode {
     let mut failed = !again(&["unanswered".into()]);
+    for how in ["leader", "follower", "unseen"] {
+        failed |= !again(&["astray".into(), how.into()]);
+    }
     for seed in 0..SEEDS {
         failed |= !again(&[seed.to_string(), SECONDS.to_string()]);
     }

@@ -355,13 +355,15 @@ fn only_the_translators_see_both_sides_of_the_wire() {
             &["unsafe"],
             &[
                 "node/storage/src/map.rs",
+                // One system call that takes no pointer, by the name that a simulation answers.
+                "node/storage/src/stretch.rs",
                 // System calls, and the symbols that answer them in the system's place.
                 "sim/src/interpose/",
                 "sim/src/disk/mod.rs",
                 "sim/src/disk/medium.rs",
             ],
         ),
-        "only node/storage/src/map.rs may be unsafe: LMDB's map is opened there",
+        "only node/storage/src/map.rs may be unsafe, where LMDB's map is opened, and stretch.rs beside it",
     );
 }
 
@@ -374,7 +376,9 @@ fn only_the_simulator_stands_in_for_the_system() {
         let tables = sections.iter().filter_map(|section| manifest.get(*section)?.as_table());
         tables.flat_map(toml::Table::keys).any(|name| name == "turmoil" || name == "libc")
     };
-    let linking: Vec<String> = members().into_iter().filter(|member| member != "sim").filter(links).collect();
+    // The storage takes room by libc's name for it, since that is what a simulation answers.
+    let may = |member: &String| member != "sim" && member != "node/storage";
+    let linking: Vec<String> = members().into_iter().filter(may).filter(links).collect();
     assert_none(&linking, "only sim/ simulates hosts and answers system calls");
     assert!(links(&"sim".to_owned()), "the rule sees what it is about");
     assert_none(

@@ -11,14 +11,14 @@ use quorate_client::{Client, QueueSettings, SubscriptionSettings, wire};
 
 use crate::harness::{Cluster, QUORATE, runtime, s, until};
 
-const MIB: u64 = 1024 * 1024;
+pub const MIB: u64 = 1024 * 1024;
 const BODY: usize = 16 * 1024;
 /// Twice as much as either side may take.
 const BACKLOG: u64 = 160 * MIB;
 const BOUND: u64 = 80 * MIB;
 
 /// What a process holds in memory of its own, in bytes; mapped files are the system's cache.
-fn anonymous(pid: u32) -> u64 {
+pub fn anonymous(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says it");
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");

@@ -94,7 +94,7 @@ fn queues_are_created_listed_shown_and_deleted() {
     assert_eq!(cluster.quorate(&["queue", "list", "-o", "json"]).ok().stdout, "");
 }
 
-/// A queue of the same name is a new queue: nothing of the old one shows in it.
+/// A queue of the same name is a new queue: nothing of the old one shows in it, and no position is used again.
 #[test]
 fn a_deleted_queue_leaves_nothing_behind() {
     let cluster = Cluster::start(1, &[]);
@@ -102,8 +102,8 @@ fn a_deleted_queue_leaves_nothing_behind() {
     cluster.command(&["publish", "q", "--file", "-"]).stdin(b"a\nb\nc\n").run().ok();
     cluster.quorate(&["queue", "delete", "q"]).ok();
     cluster.quorate(&["queue", "create", "q", "--order", "total"]).ok();
-    assert_eq!(cluster.stat("q", "last_position"), 0);
-    assert_eq!(cluster.json(&["publish", "q", "new"])["first_position"], json!(1));
+    assert_eq!((cluster.stat("q", "length"), cluster.stat("q", "last_position")), (0, 3));
+    assert_eq!(cluster.json(&["publish", "q", "new"])["first_position"], json!(4));
     assert_eq!(cluster.quorate(&["receive", "q", "--count", "1", "--body"]).ok().stdout, "new\n");
 }
 
@@ -272,12 +272,17 @@ fn cluster_status_shows_every_member() {
                 "digest",
                 "client_addr",
                 "disk_free",
+                "room",
+                "reserve",
+                "disk",
+                "log_stalled_ms",
             ],
         );
         assert_eq!(line["name"], json!(format!("n{}", index + 1)));
         assert_eq!((&line["id"], &line["shard"]), (&json!(index + 1), &json!(0)));
         assert_eq!(line["client_addr"], json!(cluster.nodes()[index].client_addr));
-        assert!(line["disk_free"].as_u64() > Some(0));
+        assert!(line["disk_free"].as_u64() > Some(0) && line["room"].as_u64() > line["reserve"].as_u64());
+        assert_eq!((&line["disk"], &line["log_stalled_ms"]), (&json!("ok"), &json!(0)));
     }
     let roles = |lines: &[Value]| {
         let mut roles: Vec<String> =
@@ -291,6 +296,9 @@ fn cluster_status_shows_every_member() {
     let lines = cluster.quorate(&["cluster", "status", "-o", "json"]).ok().lines();
     assert_eq!(roles(&lines), ["follower", "leader", "unreachable"]);
     assert_eq!(lines[gone]["role"], json!("unreachable"));
+    for unknown in ["term", "last", "digest", "disk_free", "room", "disk"] {
+        assert_eq!(lines[gone][unknown], Value::Null, "{unknown}");
+    }
     let table = cluster.quorate(&["cluster", "status"]).ok().stdout;
     assert_says(
         &table,

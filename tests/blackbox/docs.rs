@@ -62,6 +62,106 @@ fn every_command_of_every_page_is_run_by_something() {
     }
 }
 
+/// A number as the page writes it.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let thousands = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<&str> = thousands.map(|group| std::str::from_utf8(group).expect("digits")).collect();
+    if digits.len() > 4 { groups.join(",") } else { digits }
+}
+
+/// What the page says of messages and names.
+fn limits_of_messages() -> Vec<String> {
+    use quorate_machine::limits as l;
+    let n = |number: usize| grouped(number as u64);
+    let (kib, mib) = (|bytes: usize| bytes / 1024, |bytes: usize| bytes >> 20);
+    vec![
+        format!(
+            "a request, encoded; its fields and theirs, counted before it is decoded | {} bytes; {}",
+            n(l::REQUEST_BYTES_MAX),
+            n(quorate_proto::codec::REQUEST_PARTS_MAX)
+        ),
+        format!("body | {} MiB", mib(l::BODY_BYTES_MAX)),
+        format!(
+            "messages in a batch; its encoded bytes | {}; {}",
+            n(l::PUBLISH_MESSAGES_MAX),
+            n(l::PUBLISH_BYTES_MAX)
+        ),
+        format!(
+            "id; key; subject; content type | {}; {}; {}; {} bytes",
+            l::MESSAGE_ID_BYTES_MAX,
+            l::MESSAGE_KEY_BYTES_MAX,
+            l::SUBJECT_BYTES_MAX,
+            l::CONTENT_TYPE_BYTES_MAX
+        ),
+        format!("headers | {}, {} KiB with their names", l::HEADERS_MAX, kib(l::HEADER_BYTES_MAX)),
+        format!("name of a queue, subscription | {} characters of a-z", l::NAME_BYTES_MAX),
+        format!(
+            "name of a producer session; of a consumer, for people | {} bytes",
+            l::PRODUCER_NAME_BYTES_MAX
+        ),
+    ]
+}
+
+/// What it says of what there may be, and of commands.
+fn limits_of_commands() -> Vec<String> {
+    use quorate_machine::limits as l;
+    let n = |number: usize| grouped(number as u64);
+    let kib = |bytes: usize| bytes / 1024;
+    vec![
+        format!("credit | {}", grouped(l::CREDIT_MAX.into())),
+        format!(
+            "ranges in a settle; messages that they name; a reason | {}; {}; {} bytes",
+            n(l::SETTLE_RANGES_MAX),
+            grouped(l::SETTLE_MESSAGES_MAX),
+            l::REASON_BYTES_MAX
+        ),
+        format!("delay of a retry | {} days", l::BACKOFF_MS_MAX / (24 * 60 * 60 * 1000)),
+        format!(
+            "transaction | {parts} requirements, {} ranges, {parts} batches with together {} messages and {} bytes, {parts} puts",
+            n(l::SETTLE_RANGES_MAX),
+            n(l::PUBLISH_MESSAGES_MAX),
+            n(l::PUBLISH_BYTES_MAX),
+            parts = l::TRANSACTION_PARTS_MAX
+        ),
+        format!(
+            "key of the state; value | {} bytes; {} KiB",
+            l::STATE_KEY_BYTES_MAX,
+            kib(l::STATE_VALUE_BYTES_MAX)
+        ),
+        format!(
+            "in a namespace | {} queues, {} producer sessions, {} keys and {} GiB of state",
+            grouped(l::QUEUES_MAX),
+            grouped(l::PRODUCERS_MAX),
+            grouped(l::STATE_KEYS_MAX),
+            l::STATE_BYTES_MAX >> 30
+        ),
+        format!(
+            "of a queue; of a subscription | {} subscriptions, {} routes; {} consumers",
+            l::SUBSCRIPTIONS_MAX,
+            l::ROUTES_MAX,
+            l::CONSUMERS_MAX
+        ),
+        format!(
+            "pattern of a route or filter; a filter, encoded | {} bytes; {} headers, {} bytes",
+            l::SUBJECT_BYTES_MAX,
+            l::FILTER_HEADERS_MAX,
+            n(l::FILTER_BYTES_MAX)
+        ),
+    ]
+}
+
+/// The limits of the page are those of the machine, and of the codec.
+#[test]
+fn the_limits_of_the_protocol_are_true() {
+    use quorate_machine::limits as l;
+    let rows: Vec<String> = limits_of_messages().into_iter().chain(limits_of_commands()).collect();
+    assert_eq!(l::PRODUCER_NAME_BYTES_MAX, l::CONSUMER_LABEL_BYTES_MAX, "one row says both");
+    let page = page("docs/protocol.md");
+    let wrong: Vec<&String> = rows.iter().filter(|row| !page.contains(&format!("\n| {row}"))).collect();
+    assert!(wrong.is_empty(), "not on the page: {wrong:#?}");
+}
+
 /// Files appear where the page says, and errors read as it says.
 #[test]
 fn the_page_of_the_command_line_is_true() {

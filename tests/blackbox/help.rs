@@ -12,6 +12,17 @@ use crate::scene;
 const WIDTH: usize = 80;
 /// How long something that only ends with Ctrl-C runs if it says nothing.
 const QUIET_LOOKS: u32 = 100;
+/// Pages whose examples name positions or tokens. Those of a queue's name are never used again, so they need a cluster in which the scene was
+/// never set.
+const NAME_POSITIONS: [&str; 5] = [
+    "quorate transact",
+    "quorate delayed",
+    "quorate delayed cancel",
+    "quorate delayed reschedule",
+    "quorate sub seek",
+];
+/// What asks every member: that of other examples is gone.
+const ASKS_ALL: &str = "quorate cluster version";
 
 #[test]
 fn every_page_has_examples_and_its_own_options_first() {
@@ -54,8 +65,14 @@ fn every_example_of_every_page_runs() {
         _ => 1,
     };
     pages.sort_by_key(turn);
-    let stage = Stage::new();
-    let wrong: Vec<String> = pages.iter().flat_map(|page| stage.run(page)).collect();
+    let apart = |page: &&Page| NAME_POSITIONS.contains(&page.name().as_str()) || page.name() == ASKS_ALL;
+    let (apart, together): (Vec<&Page>, Vec<&Page>) = pages.iter().partition(apart);
+    // One cluster at a time: tests take turns.
+    let mut wrong: Vec<String> = {
+        let stage = Stage::new();
+        together.into_iter().flat_map(|page| stage.run(page)).collect()
+    };
+    wrong.extend(apart.into_iter().flat_map(|page| Stage::new().run(page)));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -180,10 +180,16 @@ fn of_the_rest() -> Vec<Pinned> {
         ("stat", STAT.into(), &["stat orders"]),
         (
             "cluster status",
-            "name:text id:number shard:number role:text term:number last:number committed:number applied:number flushed:number \
-             digest:text client_addr:text disk_free:number"
+            "name:text id:number shard:number role:text term:number|null last:number|null committed:number|null applied:number|null \
+             flushed:number|null digest:text|null client_addr:text disk_free:number|null room:number|null reserve:number|null \
+             disk:text|null log_stalled_ms:number|null"
                 .into(),
             &["cluster status"],
+        ),
+        (
+            "cluster version",
+            "name:text id:number reads_from:number reads_to:number writes:number active:number".into(),
+            &["cluster version"],
         ),
         ("cluster remove", "removed:text".into(), &["cluster remove n2"]),
         ("bench publish", text(&[BENCH, "confirm_us:@percentiles"]), &["bench publish --seconds 1 --warmup 0 --producers 2"]),

@@ -27,6 +27,14 @@ const IDLE: Duration = Duration::from_secs(2);
 /// Commands taken over at once.
 const COMMANDS_AT_ONCE: usize = 1024;
 
+/// The server's time is asked for no less often, however long a lease is.
+const ASK_MAX: Duration = Duration::from_secs(10);
+
+/// How old the reckoning of the server's time may grow: see [`super::reckoning`].
+fn ask_interval(attached: &v1::Attached) -> Duration {
+    Duration::from_millis(attached.lease_ms).clamp(TICK, ASK_MAX)
+}
+
 /// What the consumer's handle and its deliveries ask for.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -100,7 +108,7 @@ impl Actor {
     /// Runs until the session is detached or fails; dropping the handle aborts it.
     pub(super) async fn run(mut self, mut stream: Stream) {
         loop {
-            self.shared.attached(&stream.attached);
+            self.shared.attached(&stream.attached, stream.asked);
             self.todo.settles.rewind();
             self.todo.detach_sent = false;
             let end = self.drive(stream).await;
@@ -129,7 +137,9 @@ impl Actor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut probe: Fuse<BoxFuture<'static, bool>> = Fuse::terminated();
         let idle = tokio::time::sleep(IDLE);
-        tokio::pin!(idle);
+        let ask = ask_interval(&stream.attached);
+        let sync = tokio::time::sleep(ask);
+        tokio::pin!(idle, sync);
         loop {
             self.todo.wake();
             let send = self.todo.has_next();
@@ -171,8 +181,10 @@ impl Actor {
                         let (router, leader) = (self.opener.router.clone(), stream.leader.clone());
                         probe = async move { router.gone_from(&leader).await }.boxed().fuse();
                     }
+                    self.shared.nudge();
                     idle.as_mut().reset(Instant::now() + IDLE);
                 }
+                () = &mut sync => sync.as_mut().reset(self.sync(ask)),
                 _ = tick.tick(), if !self.todo.is_idle() => {
                     let waited = self.timeout;
                     let late = || Error::OutOfTime { waited, last: "the leader sent no answer".into() };
@@ -190,6 +202,15 @@ impl Actor {
         }
     }
 
+    /// Asks for the server's time if the last answer is older than that. Returns when to look again.
+    fn sync(&mut self, interval: Duration) -> Instant {
+        let since = self.shared.unsynced_for();
+        if since >= interval {
+            self.todo.settles.ask_for_time();
+        }
+        Instant::now() + interval.saturating_sub(since).max(TICK)
+    }
+
     fn take(
         &mut self,
         stream: &Stream,
@@ -204,7 +225,7 @@ impl Actor {
         };
         self.backoff.reset();
         match message {
-            Some(Response::Deliveries(deliveries)) => self.shared.push(deliveries.deliveries),
+            Some(Response::Deliveries(deliveries)) => self.shared.push(deliveries),
             Some(Response::Settled(settled)) => {
                 self.todo.settles.answer(settled, &self.shared);
             }
@@ -351,7 +372,7 @@ impl Todo {
     }
 
     fn has_next(&self) -> bool {
-        self.credit.is_some() || self.settles.has_waiting() || self.wants_detach()
+        self.credit.is_some() || self.settles.has_waiting() || self.settles.asks() || self.wants_detach()
     }
 
     /// The session ends when every settle has its answer.

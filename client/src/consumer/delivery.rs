@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::held::{Held, Place};
-use super::outcome::{How, Outcome};
+use super::outcome::Outcome;
 use crate::error::Error;
 use crate::message::Meta;
 use crate::trace::TraceContext;
@@ -39,8 +39,6 @@ pub struct Delivery<T> {
     pub attempt: u32,
     /// When it was published, in milliseconds since 1970 by the cluster's clock.
     pub published_at_ms: u64,
-    /// What remained of the lease when the server sent the message.
-    pub lease_left: Duration,
     /// Id, key, subject and headers.
     pub meta: Meta,
     /// MIME type of the body; empty means unspecified.
@@ -62,6 +60,12 @@ impl<T> Delivery<T> {
             "" => "default",
             name => name,
         }
+    }
+
+    /// What is left of the lease, reckoned to the early side: before that somebody else cannot have got the message because of its time.
+    /// Zero if it is over, was lost or settled. Where messages are acknowledged before they come, there is no lease, and no end.
+    pub fn lease_left(&self) -> Duration {
+        self.lease.left()
     }
 
     /// The trace that it belongs to, if its publisher said so.
@@ -133,38 +137,40 @@ impl<T> Delivery<T> {
         self.lease.leave();
     }
 
-    /// Still at work: the lease ends `by` from now, in whole milliseconds, or after the subscription's lease if `None`.
+    /// Still at work: the lease ends `by` from now, in whole milliseconds, or after [`Consumer::lease`](super::Consumer::lease) if `None`.
     ///
     /// # Errors
     /// As [`Delivery::ack`].
     pub async fn extend(&self, by: Option<Duration>) -> Result<(), Error> {
-        self.lease.ask(How::extend(by)).await.unwrap_or(Err(Error::SettleUnknown { position: self.position }))
+        self.lease.extend(by).await.unwrap_or(Err(Error::SettleUnknown { position: self.position }))
     }
 
     /// Does some work while the lease is extended, each time half of it has passed. When the lease is lost all the same, the work is given up where
-    /// it is (its future is dropped): somebody else may be at it by then.
+    /// it is (its future is dropped): somebody else may be at it by then. It is not begun if the lease is over already, and not gone on with
+    /// after the process was stopped for longer than that.
     ///
     /// # Errors
     /// [`Error::StaleLease`] if the lease was lost before the work was done: it was revoked or ran out, or the consumer is gone.
     pub async fn while_held<R>(&self, work: impl Future<Output = R>) -> Result<R, Error> {
         tokio::select! {
             biased;
+            () = self.lease.run_out() => Err(Error::StaleLease { position: self.position }),
             result = work => Ok(result),
             () = self.lease.keep() => Err(Error::StaleLease { position: self.position }),
         }
     }
 
-    /// Returns when the lease is known to have been lost without being settled: the server took it back, or the session that held it is over.
+    /// Returns when the lease was lost without being settled: the server took it back, the session that held it is over, or it has run out by this
+    /// process's clock ([`Delivery::lease_left`]).
     pub async fn revoked(&self) {
         self.lease.lost().await;
     }
 
     /// The same delivery, with something made of its body.
     pub(super) fn map<U>(self, with: impl FnOnce(T) -> U) -> Delivery<U> {
-        let Self { position, token, attempt, published_at_ms, lease_left, meta, content_type, value, lease } =
-            self;
+        let Self { position, token, attempt, published_at_ms, meta, content_type, value, lease } = self;
         let value = with(value);
-        Delivery { position, token, attempt, published_at_ms, lease_left, meta, content_type, value, lease }
+        Delivery { position, token, attempt, published_at_ms, meta, content_type, value, lease }
     }
 
     /// Where it was leased.

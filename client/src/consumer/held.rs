@@ -1,7 +1,9 @@
 //! The lease of a message that the application holds.
 
+use std::future::Future as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,8 +45,6 @@ pub(super) struct Held {
     position: u64,
     token: u64,
     key: Bytes,
-    /// When the lease ends if it is not extended, by this process's clock.
-    until: Instant,
     common: Arc<Common>,
     /// A settle is under way, whose answer ends the hold; or there is nothing to settle.
     settling: AtomicBool,
@@ -53,9 +53,9 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(position: u64, token: u64, key: Bytes, until: Instant, common: Arc<Common>) -> Self {
+    pub(super) fn new(position: u64, token: u64, key: Bytes, common: Arc<Common>) -> Self {
         let settling = AtomicBool::new(common.shared.auto_ack());
-        Self { position, token, key, until, common, settling, excused: AtomicBool::new(false) }
+        Self { position, token, key, common, settling, excused: AtomicBool::new(false) }
     }
 
     pub(super) fn place(&self) -> &Place {
@@ -129,12 +129,55 @@ impl Held {
         Item::new((self.position, self.token), how, self.common.timeout, reply)
     }
 
-    /// Returns when the lease is known to be lost; never if there is nothing to lose.
+    /// Asks for the lease to end this long after now, or a lease of the subscription as it was when the session was attached.
+    pub(super) fn extend(&self, by: Option<Duration>) -> oneshot::Receiver<Result<(), Error>> {
+        self.ask(How::extend(Some(by.unwrap_or(self.common.lease))))
+    }
+
+    /// What is left of the lease.
+    pub(super) fn left(&self) -> Duration {
+        match self.common.shared.auto_ack() {
+            true => Duration::MAX, // it is done, and stays
+            false => self.common.shared.left(self.token),
+        }
+    }
+
+    /// Returns when the lease is known to be lost, or has run out; never if there is nothing to lose.
     pub(super) async fn lost(&self) {
         if self.common.shared.auto_ack() {
             return std::future::pending().await;
         }
-        self.common.shared.watch(self.token).await;
+        tokio::select! {
+            biased;
+            () = self.run_out() => {}
+            () = self.common.shared.watch(self.token) => {}
+        }
+    }
+
+    /// Returns when the lease is over by this process's clock; never if it was settled or let go. Whoever polls it learns at once of a time
+    /// that went by while nobody polled: a timer is told of that only when the runtime comes round to it.
+    pub(super) async fn run_out(&self) {
+        let shared = &self.common.shared;
+        let sleep = tokio::time::sleep_until(Instant::now());
+        tokio::pin!(sleep);
+        std::future::poll_fn(|cx| {
+            if shared.auto_ack() {
+                return Poll::Pending;
+            }
+            loop {
+                let Some(due) = shared.due(self.token) else { return Poll::Pending };
+                if due.is_over(Instant::now()) {
+                    return Poll::Ready(());
+                }
+                if sleep.deadline() != due.early {
+                    sleep.as_mut().reset(due.early);
+                }
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
     }
 
     /// Extends the lease for as long as it is polled. Returns when it is lost.
@@ -152,29 +195,26 @@ impl Held {
     /// Returns when the lease has run out, or cannot be extended any more.
     async fn extend_on(&self) {
         let lease = self.common.lease;
-        let mut until = self.until;
-        let mut next = until.checked_sub(lease / 2).unwrap_or(until);
+        let until = || self.common.shared.due(self.token).map_or_else(Instant::now, |due| due.early);
+        let mut next = until().checked_sub(lease / 2).unwrap_or_else(Instant::now);
         loop {
             tokio::time::sleep_until(next).await;
             let asked_at = Instant::now();
-            let answer = tokio::time::timeout_at(until, self.ask(How::extend(Some(lease)))).await;
+            let answer = tokio::time::timeout_at(until(), self.extend(None)).await;
             match answer {
-                Ok(Ok(Ok(()))) => {
-                    until = asked_at + lease;
-                    next = asked_at + lease / 2;
-                }
+                Ok(Ok(Ok(()))) => next = asked_at + lease / 2,
                 // Without a leader nobody else is given the message either: there is time until the lease ends.
                 Ok(Ok(Err(error))) if error.is_no_leader() || error.is_out_of_time() => {
-                    next =
-                        Instant::now() + (until.duration_since(Instant::now()) / AGAIN_SHARE).max(AGAIN_MIN);
+                    let left = until().saturating_duration_since(Instant::now());
+                    next = Instant::now() + (left / AGAIN_SHARE).max(AGAIN_MIN);
                 }
                 Ok(Ok(Err(Error::SettleUnknown { .. }))) => {
                     next = Instant::now() + AGAIN_MIN;
                 }
                 Ok(_) | Err(_) => return,
             }
-            if next >= until {
-                return tokio::time::sleep_until(until).await;
+            if next >= until() {
+                return tokio::time::sleep_until(until()).await;
             }
         }
     }

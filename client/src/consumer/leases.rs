@@ -1,6 +1,6 @@
 //! What the consumer's task and the application share: deliveries that wait to be taken, and tokens in use.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,11 +9,14 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use prost::Message as _;
 use quorate_proto::v1;
+use quorate_simpoint::{Component, Holding};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::FailedSettle;
+use super::buffer::{Hold, State, Waiting};
 use super::held::Place;
+use super::reckoning::{Due, Reckoning};
 use crate::error::Error;
 
 /// Failures that are kept until somebody asks for them.
@@ -28,16 +31,6 @@ pub(super) struct Shared {
     room: Notify,
 }
 
-/// A delivery that has arrived and was not taken.
-#[derive(Debug)]
-struct Waiting {
-    delivery: v1::Delivery,
-    /// When its lease ends, by this process's clock.
-    until: Instant,
-    /// In order `key`; else empty.
-    key: Bytes,
-}
-
 /// The key alone; the rest of a message is passed over.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Key {
@@ -45,94 +38,68 @@ struct Key {
     key: Bytes,
 }
 
-/// A lease in the application's hands.
-#[derive(Debug)]
-enum Hold {
-    Kept,
-    /// With those who want to know when it is lost.
-    Watched(Vec<oneshot::Sender<()>>),
-    /// The server took it back, or the session that had it is over.
-    Lost,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Arrived, not yet taken.
-    ready: VecDeque<Waiting>,
-    /// Tokens that the application holds, or that are being settled.
-    held: BTreeMap<u64, Hold>,
-    /// Tokens that came again on this stream while they were held.
-    again: BTreeSet<u64>,
-    order: v1::Order,
-    /// Messages are acknowledged before they come: they stay, whatever becomes of the stream.
-    auto_ack: bool,
-    /// Orders `total` and `key`: positions that the application gave back, by token, with their keys, until the answer says what
-    /// went with them. Nothing behind them in their order is handed out meanwhile.
-    returned: BTreeMap<u64, (u64, Bytes)>,
-    /// Keys (in order `total`, the empty one stands for all) whose next message waits until the work on the one before it is over.
-    busy: BTreeSet<Bytes>,
-    failures: Vec<FailedSettle>,
-    settled_count: u64,
-    /// To be told once.
-    error: Option<Error>,
-    ended: bool,
-    connected: bool,
-}
-
-impl State {
-    fn pop(&mut self) -> Option<Waiting> {
-        // Of one key there may be something to wait for, and of the next not.
-        let looked_at = if self.order == v1::Order::Key { self.ready.len() } else { self.ready.len().min(1) };
-        let at = (0..looked_at).find(|at| !self.is_held_up(&self.ready[*at]))?;
-        let waiting = self.ready.remove(at)?;
-        if !self.auto_ack {
-            self.held.insert(waiting.delivery.token, Hold::Kept);
-        }
-        Some(waiting)
-    }
-
-    /// Whether something was given back, or is being worked on, that comes before it in its order.
-    fn is_held_up(&self, waiting: &Waiting) -> bool {
-        let behind =
-            |(position, of): &(u64, Bytes)| *position < waiting.delivery.position && *of == waiting.key;
-        let alone = self.order == v1::Order::Key && waiting.key.is_empty();
-        self.returned.values().any(behind) || (!alone && self.busy.contains(&waiting.key))
-    }
-
-    /// The application's leases with these tokens are lost.
-    fn lose(&mut self, tokens: std::ops::Range<u64>) {
-        for (_, hold) in self.held.range_mut(tokens) {
-            // Who watches is told by the sender's end.
-            *hold = Hold::Lost;
-        }
-    }
-}
+/// What is handed out, and what was dropped on the way to it: positions and tokens to be given back.
+pub(super) type Popped = (Option<v1::Delivery>, Dropped);
+/// Positions and tokens of what was dropped.
+pub(super) type Dropped = Vec<(u64, u64)>;
 
 impl Shared {
     pub(super) fn of(place: Place) -> Self {
         Self { place, ..Self::default() }
     }
 
-    /// The next delivery, and when its lease ends.
-    pub(super) fn pop(&self) -> Option<(v1::Delivery, Instant)> {
-        let waiting = self.state.lock().pop()?;
+    /// The next delivery.
+    pub(super) fn pop(&self) -> Popped {
+        let mut state = self.state.lock();
+        let popped = (state.pop().map(|waiting| waiting.delivery), std::mem::take(&mut state.dropped));
+        drop(state);
         self.room.notify_one();
-        Some((waiting.delivery, waiting.until))
+        popped
     }
 
-    /// Positions and tokens of what was not taken and whose lease is half over, as if each had a new one from now on.
+    /// Positions and tokens of what was not taken and whose lease is half over: it is to be extended. It is over when it was, until
+    /// [`Shared::extended`] says otherwise.
     pub(super) fn renew(&self, lease: Duration) -> Vec<(u64, u64)> {
         let now = Instant::now();
         let mut state = self.state.lock();
         if state.auto_ack {
             return Vec::new();
         }
-        let due = state.ready.iter_mut().filter(|waiting| waiting.until <= now + lease / 2);
+        let is_due = |waiting: &&mut Waiting| {
+            waiting.due.early <= now + lease / 2
+                && waiting.extending.is_none_or(|since| since + lease / 4 <= now)
+        };
+        let due = state.ready.iter_mut().filter(is_due);
         due.map(|waiting| {
-            waiting.until = now + lease;
+            waiting.extending = Some(now);
             (waiting.delivery.position, waiting.delivery.token)
         })
         .collect()
+    }
+
+    /// The server has extended these leases.
+    pub(super) fn extended(&self, leases: &BTreeMap<u64, Due>) {
+        let mut state = self.state.lock();
+        for (token, due) in leases {
+            state.renewed(*token, *due);
+        }
+        for waiting in &mut state.ready {
+            if let Some(due) = leases.get(&waiting.delivery.token) {
+                (waiting.due, waiting.extending) = (*due, None);
+            }
+        }
+    }
+
+    /// When the lease that the application holds ends; `None` if it was settled or let go.
+    pub(super) fn due(&self, token: u64) -> Option<Due> {
+        self.state.lock().held.get(&token).map(|lease| lease.due)
+    }
+
+    /// What is left of it: nothing if it is lost, settled or over.
+    pub(super) fn left(&self, token: u64) -> Duration {
+        let state = self.state.lock();
+        let kept = state.held.get(&token).filter(|lease| !matches!(lease.hold, Hold::Lost));
+        kept.map_or(Duration::ZERO, |lease| lease.due.early.saturating_duration_since(Instant::now()))
     }
 
     /// Nothing more of the lane of a message with this key is handed out: those of one lane are worked on one after the other. `None`: it has
@@ -157,9 +124,9 @@ impl Shared {
     /// Returns when the application's lease is lost, or was let go.
     pub(super) async fn watch(&self, token: u64) {
         let (lost, told) = oneshot::channel();
-        if let Some(hold) = self.state.lock().held.get_mut(&token) {
-            match hold {
-                Hold::Kept => *hold = Hold::Watched(vec![lost]),
+        if let Some(lease) = self.state.lock().held.get_mut(&token) {
+            match &mut lease.hold {
+                Hold::Kept => lease.hold = Hold::Watched(vec![lost]),
                 Hold::Watched(watchers) => watchers.push(lost),
                 Hold::Lost => return,
             }
@@ -171,7 +138,7 @@ impl Shared {
 
     /// Whether the application's lease is known to be lost.
     pub(super) fn is_lost(&self, token: u64) -> bool {
-        matches!(self.state.lock().held.get(&token), Some(Hold::Lost))
+        self.state.lock().held.get(&token).is_some_and(|lease| matches!(lease.hold, Hold::Lost))
     }
 
     /// Whether messages are acknowledged before they come.
@@ -190,39 +157,69 @@ impl Shared {
         self.room.notified().await;
     }
 
+    /// As [`Shared::pop`], or what else there is to tell.
     pub(super) fn poll_next(
         &self,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<(v1::Delivery, Instant), Error>>> {
+    ) -> (Poll<Option<Result<v1::Delivery, Error>>>, Dropped) {
         self.waker.register(cx.waker());
         let mut state = self.state.lock();
-        if let Some(Waiting { delivery, until, .. }) = state.pop() {
+        let next = state.pop();
+        let dropped = std::mem::take(&mut state.dropped);
+        if next.is_some() || !dropped.is_empty() {
             self.room.notify_one();
-            return Poll::Ready(Some(Ok((delivery, until))));
         }
-        match state.error.take() {
-            Some(error) => Poll::Ready(Some(Err(error))),
-            None if state.ended => Poll::Ready(None),
-            None => Poll::Pending,
-        }
+        let next = match next {
+            Some(waiting) => Poll::Ready(Some(Ok(waiting.delivery))),
+            None => match state.error.take() {
+                Some(error) => Poll::Ready(Some(Err(error))),
+                None if state.ended => Poll::Ready(None),
+                None => Poll::Pending,
+            },
+        };
+        (next, dropped)
     }
 
     /// Takes deliveries over. One whose token is in use is a repetition and not shown.
-    pub(super) fn push(&self, deliveries: Vec<v1::Delivery>) {
-        let arrived = Instant::now();
-        let mut state = self.state.lock();
+    pub(super) fn push(&self, v1::Deliveries { deliveries, now_ms }: v1::Deliveries) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        // Without a reckoning there is no stream, and nothing comes.
+        let Some(reckoning) = state.reckoning else { return };
         for delivery in deliveries {
+            let due = reckoning.due(now_ms.saturating_add(delivery.lease_left_ms));
             if state.held.contains_key(&delivery.token) {
                 state.again.insert(delivery.token);
+                state.renewed(delivery.token, due);
             } else {
                 let keyed = state.order == v1::Order::Key;
                 let key = keyed.then(|| Key::decode(delivery.message.clone()).unwrap_or_default().key);
-                let until = arrived + Duration::from_millis(delivery.lease_left_ms);
-                state.ready.push_back(Waiting { delivery, until, key: key.unwrap_or_default() });
+                let key = key.unwrap_or_default();
+                let held = Holding::new(Component::Client, delivery.message.len());
+                state.ready.push_back(Waiting { delivery, due, extending: None, key, _held: held });
             }
         }
-        drop(state);
+        drop(guard);
         self.waker.wake();
+    }
+
+    /// The server said what time it was when it answered what had been asked at that moment.
+    pub(super) fn synced(&self, asked: Instant, now_ms: u64) {
+        let mut state = self.state.lock();
+        let new = Reckoning::new(asked, now_ms);
+        state.reckoning = Some(state.reckoning.filter(|old| old.is_better_than(&new)).unwrap_or(new));
+    }
+
+    /// How long ago the last answer was asked for that told the server's time.
+    pub(super) fn unsynced_for(&self) -> Duration {
+        self.state.lock().reckoning.map_or(Duration::ZERO, |reckoning| reckoning.age())
+    }
+
+    /// Who waits for a message looks again, if one may have become free by nothing but time.
+    pub(super) fn nudge(&self) {
+        if self.state.lock().is_overdue() {
+            self.waker.wake();
+        }
     }
 
     /// Removes what was revoked and not yet taken; what was taken is lost. With order `total` one revocation means all that was leased
@@ -236,6 +233,8 @@ impl Shared {
             true => delivery.token < tokens.start || delivery.position < revoked.first_position,
             false => !tokens.contains(&delivery.token),
         });
+        drop(state);
+        self.waker.wake(); // what it held up may be free
     }
 
     /// Removes what went back with a message of our own. New leases of the same messages may be here already.
@@ -260,14 +259,20 @@ impl Shared {
 
     /// A message is with the server again, which has told what went with it; or it was not given back after all.
     pub(super) fn answered(&self, token: u64) {
-        if self.state.lock().returned.remove(&token).is_some() {
+        let mut state = self.state.lock();
+        state.resolved(token);
+        let was_returned = state.returned.remove(&token).is_some();
+        drop(state);
+        if was_returned {
             self.waker.wake();
         }
     }
 
-    /// A new stream: what was not taken comes again if it is still leased.
-    pub(super) fn attached(&self, attached: &v1::Attached) {
+    /// A new stream, asked for at that moment: what was not taken comes again if it is still leased.
+    pub(super) fn attached(&self, attached: &v1::Attached, asked: Instant) {
         let mut state = self.state.lock();
+        state.forget_overdue();
+        state.reckoning = Some(Reckoning::new(asked, attached.now_ms));
         if !attached.resumed {
             state.lose(0..u64::MAX);
         }
@@ -323,6 +328,11 @@ impl Shared {
 
     pub(super) fn settled(&self, count: u64) {
         self.state.lock().settled_count += count;
+    }
+
+    /// How many messages were dropped since their leases were over.
+    pub(super) fn lost_count(&self) -> u64 {
+        self.state.lock().lost_count
     }
 
     pub(super) fn settled_count(&self) -> u64 {

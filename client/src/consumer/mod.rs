@@ -1,11 +1,13 @@
 //! Receiving and settling: every message is held by at most one consumer at a time.
 
 mod actor;
+mod buffer;
 mod delivery;
 mod held;
 mod lanes;
 mod leases;
 mod outcome;
+mod reckoning;
 mod settle;
 mod stream;
 mod undecodable;
@@ -171,6 +173,9 @@ impl<T, C> ConsumerBuilder<T, C> {
 /// [`Delivery`] values stay theirs if the session still knows them; they are not shown twice. A settle whose
 /// answer was lost is sent again, and ends with [`Error::SettleUnknown`] if its fate cannot be told.
 ///
+/// Nothing is handed out whose lease is over, whatever stopped the process or the connection meanwhile: what has arrived and was not taken in time
+/// goes back ([`Consumer::lost_count`]).
+///
 /// Dropping it stops at once; the server releases the leases when the session's timeout has passed.
 /// [`Consumer::detach`] is the orderly end and releases them at once.
 ///
@@ -210,17 +215,19 @@ impl<T, C: Codec<T>> Consumer<T, C> {
 
     /// A delivery that has arrived already, without waiting.
     pub fn try_next(&mut self) -> Option<Result<Delivery<T>, Error>> {
-        let (delivery, until) = self.common.shared.pop()?;
-        Some(self.decode(delivery, until))
+        let (delivery, dropped) = self.common.shared.pop();
+        self.give_back(dropped);
+        Some(self.decode(delivery?))
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery<T>, Error>>> {
-        let next = self.common.shared.poll_next(cx);
-        next.map(|next| next.map(|next| next.and_then(|(delivery, until)| self.decode(delivery, until))))
+        let (next, dropped) = self.common.shared.poll_next(cx);
+        self.give_back(dropped);
+        next.map(|next| next.map(|next| next.and_then(|delivery| self.decode(delivery))))
     }
 
-    fn decode(&self, delivery: v1::Delivery, until: Instant) -> Result<Delivery<T>, Error> {
-        let raw = self.raw(delivery, until)?;
+    fn decode(&self, delivery: v1::Delivery) -> Result<Delivery<T>, Error> {
+        let raw = self.raw(delivery)?;
         if !self.codec.accepts(&raw.content_type) {
             let problem =
                 format!("its content type is {:?}, not {:?}", raw.content_type, self.codec.content_type());
@@ -233,22 +240,11 @@ impl<T, C: Codec<T>> Consumer<T, C> {
     }
 
     /// The delivery with its body as it is.
-    fn raw(&self, delivery: v1::Delivery, until: Instant) -> Result<Delivery<Bytes>, Error> {
-        let v1::Delivery { position, token, attempt, published_at_ms, lease_left_ms, message } = delivery;
-        let lease_left = Duration::from_millis(lease_left_ms);
+    fn raw(&self, delivery: v1::Delivery) -> Result<Delivery<Bytes>, Error> {
+        let v1::Delivery { position, token, attempt, published_at_ms, message, .. } = delivery;
         let of = |meta: Meta, content_type, value| {
-            let lease = Held::new(position, token, meta.key.clone(), until, self.common.clone());
-            Delivery {
-                position,
-                token,
-                attempt,
-                published_at_ms,
-                lease_left,
-                meta,
-                content_type,
-                value,
-                lease,
-            }
+            let lease = Held::new(position, token, meta.key.clone(), self.common.clone());
+            Delivery { position, token, attempt, published_at_ms, meta, content_type, value, lease }
         };
         match from_wire(message.clone()) {
             Ok((meta, body, content_type)) => Ok(of(meta, content_type, body)),
@@ -276,6 +272,15 @@ impl<T, C> Consumer<T, C> {
         for (position, token) in shared.renew(*lease) {
             let item = Item::new((position, token), How::extend(Some(*lease)), *timeout, None);
             let _ = commands.send(Command::Settle(item)); // if it is over, there is nothing to extend
+        }
+    }
+
+    /// What was dropped since its lease was over may not be over for the server, which reckons exactly: it is given back, so that it comes
+    /// again at once and without a failure that was none.
+    fn give_back(&self, dropped: Vec<(u64, u64)>) {
+        for at in dropped {
+            // Without a task there is no session either, and it is back already or soon.
+            let _ = self.common.commands.send(Command::Settle(Item::give_back(at, self.common.timeout)));
         }
     }
 
@@ -313,6 +318,13 @@ impl<T, C> Consumer<T, C> {
     /// How many messages were settled for good so far: acknowledged, retried or released.
     pub fn settled_count(&self) -> u64 {
         self.common.shared.settled_count()
+    }
+
+    /// How many messages had arrived and were not handed out, since their leases were over by this process's clock when they were asked for, or
+    /// behind such a one in their order: it was stopped or cut off for long, or takes messages more slowly than they are leased. They come
+    /// again, to this consumer or another.
+    pub fn lost_count(&self) -> u64 {
+        self.common.shared.lost_count()
     }
 
     /// Waits until every settle asked for so far has its answer, and hands over those that failed and that

@@ -4,20 +4,8 @@ type Answer = oneshot::Receiver<Result<(), Error>>;
 
 fn item(position: u64, token: u64, outcome: v1::Outcome) -> (Item, Answer) {
     let (reply, answer) = oneshot::channel();
-    let deadline = Instant::now();
-    (
-        Item {
-            position,
-            token,
-            outcome,
-            delay_ms: 0,
-            reason: String::new(),
-            deadline,
-            uncertain: false,
-            reply: Some(reply),
-        },
-        answer,
-    )
+    let how = How { outcome, delay_ms: 0, reason: String::new() };
+    (Item::new((position, token), how, Duration::ZERO, Some(reply)), answer)
 }
 
 fn pushed(items: &[(u64, u64, v1::Outcome)]) -> (Settles, Vec<Answer>) {
@@ -71,18 +59,21 @@ fn refusals_reach_exactly_those_they_name() {
 #[test]
 fn a_repeated_ack_that_is_stale_is_unknown_unless_the_lease_was_seen_current() {
     let shared = Shared::default();
-    shared.push(
-        [(1, 11), (2, 12)]
-            .map(|(position, token)| v1::Delivery { position, token, ..Default::default() })
-            .into(),
-    );
+    shared.synced(Instant::now(), 0);
+    let delivery =
+        |(position, token)| v1::Delivery { position, token, lease_left_ms: 30_000, ..Default::default() };
+    let push = |of: &[(u64, u64)]| {
+        let deliveries = of.iter().copied().map(delivery).collect();
+        shared.push(v1::Deliveries { deliveries, now_ms: 0 });
+    };
+    push(&[(1, 11), (2, 12)]);
     shared.pop();
     shared.pop();
     let (mut settles, mut answers) = pushed(&[(1, 11, Ack), (2, 12, Ack)]);
     let first = settles.next().unwrap();
     settles.rewind();
-    shared.attached(&v1::Attached { resumed: true, ..Default::default() });
-    shared.push(vec![v1::Delivery { position: 2, token: 12, ..Default::default() }]);
+    shared.attached(&v1::Attached { resumed: true, ..Default::default() }, Instant::now());
+    push(&[(2, 12)]);
     let again = settles.next().unwrap();
     assert_eq!(ranges(&again), ranges(&first));
     settles.answer(
@@ -104,4 +95,42 @@ fn what_waited_too_long_ends() {
     assert!(matches!(answers[0].try_recv().unwrap(), Err(Error::SettleUnknown { position: 1 })));
     assert!(matches!(unsent.try_recv().unwrap(), Err(Error::Closed(_))));
     assert!(settles.is_empty());
+}
+
+/// What was dropped is given back without a word, and on another stream not at all: there it comes again.
+#[test]
+fn what_is_given_back_quietly_is_told_to_nobody_and_sent_on_one_stream_only() {
+    let shared = Shared::default();
+    let mut settles = Settles::default();
+    settles.push(Item::give_back((1, 11), Duration::from_secs(9)));
+    let settle = settles.next().unwrap();
+    assert_eq!(settle.ranges[0].outcome(), v1::Outcome::Release);
+    settles.answer(v1::Settled { id: settle.id, refused: vec![stale(1)], ..Default::default() }, &shared);
+    assert!(shared.take_failures().is_empty());
+    settles.push(Item::give_back((2, 12), Duration::from_secs(9)));
+    settles.next();
+    settles.push(Item::give_back((3, 13), Duration::from_secs(9)));
+    settles.rewind();
+    assert!(settles.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_is_asked_for_only_where_no_other_answer_tells_it() {
+    let shared = Shared::default();
+    let (mut settles, _answers) = pushed(&[(1, 11, Ack)]);
+    settles.ask_for_time();
+    let id = settles.next().unwrap().id;
+    assert!(!settles.asks() && settles.next().is_none());
+    tokio::time::advance(Duration::from_secs(3)).await;
+    assert!(settles.answer(v1::Settled { id, now_ms: 7, ..Default::default() }, &shared));
+    assert_eq!(shared.unsynced_for(), Duration::from_secs(3), "since it was sent");
+    settles.ask_for_time();
+    assert!(settles.asks() && settles.is_empty(), "nobody waits for it");
+    let asked = settles.next().unwrap();
+    assert!(asked.ranges.is_empty() && settles.next().is_none());
+    settles.expire(Instant::now(), &|| Error::Closed("consumer"), &shared);
+    settles.ask_for_time();
+    assert!(!settles.asks(), "it is asked for");
+    assert!(settles.answer(v1::Settled { id: asked.id, now_ms: 9, ..Default::default() }, &shared));
+    assert_eq!(shared.unsynced_for(), Duration::ZERO);
 }

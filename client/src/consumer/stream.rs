@@ -25,6 +25,8 @@ pub(super) struct Stream {
     pub(super) requests: mpsc::Sender<v1::ReceiveRequest>,
     pub(super) responses: Streaming<v1::ReceiveResponse>,
     pub(super) attached: v1::Attached,
+    /// When it was asked for.
+    pub(super) asked: Instant,
 }
 
 /// Attaches streams of one session.
@@ -41,23 +43,24 @@ impl Opener {
     pub(super) async fn attach(&self, deadline: Instant) -> Result<Stream, Failed> {
         let attempt = |channel| attach(channel, self.attach.clone());
         let led = self.router.call(deadline, attempt).await?;
-        let (requests, responses, attached) = led.value;
-        Ok(Stream { leader: led.leader, requests, responses, attached })
+        let (requests, responses, attached, asked) = led.value;
+        Ok(Stream { leader: led.leader, requests, responses, attached, asked })
     }
 }
 
-type Attached = (mpsc::Sender<v1::ReceiveRequest>, Streaming<v1::ReceiveResponse>, v1::Attached);
+type Attached = (mpsc::Sender<v1::ReceiveRequest>, Streaming<v1::ReceiveResponse>, v1::Attached, Instant);
 
 async fn attach(channel: Channel, request: v1::Attach) -> Result<Attached, Status> {
     let mut client = ConsumerClient::new(channel)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
         .max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let asked = Instant::now();
     let (requests, outgoing) = mpsc::channel(REQUESTS_QUEUED);
     let first = v1::ReceiveRequest { request: Some(Request::Attach(request)) };
     requests.try_send(first).map_err(|_| Status::internal("a new channel has room"))?;
     let mut responses = client.receive(ReceiverStream::new(outgoing)).await?.into_inner();
     match responses.message().await?.and_then(|message| message.response) {
-        Some(Response::Attached(attached)) => Ok((requests, responses, attached)),
+        Some(Response::Attached(attached)) => Ok((requests, responses, attached, asked)),
         _ => Err(Status::internal("the stream did not begin with `attached`")),
     }
 }

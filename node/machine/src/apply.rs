@@ -1,60 +1,94 @@
 //! Applying an entry: the commands in their order, then one assignment for each subscription they touched.
 
 use bytes::Bytes;
-use prost::Message;
+use quorate_simpoint::{Bug, planted};
 
-use crate::command::{Batch, Verb};
+use crate::command::Verb;
 use crate::effect::Effect;
-use crate::reply::{Outcome, Refusal};
+use crate::limits::ENTRY_ROWS;
+use crate::reply::{Outcome, Reply};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::assign;
 use crate::tables::{Table, key, row};
 use crate::tx::Tx;
-use crate::{FORMAT_VERSION, ops};
+use crate::versions::{self, ApplyError, Versions};
+use crate::work::{Budget, Step};
+use crate::{lawful, ops};
 
 /// What an entry brought about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// One answer for each command, in their order; a single refusal if the entry could not be read.
+    /// One answer for each command, in their order.
     pub replies: Vec<Outcome>,
     /// What the leader's shell has to do, in this order.
     pub effects: Vec<Effect>,
     /// When the next tick has something to do, by replicated time in milliseconds: in the past if it has already.
     pub next_deadline_ms: Option<u64>,
+    /// The active version, if a command was about it.
+    pub version: Option<u32>,
+    /// What it carried out of what was due, in this order.
+    pub steps: Vec<Step>,
+    /// How many rows it read and wrote, long ones counted as several.
+    pub rows: u64,
 }
 
-/// Applies one entry, an encoded [`Batch`]. Total: whatever the bytes are, it answers and never panics. Fails only
-/// if the store does; then the store holds a part of the entry and must be given up.
-pub fn apply<S: Store>(store: &mut S, entry: &Bytes) -> Result<Applied, StoreError> {
-    // A clone shares the bytes, so that the bodies of the batch are slices of the entry.
-    let batch = match Batch::decode(entry.clone()) {
+/// [`apply_as`] a program of [`Versions::OWN`].
+pub fn apply<S: Store>(store: &mut S, entry: &Bytes) -> Result<Applied, ApplyError> {
+    apply_as(Versions::OWN, store, entry)
+}
+
+/// Applies one entry, an encoded [`Batch`](crate::command::Batch), as a program of these versions. Total: whatever the bytes are, it
+/// answers and never panics. See [`ApplyError`] for what is to be done with the store then.
+pub fn apply_as<S: Store>(versions: Versions, store: &mut S, entry: &Bytes) -> Result<Applied, ApplyError> {
+    within(versions, store, entry, quorate_simpoint::entry_rows(ENTRY_ROWS))
+}
+
+/// Applies one entry with another bound of what it may do than [`ENTRY_ROWS`], for tests: all replicas have to have the same.
+pub fn apply_within<S: Store>(store: &mut S, entry: &Bytes, rows_max: u64) -> Result<Applied, ApplyError> {
+    within(Versions::OWN, store, entry, rows_max)
+}
+
+fn within<S: Store>(
+    versions: Versions,
+    store: &mut S,
+    entry: &Bytes,
+    rows_max: u64,
+) -> Result<Applied, ApplyError> {
+    let batch = match versions::read(versions, entry) {
         Ok(batch) => batch,
-        Err(error) => return unread(store, error.to_string()),
+        Err(_) if planted(Bug::UnreadableSkipped) => return Ok(skipped(store)?),
+        Err(unreadable) => return Err(unreadable.into()),
     };
-    if batch.format_version != FORMAT_VERSION {
-        return unread(store, format!("format version {}, not {FORMAT_VERSION}", batch.format_version));
-    }
-    let mut tx = Tx::begin(store, batch.time_ms)?;
+    let mut tx = Tx::begin(store, batch.time_ms, Budget { rows_max })?;
     let mut replies = Vec::with_capacity(batch.commands.len());
-    for command in batch.commands {
-        replies.push(match command.verb {
-            Some(verb) => carry_out(&mut tx, verb)?,
-            None => Err(Refusal::Malformed("it has no verb that this version knows".into())),
-        });
+    let mut version = None;
+    // Each command has a verb, or the batch could not have been read.
+    for verb in batch.commands.into_iter().filter_map(|command| command.verb) {
+        let outcome = carry_out(&mut tx, verb)?;
+        if let Ok(Reply::VersionActive(active)) = &outcome {
+            version = Some(*active);
+        }
+        replies.push(outcome);
     }
+    assign::go_on(&mut tx)?;
     for sub in tx.take_dirty() {
         assign::assign(&mut tx, sub)?;
     }
-    let effects = tx.finish()?;
-    Ok(Applied { replies, effects, next_deadline_ms: next_deadline_ms(store)? })
+    let (rows, effects, steps) = tx.finish()?;
+    Ok(Applied { replies, effects, next_deadline_ms: next_deadline_ms(store)?, version, steps, rows })
 }
 
-fn unread(store: &impl Read, problem: String) -> Result<Applied, StoreError> {
-    let replies = vec![Err(Refusal::Malformed(problem))];
-    Ok(Applied { replies, effects: Vec::new(), next_deadline_ms: next_deadline_ms(store)? })
+/// What [`Bug::UnreadableSkipped`] makes of an entry.
+fn skipped(store: &impl Read) -> Result<Applied, StoreError> {
+    let next_deadline_ms = next_deadline_ms(store)?;
+    let (replies, effects, steps) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(Applied { replies, effects, next_deadline_ms, version: None, steps, rows: 0 })
 }
 
 fn carry_out<S: Store>(tx: &mut Tx<'_, S>, verb: Verb) -> Result<Outcome, StoreError> {
+    if let Err(refusal) = lawful(&verb) {
+        return Ok(Err(refusal));
+    }
     let done = match verb {
         Verb::CreateQueue(command) => ops::create_queue(tx, &command),
         Verb::DeleteQueue(command) => ops::delete_queue(tx, &command),
@@ -67,6 +101,7 @@ fn carry_out<S: Store>(tx: &mut Tx<'_, S>, verb: Verb) -> Result<Outcome, StoreE
         Verb::Settle(command) => ops::settle(tx, &command),
         Verb::Tick(_) => ops::tick(tx),
         Verb::GiveNodeIds(command) => ops::give_node_ids(tx, command),
+        Verb::RaiseVersion(command) => ops::raise_version(tx, command),
         Verb::UpdateQueue(command) => ops::update_queue(tx, &command),
         Verb::Purge(command) => ops::purge(tx, &command),
         Verb::CreateSub(command) => ops::create_sub(tx, &command),

@@ -4,18 +4,31 @@
 //! rows were written, and a row is taken out by subtracting it. Left out are the digest's own row, and the bodies:
 //! hashing them a second time would cost as much as storing them, and each chunk row holds its body's hash.
 
+use std::cell::{Cell, RefCell};
+
 use bytes::Bytes;
 use twox_hash::XxHash3_128;
 
+use crate::limits::LONG_ROW_BYTES;
 use crate::store::{Read, Store, StoreError};
 use crate::tables::{Key, Table, key};
 
-/// A store that keeps the digest while rows change. [`Digested::finish`] writes it.
+/// A store that keeps the digest while rows change, and counts how many are touched. [`Digested::finish`] writes it.
 pub(crate) struct Digested<'a, S> {
     store: &'a mut S,
     sum: u128,
     scratch: Vec<u8>,
+    touched: Cell<u64>,
+    /// The chunk that was asked for last: long, and asked for message by message.
+    memo: RefCell<Option<Memo>>,
     undo: Option<Undo>,
+}
+
+/// See [`Read::remember`].
+struct Memo {
+    key: Bytes,
+    value: Bytes,
+    until: Vec<u8>,
 }
 
 /// How it was before what may be taken back.
@@ -28,12 +41,40 @@ struct Undo {
 impl<'a, S: Store> Digested<'a, S> {
     pub(crate) fn open(store: &'a mut S) -> Result<Self, StoreError> {
         let sum = stored(store)?;
-        Ok(Self { store, sum, scratch: Vec::new(), undo: None })
+        Ok(Self {
+            store,
+            sum,
+            scratch: Vec::new(),
+            touched: Cell::new(0),
+            memo: RefCell::new(None),
+            undo: None,
+        })
+    }
+
+    /// Rows read and written so far, a long one for several.
+    pub(crate) fn touched(&self) -> u64 {
+        self.touched.get()
+    }
+
+    /// Counts work that touches no row as if it touched so many.
+    pub(crate) fn work(&self, rows: u64) {
+        self.touched.set(self.touched.get() + rows);
+    }
+
+    /// A row is about to change: it is not remembered, and neither is what was the last before it.
+    fn forget(&self, key: &[u8]) {
+        if key.first() == Some(&(Table::Chunk as u8)) {
+            *self.memo.borrow_mut() = None;
+        }
+    }
+
+    fn touch(&self, bytes: usize) {
+        self.touched.set(self.touched.get() + 1 + (bytes / LONG_ROW_BYTES) as u64);
     }
 
     /// Sets a row whose former value is not at hand.
     pub(crate) fn put(&mut self, key: &Key, value: Bytes) -> Result<(), StoreError> {
-        let old = self.store.get(key)?;
+        let old = self.get(key)?;
         self.replace(key, old.as_deref(), value)
     }
 
@@ -43,6 +84,8 @@ impl<'a, S: Store> Digested<'a, S> {
             self.subtract(key, old);
         }
         self.add(key, &value);
+        self.touch(value.len());
+        self.forget(key);
         self.note(key)?;
         self.store.put(key, value)
     }
@@ -58,7 +101,7 @@ impl<'a, S: Store> Digested<'a, S> {
 
     /// Removes a row, present or not.
     pub(crate) fn delete(&mut self, key: &Key) -> Result<(), StoreError> {
-        match self.store.get(key)? {
+        match self.get(key)? {
             Some(old) => self.remove(key, &old),
             None => Ok(()),
         }
@@ -70,6 +113,8 @@ impl<'a, S: Store> Digested<'a, S> {
             return Err(contradiction("is not what it was", key));
         }
         self.subtract(key, old);
+        self.touch(old.len());
+        self.forget(key);
         self.note(key)?;
         self.store.delete(key)
     }
@@ -77,6 +122,7 @@ impl<'a, S: Store> Digested<'a, S> {
     /// Removes a body row, which no digest counts: it need not be read for that.
     pub(crate) fn forget_body(&mut self, key: &Key) -> Result<(), StoreError> {
         debug_assert!(!counted(key));
+        self.touch(0);
         self.note(key)?;
         self.store.delete(key)
     }
@@ -94,6 +140,7 @@ impl<'a, S: Store> Digested<'a, S> {
     /// Takes back the writes since [`Digested::begin`].
     pub(crate) fn take_back(&mut self) -> Result<(), StoreError> {
         let Some(undo) = self.undo.take() else { return Ok(()) };
+        *self.memo.borrow_mut() = None;
         self.sum = undo.sum;
         for (key, old) in undo.rows.into_iter().rev() {
             match old {
@@ -132,15 +179,33 @@ impl<'a, S: Store> Digested<'a, S> {
 
 impl<S: Store> Read for Digested<'_, S> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.store.get(key)
+        let found = self.store.get(key)?;
+        self.touch(found.as_ref().map_or(0, Bytes::len));
+        Ok(found)
     }
 
     fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        self.store.first(from, to)
+        let found = self.store.first(from, to)?;
+        self.touch(found.as_ref().map_or(0, |(_, value)| value.len()));
+        Ok(found)
     }
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        self.store.last(from, to)
+        let found = self.store.last(from, to)?;
+        self.touch(found.as_ref().map_or(0, |(_, value)| value.len()));
+        Ok(found)
+    }
+
+    fn recall(&self, to: &[u8]) -> Option<(Bytes, Bytes)> {
+        let memo = self.memo.borrow();
+        let memo = memo.as_ref().filter(|memo| memo.key[..] < *to && *to <= memo.until[..])?;
+        self.touch(0);
+        Some((memo.key.clone(), memo.value.clone()))
+    }
+
+    fn remember(&self, key: &Bytes, value: &Bytes, until: &[u8]) {
+        let (key, value, until) = (key.clone(), value.clone(), until.to_vec());
+        *self.memo.borrow_mut() = Some(Memo { key, value, until });
     }
 }
 

@@ -55,7 +55,9 @@ fn find<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, id: u128) -> Result<Option
 fn is_in_queue<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, position: u64) -> Result<bool, StoreError> {
     for at in 0..tx.queue(queue)?.subs.len() {
         let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
-        if position >= tx.sub(sub)?.cursor || runs::at(&tx.rows, sub, position)?.is_some() {
+        let row = tx.sub(sub)?;
+        let (cursor, in_runs) = (row.cursor, row.length(row.cursor));
+        if position >= cursor || in_runs > 0 && runs::at(&tx.rows, sub, position)?.is_some() {
             return Ok(true);
         }
     }

@@ -40,6 +40,8 @@ pub const PUBLISH_BYTES_MAX: usize = BODY_BYTES_MAX + 128 * 1024;
 
 /// Most queues in a namespace.
 pub const QUEUES_MAX: u64 = 100_000;
+/// Names of deleted queues in a namespace, of which each is remembered by itself; see `former.rs`.
+pub const FORMER_NAMES_MAX: u64 = 100_000;
 /// Most subscriptions of a queue.
 pub const SUBSCRIPTIONS_MAX: usize = 256;
 /// Most routes of a queue.
@@ -48,6 +50,8 @@ pub const ROUTES_MAX: usize = 16;
 pub const ROUTE_QUEUES_MAX: u64 = 1024;
 /// Most headers that a filter names.
 pub const FILTER_HEADERS_MAX: usize = 16;
+/// Longest encoded filter, in bytes: it is read for each publish, and shown in each listing.
+pub const FILTER_BYTES_MAX: usize = 4096;
 /// Most producer sessions in a namespace.
 pub const PRODUCERS_MAX: u64 = 100_000;
 /// Most receipts that a producer session may leave unacknowledged, in messages.
@@ -56,11 +60,13 @@ pub const PRODUCER_UNACKED_MAX: u64 = 1 << 20;
 pub const CONSUMERS_MAX: u32 = 4096;
 /// Largest credit of a consumer, in messages.
 pub const CREDIT_MAX: u32 = 65_536;
+/// Largest credit of a consumer where the order is `total`, in messages: all of them go back together.
+pub const TOTAL_CREDIT_MAX: u32 = 1024;
 /// Most ranges in one settle.
 pub const SETTLE_RANGES_MAX: usize = 4096;
 
-/// Most messages that the ranges of one settle name together; a consumer holds [`CREDIT_MAX`].
-pub const SETTLE_MESSAGES_MAX: u64 = 4 * CREDIT_MAX as u64;
+/// Most messages that the ranges of one settle name together: each may be work of its own, and a settle is carried out whole.
+pub const SETTLE_MESSAGES_MAX: u64 = 4096;
 
 /// Most requirements of a transaction, most batches that it publishes, and most keys that it writes.
 pub const TRANSACTION_PARTS_MAX: usize = 256;
@@ -110,24 +116,18 @@ pub const PRODUCER_TTL_MS_MAX: u64 = 30 * 24 * 60 * 60 * 1000;
 /// See [`PRODUCER_TTL_MS_MIN`].
 pub const PRODUCER_TTL_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
-/// Most due deadlines that one tick carries out; the leader proposes another tick for the rest.
-pub const TICK_DEADLINES_MAX: usize = 1024;
-/// Most rows of deleted queues that one tick removes.
-pub const TICK_GARBAGE_ROWS_MAX: usize = 1024;
+/// Rows that one entry touches before it leaves what it may leave to the next: some 4 to 8 ms of one core. What it has begun by then it goes
+/// through with.
+pub const ENTRY_ROWS: u64 = 16_384;
+/// Weight of an entry's commands, as [`crate::weight::weight()`] says it, above which it takes no more; a single command may weigh more.
+pub const ENTRY_WEIGHT: u64 = 65_536;
+/// So many bytes of a row count as another row.
+pub const LONG_ROW_BYTES: usize = 4096;
+/// Rows that a tick touches in any case to sweep what deleted queues left, however much else there is to do.
+pub const SWEEP_ROWS_MIN: u64 = 256;
 
-/// Most messages that a new or moved subscription looks at in one entry.
-pub const LOOK_MESSAGES_MAX: u64 = 4096;
-/// Most messages that an entry redrives or discards; ticks carry on with the rest.
-pub const UNPARK_MESSAGES_MAX: u64 = 1024;
-
-/// Most batches that one entry lets go because they are beyond the bounds of what is retained, of which a long one counts as several: ticks
-/// carry on with the rest.
-pub const RETAIN_BATCHES_MAX: usize = 1024;
-/// So many messages of a batch count as a batch for [`RETAIN_BATCHES_MAX`].
-pub const RETAIN_MESSAGES_PER_BATCH: u64 = 16;
-
-/// Most messages that one publish drops in each subscription to make room.
-pub const DROP_MESSAGES_MAX: u64 = 16_384;
+/// Rows that a publish, or an update of a queue, touches in any case to let go of what is beyond the bounds of what is retained.
+pub const RETAIN_ROWS_MIN: u64 = 4096;
 
 /// Highest id of a node.
 pub const NODE_IDS_MAX: u64 = u32::MAX as u64;
@@ -139,7 +139,18 @@ pub const PEEK_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most messages that one peek returns, and most queues that one listing does.
 pub const PAGE_MAX: u32 = 1000;
 
+/// Longest request of a client that is read, in bytes: the largest publish, and what stands around it.
+pub const REQUEST_BYTES_MAX: usize = PUBLISH_BYTES_MAX + 1024 * 1024;
+/// Longest encoded command, in bytes. One that came in a request that could be read is never longer.
+pub const COMMAND_BYTES_MAX: usize = REQUEST_BYTES_MAX + 128 * 1024;
+/// What an entry has besides its commands, in bytes.
+pub const ENTRY_HEAD_BYTES_MAX: usize = 64;
+/// Longest entry of the log, in bytes. Whoever proposes keeps to it, because peers take nothing that is much longer.
+pub const ENTRY_BYTES_MAX: usize = COMMAND_BYTES_MAX + ENTRY_HEAD_BYTES_MAX;
+
 const _: () = assert!(PUBLISH_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(ENTRY_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(FILTER_HEADERS_MAX * 2 < FILTER_BYTES_MAX && SUBJECT_BYTES_MAX < FILTER_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX < PUBLISH_BYTES_MAX);
 const _: () = assert!(LEASE_MS_MIN <= LEASE_MS_DEFAULT && LEASE_MS_DEFAULT <= LEASE_MS_MAX);
 const _: () = assert!(BACKOFF_FIRST_MS_DEFAULT <= BACKOFF_LAST_MS_DEFAULT);

@@ -41,6 +41,16 @@ impl MemoryStore {
     }
 }
 
+/// Applies an entry. In a build for tests the machine on this store is compiled here once, and not again in every test that uses it.
+#[cfg(debug_assertions)]
+pub fn apply(
+    store: &mut MemoryStore,
+    entry: &Bytes,
+    rows_max: u64,
+) -> Result<crate::Applied, crate::ApplyError> {
+    crate::apply_within(store, entry, rows_max)
+}
+
 /// Collects rows; of two with one key the last stays.
 impl FromIterator<(Vec<u8>, Bytes)> for MemoryStore {
     fn from_iter<I: IntoIterator<Item = (Vec<u8>, Bytes)>>(rows: I) -> Self {

@@ -1,6 +1,7 @@
 //! A message as the state keeps it. The encoding is frozen like the commands'.
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use crate::limits::{
     BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, DELAY_MS_MAX, HEADER_BYTES_MAX, HEADERS_MAX,
@@ -75,8 +76,42 @@ pub fn attributes(message: &Message) -> u32 {
         | flag(!message.id.is_empty(), IDENTIFIED)
 }
 
-/// Whether a message keeps to the limits; the refusal names the field and its limit. Asked when a publish is
-/// admitted: the machine takes encoded messages as they are.
+/// Takes in a message as it was encoded by its producer: whether it can be read, and keeps to the limits. Returns its attributes. Asked
+/// once, when a publish is admitted: the machine takes encoded messages as they are.
+///
+/// # Errors
+/// A refusal that names the field and its limit.
+pub fn admit(encoded: &Bytes) -> Result<u32, Refusal> {
+    let unreadable = |e: prost::DecodeError| Refusal::Invalid {
+        field: "messages",
+        problem: format!("one cannot be read: {e}"),
+    };
+    if encoded.len() > UNCOUNTED_BYTES_MAX {
+        let fields = count_fields(encoded).map_err(unreadable)?;
+        at_most("headers", fields, HEADERS_MAX + FIELDS_MAX, "headers and other fields")?;
+    }
+    let message = Message::decode(encoded.clone()).map_err(unreadable)?;
+    check(&message)?;
+    Ok(attributes(&message))
+}
+
+/// A message that is not longer has so few fields that taking it apart costs little, whatever they are.
+const UNCOUNTED_BYTES_MAX: usize = 4096;
+/// Fields of a message besides its headers.
+const FIELDS_MAX: usize = 16;
+
+/// Counts the fields of an encoded message without taking it apart: two bytes are an empty header, which takes thirty times as much when it is decoded.
+fn count_fields(mut encoded: &[u8]) -> Result<usize, prost::DecodeError> {
+    let mut fields = 0;
+    while !encoded.is_empty() {
+        let (tag, wire_type) = prost::encoding::decode_key(&mut encoded)?;
+        prost::encoding::skip_field(wire_type, tag, &mut encoded, prost::encoding::DecodeContext::default())?;
+        fields += 1;
+    }
+    Ok(fields)
+}
+
+/// Whether a message keeps to the limits; the refusal names the field and its limit.
 pub fn check(message: &Message) -> Result<(), Refusal> {
     at_most("id", message.id.len(), MESSAGE_ID_BYTES_MAX, "bytes")?;
     at_most("key", message.key.len(), MESSAGE_KEY_BYTES_MAX, "bytes")?;
@@ -107,4 +142,28 @@ fn at_most<T: PartialOrd + std::fmt::Display>(
     }
     let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
     Err(Refusal::Invalid { field, problem: format!("{given}{unit}, and {max} is the most") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_counted_before_they_are_taken_apart() {
+        let header = |at: usize| Header { name: format!("h{at}"), value: Bytes::new() };
+        let of = |headers: usize| {
+            let headers = (0..headers).map(header).collect();
+            let body = Bytes::from(vec![0; UNCOUNTED_BYTES_MAX]);
+            let message = Message { headers, body, priority: 3, ..Message::default() };
+            Bytes::from(message.encode_to_vec())
+        };
+        assert_eq!(admit(&of(HEADERS_MAX)), Ok(PRIORITISED));
+        let refused = |encoded: &Bytes| admit(encoded).expect_err("too many").to_string();
+        assert!(refused(&of(HEADERS_MAX + 1)).contains("65 headers"));
+        // Eight million empty headers are 16 MiB, and would be half a GiB.
+        let many = Bytes::from([0x22, 0].repeat(8 << 20));
+        assert!(refused(&many).contains("8388608 headers and other fields"));
+        let torn = many.slice(..many.len() - 1);
+        assert!(refused(&torn).contains("cannot be read"));
+    }
 }

@@ -59,6 +59,8 @@ pub enum Reply {
     Settled(Settled),
     /// To [`crate::command::GiveNodeIds`]: the last that was given out, those before it included.
     NodeIdsGiven(u64),
+    /// To [`crate::command::RaiseVersion`]: the version that is active now.
+    VersionActive(u32),
     /// To every other command.
     Done,
 }
@@ -217,9 +219,6 @@ pub struct NotSettled {
 /// A command that was refused; it changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The command could not be read, or has no verb that this version knows.
-    #[error("the command cannot be read: {0}")]
-    Malformed(String),
     /// A field is out of its range.
     #[error("{field}: {problem}")]
     Invalid {

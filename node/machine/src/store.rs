@@ -21,6 +21,14 @@ pub trait Read {
 
     /// The last row with `from <= key < to`.
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError>;
+
+    /// The last row below `to` that was [remembered](Read::remember), if no other can lie between. Who remembers nothing has none.
+    fn recall(&self, _to: &[u8]) -> Option<(Bytes, Bytes)> {
+        None
+    }
+
+    /// Takes note of a row that may be asked for again: for every bound above its key and up to `until` it is the last below it.
+    fn remember(&self, _key: &Bytes, _value: &Bytes, _until: &[u8]) {}
 }
 
 /// Ordered writes; a write is visible to the reads after it.

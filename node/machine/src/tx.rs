@@ -14,12 +14,16 @@ use crate::store::{Read, Store, StoreError};
 use crate::subs::lanes::LaneId;
 use crate::tables::row::{self, Consumer, Lane, Producer, Queue, Sub};
 use crate::tables::{Key, QueueId, SubId, key};
+use crate::work::{Budget, Kind, Step};
 
 pub(crate) struct Tx<'a, S: Store> {
     pub(crate) rows: Digested<'a, S>,
     /// Replicated time at this entry.
     pub(crate) now_ms: u64,
     pub(crate) effects: Vec<Effect>,
+    /// What was carried out of what was left to do.
+    pub(crate) steps: Vec<Step>,
+    budget: Budget,
     dirty: BTreeSet<SubId>,
     queues: Slots<Queue>,
     subs: Slots<Sub>,
@@ -30,7 +34,7 @@ pub(crate) struct Tx<'a, S: Store> {
 
 impl<'a, S: Store> Tx<'a, S> {
     /// Begins an entry that was stamped `time_ms`. Replicated time never goes back.
-    pub(crate) fn begin(store: &'a mut S, time_ms: u64) -> Result<Self, StoreError> {
+    pub(crate) fn begin(store: &'a mut S, time_ms: u64, budget: Budget) -> Result<Self, StoreError> {
         let mut rows = Digested::open(store)?;
         let old = rows.get(&key::now())?;
         let now_ms = match planted(Bug::TimeGoesBack) {
@@ -42,6 +46,8 @@ impl<'a, S: Store> Tx<'a, S> {
             rows,
             now_ms,
             effects: Vec::new(),
+            steps: Vec::new(),
+            budget,
             dirty: BTreeSet::new(),
             queues: Slots::new(),
             subs: Slots::new(),
@@ -51,15 +57,16 @@ impl<'a, S: Store> Tx<'a, S> {
         })
     }
 
-    /// Writes what was only in memory, and the digest.
-    pub(crate) fn finish(mut self) -> Result<Vec<Effect>, StoreError> {
+    /// Writes what was only in memory, and the digest. Returns how many rows were touched in all, the effects, and the steps.
+    pub(crate) fn finish(mut self) -> Result<(u64, Vec<Effect>, Vec<Step>), StoreError> {
         self.queues.write(&mut self.rows)?;
         self.subs.write(&mut self.rows)?;
         self.consumers.write(&mut self.rows)?;
         self.producers.write(&mut self.rows)?;
         self.lanes.write(&mut self.rows)?;
+        let touched = self.rows.touched();
         self.rows.finish()?;
-        Ok(self.effects)
+        Ok((touched, self.effects, self.steps))
     }
 
     /// Carries out something that is refused as a whole: what it did until then is taken back.
@@ -70,7 +77,7 @@ impl<'a, S: Store> Tx<'a, S> {
         self.consumers.begin();
         self.producers.begin();
         self.lanes.begin();
-        let effects = self.effects.len();
+        let (effects, steps) = (self.effects.len(), self.steps.len());
         let done = work(self);
         if matches!(done, Err(Stop::Refused(_))) && !planted(Bug::TransactionHalf) {
             self.rows.take_back()?;
@@ -80,6 +87,7 @@ impl<'a, S: Store> Tx<'a, S> {
             self.producers.take_back();
             self.lanes.take_back();
             self.effects.truncate(effects);
+            self.steps.truncate(steps);
         }
         self.rows.keep();
         self.queues.keep();
@@ -88,6 +96,27 @@ impl<'a, S: Store> Tx<'a, S> {
         self.producers.keep();
         self.lanes.keep();
         done
+    }
+
+    /// How many more things that touch so many rows each the entry has room for, at least one.
+    pub(crate) fn room(&self, rows_each: u64) -> u64 {
+        self.budget.room(self.rows.touched(), rows_each)
+    }
+
+    /// Says what was done of what was left to do in a subscription.
+    pub(crate) fn did(&mut self, kind: Kind, id: SubId, first: u64, end: u64) {
+        let SubId { queue, sub } = id;
+        self.steps.push(Step { time_ms: self.now_ms, kind, queue: queue.queue, sub, first, end });
+    }
+
+    /// Up to how many rows in all something may go on that is to touch so many in any case.
+    pub(crate) fn until(&self, rows_min: u64) -> u64 {
+        self.budget.rows_max.max(self.rows.touched() + rows_min)
+    }
+
+    /// Whether the entry has done what it may: what is not begun is left to the next.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rows.touched() >= self.budget.rows_max
     }
 
     /// Sets a row that is not kept decoded.

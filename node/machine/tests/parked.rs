@@ -4,7 +4,6 @@ mod common;
 
 use common::{World, positions};
 use quorate_machine::command::{Action, Order, Outcome, Selector, Unpark, Verb};
-use quorate_machine::limits::UNPARK_MESSAGES_MAX;
 use quorate_machine::reply::Reply;
 
 fn unpark(world: &mut World, action: Action, per_second: u32) -> (u64, u64) {
@@ -23,14 +22,22 @@ fn unpark(world: &mut World, action: Action, per_second: u32) -> (u64, u64) {
 
 /// A queue whose messages are all parked, and a consumer that would take each of them.
 fn parked(bodies: &[&str]) -> World {
-    let mut world = World::with_queue(Order::None);
+    parked_in(Order::None, bodies)
+}
+
+fn parked_in(order: Order, bodies: &[&str]) -> World {
+    let mut world = World::with_queue(order);
+    world.unchecked = true;
     for some in bodies.chunks(256) {
         world.publish(some);
     }
     world.attach(1, 10_000);
-    for got in world.got() {
-        world.settle_one(got, Outcome::Park);
+    let mut got = world.got();
+    while let Some(one) = got.pop() {
+        world.settle_one(one, Outcome::Park);
+        got.extend(world.got());
     }
+    world.unchecked = false;
     assert_eq!(world.stat().parked, bodies.len() as u64);
     world
 }
@@ -66,12 +73,30 @@ fn a_job_leaves_alone_what_was_published_after_it() {
 
 #[test]
 fn a_large_redrive_goes_on_in_bounded_steps() {
-    let count = UNPARK_MESSAGES_MAX as usize + 300;
-    let mut world = parked(&vec!["m"; count]);
-    let (messages, job) = unpark(&mut world, Action::Redrive, 0);
-    assert_eq!((messages, job), (UNPARK_MESSAGES_MAX, 1));
-    assert_eq!(world.got().len() as u64, UNPARK_MESSAGES_MAX);
-    world.after(1).tick();
-    assert_eq!(world.got().len(), 300);
-    assert_eq!(world.stat().parked, 0);
+    for (order, action) in [
+        (Order::None, Action::Redrive),
+        (Order::Key, Action::Redrive),
+        (Order::Key, Action::Discard),
+        (Order::Total, Action::Discard),
+    ] {
+        let mut world = parked_in(order, &["m"; 3000]);
+        world.unchecked = true;
+        world.rows_max = Some(1000);
+        let (at_once, job) = unpark(&mut world, action, 0);
+        assert!((1..3000).contains(&at_once), "{at_once}");
+        assert_eq!(job, 1);
+        let mut ticks = 0;
+        while world.is_due() {
+            world.tick();
+            assert!(world.rows() < 1300, "{} rows", world.rows());
+            ticks += 1;
+        }
+        assert!(ticks > 0, "{ticks}");
+        world.unchecked = false;
+        world.tick();
+        let stat = world.stat();
+        assert_eq!(stat.parked, 0, "{order:?} {action:?}");
+        let discarded = if action == Action::Discard { 3000 } else { 0 };
+        assert_eq!((stat.discarded, stat.length), (discarded, 3000 - discarded));
+    }
 }

@@ -26,6 +26,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a broken connection or silence, the next connection is tried this much later. Sockets of a process that dies
 /// are closed one by one: its listener may accept once more.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(5);
+/// A host that does not answer, or a name that is not found, is tried again after twice as long each time, up to this: neither is
+/// the process that ended, and each try is a lookup and a connection.
+const UNREACHABLE_INTERVAL_MAX: Duration = Duration::from_millis(500);
 /// While the members are not known, they are looked up this often.
 const MEMBERS_INTERVAL: Duration = Duration::from_millis(50);
 /// The candidate that comes first in the order of ids campaigns after this.
@@ -34,6 +37,8 @@ const STAGGER_FIRST: Duration = Duration::from_millis(2);
 const STAGGER: Duration = Duration::from_millis(15);
 /// Time between two rounds of a campaign.
 const ROUND_INTERVAL: Duration = Duration::from_millis(25);
+/// A candidate whose disk is full or stalled campaigns this much later than the others.
+const STEP_BACK: Duration = Duration::from_millis(250);
 /// Rounds after which it is left to the timers.
 const ROUNDS_MAX: u32 = 20;
 
@@ -59,6 +64,10 @@ pub async fn run(replica: Replica, transport: Arc<dyn Transport>) {
             changed = leadership.changed() => if changed.is_err() { return },
             () = gone => {
                 tracing::warn!("the process of the leader (id {}) is gone", led.leader.unwrap_or(0));
+                // Who is full or stalled leaves it to the others, as long as they need for it.
+                if replica.health().report().is_in_need(replica.settings().log_stall_after) {
+                    tokio::time::sleep(STEP_BACK).await;
+                }
                 campaign(&replica, &led).await;
                 // Whatever came of it, this leadership is not doubted again.
                 if leadership.wait_for(|l| *l != led).await.is_err() {
@@ -71,14 +80,21 @@ pub async fn run(replica: Replica, transport: Arc<dyn Transport>) {
 
 /// Returns when a connection is refused.
 async fn refused(transport: &dyn Transport, addr: &str) {
+    let mut unreachable = RECONNECT_INTERVAL;
     loop {
         match tokio::time::timeout(CONNECT_TIMEOUT, transport.connect(addr.to_owned())).await {
             Ok(Ok(_)) if buggify("raft/failover/doubt") => return,
-            Ok(Ok(connection)) => until_broken(connection).await,
+            Ok(Ok(connection)) => {
+                until_broken(connection).await;
+                unreachable = RECONNECT_INTERVAL;
+                tokio::time::sleep(RECONNECT_INTERVAL).await;
+            }
             Ok(Err(e)) if e.kind() == ErrorKind::ConnectionRefused => return,
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(_)) | Err(_) => {
+                tokio::time::sleep(unreachable).await;
+                unreachable = (2 * unreachable).min(UNREACHABLE_INTERVAL_MAX);
+            }
         }
-        tokio::time::sleep(RECONNECT_INTERVAL).await;
     }
 }
 
@@ -119,5 +135,55 @@ async fn campaign(replica: &Replica, led: &Leadership) {
             return;
         }
         tokio::time::sleep(ROUND_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+    use std::sync::Mutex;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::transport::Listener;
+
+    /// Fails as it is told, for so many times, and counts.
+    struct Failing(Mutex<(VecDeque<(ErrorKind, u32)>, u32)>);
+
+    impl Transport for Failing {
+        fn connect(&self, _addr: String) -> BoxFuture<'static, io::Result<BoxedIo>> {
+            let mut told = self.0.lock().expect("nobody panicked");
+            told.1 += 1;
+            let kind = match told.0.front_mut() {
+                Some((kind, times)) if *times > 1 => {
+                    *times -= 1;
+                    *kind
+                }
+                _ => told.0.pop_front().expect("another try was not expected").0,
+            };
+            Box::pin(async move { Err(io::Error::from(kind)) })
+        }
+
+        fn listen(&self, _addr: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+            Box::pin(async { Err(io::Error::from(ErrorKind::Unsupported)) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_away_is_asked_rarely_and_a_process_that_is_gone_is_told_from_it() {
+        for away in [ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable, ErrorKind::NotFound] {
+            let began = tokio::time::Instant::now();
+            let steps = VecDeque::from([(away, 126), (ErrorKind::ConnectionRefused, 1)]);
+            let transport = Failing(Mutex::new((steps, 0)));
+            refused(&transport, "host:1").await;
+            assert_eq!(transport.0.lock().expect("nobody panicked").1, 127);
+            assert!(
+                began.elapsed() > Duration::from_secs(58),
+                "126 tries take a minute: {:?}",
+                began.elapsed()
+            );
+        }
     }
 }

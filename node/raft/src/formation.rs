@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::peers::{self, HELLO_TIMEOUT, Me};
 use crate::transport::Transport;
-use crate::types::Peer;
+use crate::types::{Peer, versions_from_wire};
 
 /// How often the others are asked.
 const ASK_INTERVAL: Duration = Duration::from_millis(200);
@@ -146,7 +146,8 @@ impl Formation {
                 let (name, peer_addr) = self.bootstrap[index].clone();
                 if name == me.name {
                     let (client_addr, incarnation) = (client_addr.to_owned(), me.incarnation);
-                    members.insert(id, Peer { name, peer_addr, client_addr, incarnation });
+                    let versions = me.versions;
+                    members.insert(id, Peer { name, peer_addr, client_addr, incarnation, versions });
                     continue;
                 }
                 let Some((_, hello)) = answer else { continue };
@@ -157,7 +158,9 @@ impl Formation {
                     let incarnation =
                         incarnation.map_err(|_| FormationError::Confused("a bad incarnation".into()))?;
                     let client_addr = hello.client_addr.clone();
-                    members.insert(id, Peer { name, peer_addr, client_addr, incarnation });
+                    let versions = versions_from_wire(hello.versions)
+                        .map_err(|why| FormationError::Confused(format!("{name}: {why}")))?;
+                    members.insert(id, Peer { name, peer_addr, client_addr, incarnation, versions });
                 } else {
                     let (name, at) = (me.name.clone(), name);
                     return Err(FormationError::AlreadyFormed { name, at, cluster: hex(&hello.cluster_id) });

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quorate_machine::Versions;
 use quorate_proto::peer::v1 as wire;
 use tonic::Code;
 
 use crate::peers;
 use crate::transport::Transport;
+use crate::types::versions_to_wire;
 
 /// Pause between two rounds.
 const ASK_INTERVAL: Duration = Duration::from_millis(200);
@@ -32,6 +34,8 @@ pub struct Joiner {
     pub peer_addr: String,
     /// `host:port` of its client API.
     pub client_addr: String,
+    /// What its program reads and writes.
+    pub versions: Versions,
     /// Opens connections.
     pub transport: Arc<dyn Transport>,
 }
@@ -104,6 +108,7 @@ impl Joiner {
             incarnation: Bytes::copy_from_slice(&self.incarnation),
             peer_addr: self.peer_addr.clone(),
             client_addr: self.client_addr.clone(),
+            versions: Some(versions_to_wire(self.versions)),
         };
         let mut client = peers::client(&self.transport, addr);
         match tokio::time::timeout(JOIN_TIMEOUT, client.join(request)).await {

@@ -5,28 +5,39 @@
 //! `quorate-storage` ([`log_store`], [`state_machine`]), towards the other nodes the peer API of
 //! `quorate-proto` ([`network`] out, [`service`] in, [`snapshot`] both ways).
 
+mod agreement;
+mod ending;
 mod failover;
 mod formation;
+mod gate;
+mod health;
 mod joining;
 mod log_store;
 mod membership;
 mod network;
 pub mod peers;
+mod progress;
 mod replica;
+mod reports;
+mod resets;
 mod responder;
 mod retention;
 pub mod service;
 mod settings;
 mod snapshot;
+mod standing;
 mod state_machine;
 pub mod transport;
 pub mod types;
+mod under_way;
 
+pub use ending::{End, Ending};
 pub use formation::{Formation, FormationError, Founding, hex};
+pub use gate::Gate;
 pub use joining::{Joiner, Refused, TakenIn};
 pub use log_store::LogStore;
 pub use membership::{Member, Membership, NotChanged};
-pub use replica::{Ending, Leadership, NotDone, Parts, Replica};
+pub use replica::{Leadership, NotDone, Parts, Replica};
 pub use settings::Settings;
 pub use state_machine::{Received, SnapshotData, StateMachine};
 
@@ -49,6 +60,16 @@ pub enum Error {
     /// Settings that contradict each other.
     #[error("the raft settings are not usable: {0}")]
     Settings(String),
+    /// The state is of a version that this program cannot read.
+    #[error(
+        "the state is of version {active} and this program reads up to version {reads_to}: run a newer program"
+    )]
+    NewerState {
+        /// The active version in it.
+        active: u32,
+        /// The newest that is read.
+        reads_to: u32,
+    },
     /// The replica has stopped.
     #[error("the replica has stopped: {0}")]
     Stopped(String),

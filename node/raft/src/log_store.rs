@@ -15,24 +15,26 @@ use openraft::{LogState, OptionalSend, RaftLogReader};
 use quorate_simpoint::buggify;
 use quorate_storage::log::{Record, ShardLog};
 
+use crate::gate::Gate;
 use crate::types::{
     Entry, LogId, Types, entry_from_record, entry_to_record, log_id_from_store, log_id_to_store,
     vote_from_store, vote_to_store,
 };
 
 /// Bytes that one request to a follower carries at most, and that one step of applying reads at most.
-const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub(crate) const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The log of one shard, for openraft.
 #[derive(Clone)]
 pub struct LogStore {
     log: ShardLog,
+    gate: Gate,
 }
 
 impl LogStore {
-    /// Wraps the log of a shard.
-    pub fn new(log: ShardLog) -> Self {
-        Self { log }
+    /// Wraps the log of a shard. What cannot be read in it is said at the gate.
+    pub fn new(log: ShardLog, gate: Gate) -> Self {
+        Self { log, gate }
     }
 
     /// The log behind it.
@@ -41,7 +43,15 @@ impl LogStore {
     }
 
     fn read(&self, from: u64, to: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
-        entries(self.log.read(from, to, bytes_max))
+        self.entries(self.log.read(from, to, bytes_max))
+    }
+
+    fn entries(&self, read: Result<Vec<Record>, quorate_storage::Error>) -> io::Result<Vec<Entry>> {
+        let entry = |record: Record| {
+            let index = record.id.index;
+            entry_from_record(record).map_err(|why| self.gate.met(index, why))
+        };
+        read.map_err(io::Error::other)?.into_iter().map(entry).collect()
     }
 }
 
@@ -81,7 +91,7 @@ impl RaftLogReader<Types> for LogStore {
         // leader. Nothing is sent for it: `network.rs` ends the stream.
         match self.log.read(start, end, read_bytes()) {
             Err(quorate_storage::Error::Purged { .. }) => Ok(Vec::new()),
-            read => entries(read),
+            read => self.entries(read),
         }
     }
 
@@ -138,10 +148,6 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.log.purge(log_id_to_store(&upto)).map_err(io::Error::other)
     }
-}
-
-fn entries(read: Result<Vec<Record>, quorate_storage::Error>) -> io::Result<Vec<Entry>> {
-    read.map_err(io::Error::other)?.into_iter().map(|record| Ok(entry_from_record(record)?)).collect()
 }
 
 /// Bytes that one read takes: at least one entry, whatever it says.

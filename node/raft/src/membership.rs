@@ -76,6 +76,13 @@ impl Membership {
         self.members.iter().filter(|member| !self.is_voter(member.id))
     }
 
+    /// Members without a vote whose name a later member has: that was taken in only because they were gone, so nobody waits for
+    /// them. A join that was interrupted may have left them behind.
+    pub fn leftovers(&self) -> BTreeSet<u64> {
+        let later = |one: &Member| self.named(&one.peer.name).any(|other| other.id > one.id);
+        self.learners().filter(|one| later(one)).map(|one| one.id).collect()
+    }
+
     /// A change of the members that share a name is under way while there are two of them.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Member> {
         self.members.iter().filter(move |member| member.peer.name == name)
@@ -99,6 +106,14 @@ pub enum NotChanged {
     Unknown,
 }
 
+/// The change, and before it in the same step that these are no members any more.
+fn with_removed(gone: BTreeSet<u64>, change: ChangeMembers<u64, Peer>) -> ChangeMembers<u64, Peer> {
+    match gone.is_empty() {
+        true => change,
+        false => ChangeMembers::Batch(vec![ChangeMembers::RemoveNodes(gone), change]),
+    }
+}
+
 impl Replica {
     /// The membership in force.
     pub fn membership(&self) -> Membership {
@@ -113,12 +128,28 @@ impl Replica {
         }
     }
 
-    /// Takes a member in that gets the log and has no vote. Returns the index of the membership that it is in.
+    /// Takes a member in that gets the log and has no vote, in the place of those of `gone`, who have none either: in one step.
+    /// Returns the index of the membership that it is in.
     ///
     /// # Errors
     /// See [`NotChanged`].
-    pub async fn add_learner(&self, new: Member, based_on: &Membership) -> Result<u64, NotChanged> {
-        self.change(ChangeMembers::AddNodes(BTreeMap::from([(new.id, new.peer)])), based_on).await
+    pub async fn add_learner(
+        &self,
+        new: Member,
+        gone: BTreeSet<u64>,
+        based_on: &Membership,
+    ) -> Result<u64, NotChanged> {
+        let new = ChangeMembers::AddNodes(BTreeMap::from([(new.id, new.peer)]));
+        self.change(with_removed(gone, new), based_on).await
+    }
+
+    /// Writes down what a member says of itself anew. Who and where it is must be as before.
+    ///
+    /// # Errors
+    /// See [`NotChanged`].
+    pub async fn describe(&self, members: Vec<Member>, based_on: &Membership) -> Result<(), NotChanged> {
+        let nodes = members.into_iter().map(|member| (member.id, member.peer)).collect();
+        self.change(ChangeMembers::SetNodes(nodes), based_on).await.map(drop)
     }
 
     /// Lets go of members that have no vote.
@@ -129,13 +160,19 @@ impl Replica {
         self.change(ChangeMembers::RemoveNodes(ids), based_on).await.map(drop)
     }
 
-    /// Makes these the voters; who voted before and is not among them is no member any more. Finishes a change that was
-    /// left half done if these are what it changes to.
+    /// Makes these the voters; who voted before and is not among them is no member any more, and neither is who is in `gone`,
+    /// who have no vote. Finishes a change that was left half done if these are what it changes to.
     ///
     /// # Errors
     /// See [`NotChanged`].
-    pub async fn change_voters(&self, ids: BTreeSet<u64>, based_on: &Membership) -> Result<(), NotChanged> {
-        self.change(ChangeMembers::ReplaceAllVoters(ids), based_on).await.map(drop)
+    pub async fn change_voters(
+        &self,
+        ids: BTreeSet<u64>,
+        gone: BTreeSet<u64>,
+        based_on: &Membership,
+    ) -> Result<(), NotChanged> {
+        let voters = ChangeMembers::ReplaceAllVoters(ids);
+        self.change(with_removed(gone, voters), based_on).await.map(drop)
     }
 
     async fn change(
@@ -179,5 +216,29 @@ impl Replica {
         let Ok(members) = crate::types::members_from_bytes(&applied) else { return Default::default() };
         let ids = members.membership().nodes().map(|(id, _)| *id).collect();
         (members.log_id().as_ref().map_or(0, |id| id.index), ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn membership(members: &[(u64, &str)], voters: &[u64]) -> Membership {
+        let peer = |name: &str| Peer { name: name.into(), ..Peer::default() };
+        let members = members.iter().map(|(id, name)| Member { id: *id, peer: peer(name) });
+        Membership {
+            members: members.collect(),
+            voters: vec![voters.iter().copied().collect()],
+            ..Membership::default()
+        }
+    }
+
+    #[test]
+    fn left_over_is_who_has_no_vote_and_a_successor() {
+        let n3_came_back_twice = [(1, "n1"), (2, "n2"), (3, "n3"), (4, "n3"), (5, "n3"), (6, "n6")];
+        let leftovers = |voters: &[u64]| Vec::from_iter(membership(&n3_came_back_twice, voters).leftovers());
+        assert_eq!(leftovers(&[1, 2, 3]), [4], "3 keeps its vote until 5 has it, and 6 is only new");
+        assert_eq!(leftovers(&[1, 2, 5]), [3, 4]);
+        assert!(leftovers(&[1, 2, 3, 4, 5]).is_empty());
     }
 }

@@ -7,18 +7,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use quorate_machine::Versions;
+use quorate_machine::limits::{ENTRY_BYTES_MAX, PUBLISH_BYTES_MAX};
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::peer_client::PeerClient;
 use quorate_simpoint::{Bug, buggify, planted};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::log_store::READ_BYTES_MAX;
+use crate::settings::READ_ENTRIES_MAX;
 use crate::transport::Transport;
-use crate::types::{LogId, Peer, log_id_from_wire};
+use crate::types::{LogId, Peer, log_id_from_wire, versions_from_wire, versions_to_wire};
 
-/// Largest message between peers, in bytes: one read of the log and the entry that overshoots it.
-pub const PEER_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// What a message between peers has besides the bytes of entries: heads of as many as openraft puts into one, and room for growth.
+const MESSAGE_HEAD_BYTES_MAX: usize = 1024 * 1024;
+/// Largest message between peers, in bytes: one read of the log, and an entry on top of it.
+pub const PEER_MESSAGE_BYTES_MAX: usize = READ_BYTES_MAX as usize + ENTRY_BYTES_MAX + MESSAGE_HEAD_BYTES_MAX;
+
+const _: () = assert!(READ_ENTRIES_MAX as usize * ENTRY_HEAD_BYTES <= MESSAGE_HEAD_BYTES_MAX);
+// A snapshot sends rows as they are, in parts of a quarter of a MiB: the longest row is a batch of messages.
+const _: () = assert!(PUBLISH_BYTES_MAX + MESSAGE_HEAD_BYTES_MAX < PEER_MESSAGE_BYTES_MAX);
 /// Deadline of a hello, and of opening a connection.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What an entry takes in a message besides its payload, in bytes.
+pub(crate) const ENTRY_HEAD_BYTES: usize = 64;
 
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 64 * 1024 * 1024;
@@ -40,6 +53,8 @@ pub struct Me {
     pub name: String,
     /// Index of a membership that it was in.
     pub joined_at: u64,
+    /// What its program reads and writes.
+    pub versions: Versions,
 }
 
 impl Me {
@@ -54,8 +69,11 @@ impl Me {
         }
     }
 
-    fn hello(&self) -> wire::HelloRequest {
+    /// `active_version` is 0 but for a leader.
+    fn hello(&self, active_version: u32) -> wire::HelloRequest {
         wire::HelloRequest {
+            versions: Some(versions_to_wire(self.versions)),
+            active_version,
             joined_at: self.joined_at,
             name: self.name.clone(),
             cluster_id: Bytes::copy_from_slice(&self.cluster_id),
@@ -94,6 +112,8 @@ pub struct Account {
     pub name: String,
     /// Its data directory.
     pub incarnation: Bytes,
+    /// What its program reads and writes.
+    pub versions: Versions,
     /// It is a member of the same cluster, and knows that the asking node is none any more.
     pub removed: bool,
 }
@@ -104,11 +124,12 @@ pub struct Account {
 /// Why there was no answer.
 pub async fn ask(transport: &Arc<dyn Transport>, me: &Me, addr: &str) -> Result<Account, String> {
     let mut client = client(transport, addr);
-    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello())).await;
+    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello(0))).await;
     let answer = answer.map_err(|_| "no answer within 1 s".to_owned())?;
     let answer = answer.map_err(|status| status.message().to_owned())?.into_inner();
     let removed = answer.removed && answer.cluster_id == me.cluster_id[..];
-    Ok(Account { name: answer.name, incarnation: answer.incarnation, removed })
+    let versions = versions_from_wire(answer.versions).map_err(|why| why.to_string())?;
+    Ok(Account { name: answer.name, incarnation: answer.incarnation, versions, removed })
 }
 
 /// Why a peer is not spoken to.
@@ -136,6 +157,18 @@ pub enum HelloError {
         /// Who should have.
         id: u64,
     },
+    /// Its program cannot read what this leader writes.
+    #[error("{name} (id {id}) reads {versions}, and the cluster is at version {active}: upgrade it")]
+    Unfit {
+        /// The peer.
+        name: String,
+        /// The peer.
+        id: u64,
+        /// What it reads.
+        versions: Versions,
+        /// What is active.
+        active: u32,
+    },
     /// It lost entries that it had confirmed.
     #[error(
         "{name} (id {id}) confirmed the log up to {confirmed} and now ends at {found}: its disk lost data; \
@@ -158,6 +191,8 @@ pub enum HelloError {
 #[derive(Default)]
 pub struct Confirmed {
     by_peer: Mutex<BTreeMap<(u64, u32), (u64, LogId)>>,
+    /// What each follower's program reads and writes.
+    versions: Mutex<BTreeMap<u64, Versions>>,
 }
 
 impl Confirmed {
@@ -166,16 +201,21 @@ impl Confirmed {
         self.by_peer.lock().insert((peer, shard), (term, last));
     }
 
+    /// What a peer said that it reads and writes, last.
+    pub fn declared(&self, peer: u64) -> Option<Versions> {
+        self.versions.lock().get(&peer).copied()
+    }
+
     fn get(&self, peer: u64, shard: u32, term: u64) -> Option<LogId> {
         let by_peer = self.by_peer.lock();
         by_peer.get(&(peer, shard)).filter(|(noted, _)| *noted == term).map(|(_, last)| *last)
     }
 }
 
-/// Asks a peer who it is, and refuses it if it is somebody else or has lost what it confirmed.
+/// Asks a peer who it is, and refuses it if it is somebody else, cannot read what is written now, or has lost what it confirmed.
 pub async fn hello(
     client: &mut PeerClient<Channel>,
-    me: &Me,
+    (me, active): (&Me, u32),
     (id, peer): (u64, &Peer),
     (shard, term): (u32, u64),
     confirmed: &Confirmed,
@@ -186,9 +226,9 @@ pub async fn hello(
         problem,
     };
     if buggify("raft/peers/hello_twice") {
-        let _ = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello())).await; // the second counts
+        let _ = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello(active))).await; // the second counts
     }
-    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello()))
+    let answer = tokio::time::timeout(HELLO_TIMEOUT, client.hello(me.hello(active)))
         .await
         .map_err(|_| silent("no answer within 1 s".into()))?
         .map_err(|status| silent(status.message().to_owned()))?
@@ -203,6 +243,11 @@ pub async fn hello(
         };
         let name = peer.name.clone();
         return Err(HelloError::Stranger { addr: peer.peer_addr.clone(), found, name, id });
+    }
+    let versions = versions_from_wire(answer.versions).map_err(|why| silent(why.to_string()))?;
+    confirmed.versions.lock().insert(id, versions);
+    if !versions.read(active) {
+        return Err(HelloError::Unfit { name: peer.name.clone(), id, versions, active });
     }
     // A node that starts or stops has no log open: that says nothing of what is in it.
     let tail = answer.tails.iter().find(|t| t.shard == shard);

@@ -1,5 +1,7 @@
 //! One replica of one shard, without openraft's generics: what the rest of the node sees.
 
+mod status;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,22 +12,30 @@ use openraft::ServerState;
 use openraft::errors::{ClientWriteError, Fatal, InitializeError, LinearizableReadError, RaftError};
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
+use quorate_machine::Versions;
+use quorate_machine::limits::ENTRY_BYTES_MAX;
 use quorate_machine::reply::Outcome;
-use quorate_proto::peer::v1 as wire;
 use quorate_simpoint::{Bug, planted};
 use quorate_storage::log::ShardLog;
 use quorate_storage::state::State;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::agreement::{Checkpoints, Comparison};
+use crate::ending::{End, Ending};
+use crate::gate::Gate;
+use crate::health::{self, Health};
 use crate::log_store::LogStore;
 use crate::network::{Connections, Network};
 use crate::peers::{Confirmed, Me};
-use crate::responder::Done;
+use crate::reports::{Heard, Reports};
+use crate::resets::Resets;
+use crate::responder::{Done, WriteResult};
 use crate::settings::Settings;
-use crate::state_machine::{StateMachine, spread};
+use crate::state_machine::StateMachine;
 use crate::transport::Transport;
-use crate::types::{Commands, Peer, Types, log_id_to_wire, peer_to_wire};
+use crate::types::{Commands, LeaderId, Peer, Types};
+use crate::under_way::UnderWay;
 use crate::{Applied, Error, Raft, failover, retention};
 
 /// Who leads the shard, as this replica knows it.
@@ -51,25 +61,17 @@ pub enum NotDone {
     /// This node leads but hears from no majority; nothing happened.
     #[error("no majority of the members answers")]
     NoQuorum,
+    /// The entry is longer than peers could take; nothing happened.
+    #[error("an entry of {bytes} bytes, and {limit} is the most")]
+    TooLarge {
+        /// Its length, in bytes.
+        bytes: usize,
+        /// The longest that there may be, in bytes.
+        limit: usize,
+    },
     /// The outcome is unknown: leadership was lost, or the replica stopped, after the entry was taken.
     #[error("leadership was lost before the outcome was known")]
     Unknown,
-}
-
-/// Why a replica has stopped, or has to.
-#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum Ending {
-    /// It met damage or a failed disk.
-    #[error("{0}")]
-    Failed(String),
-    /// The node is no member any more.
-    #[error("{name} (id {id}) was removed from the cluster")]
-    Removed {
-        /// Its name.
-        name: String,
-        /// The id that it had, which nobody gets again.
-        id: u64,
-    },
 }
 
 /// What a replica is built from.
@@ -88,6 +90,8 @@ pub struct Parts {
     pub transport: Arc<dyn Transport>,
     /// Told of every applied entry.
     pub applied: mpsc::UnboundedSender<Applied>,
+    /// What this node's program reads and writes.
+    pub gate: Gate,
 }
 
 /// A running replica. Clones share it.
@@ -102,41 +106,89 @@ struct Inner {
     log: ShardLog,
     state: State,
     leadership: watch::Receiver<Leadership>,
-    /// Why this replica must not go on.
-    ending: watch::Sender<Option<Ending>>,
+    gate: Gate,
+    checkpoints: Checkpoints,
+    network: Arc<Network>,
+    health: Health,
+    /// What the others say of their disks.
+    reports: Arc<Reports>,
+    /// Whom this node heard lead.
+    heard: Arc<Heard>,
+    resets: Arc<Resets>,
+    /// Why new bytes are refused.
+    refusal: watch::Sender<Option<String>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    under_way: Arc<UnderWay>,
 }
 
 impl Replica {
     /// Recovers the replica from its log and state, and starts it.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { me, shard, settings, log, state, transport, applied } = parts;
-        let network = Network {
+        let Parts { me, shard, settings, log, state, transport, applied, gate } = parts;
+        let active = quorate_machine::read::active_version(&state.read())
+            .map_err(|e| Error::Stopped(e.to_string()))?;
+        if !gate.versions().read(active) {
+            return Err(Error::NewerState { active, reads_to: gate.versions().reads_to });
+        }
+        gate.is_active(active);
+        let machine = StateMachine::new(state.clone(), applied, gate.clone());
+        let checkpoints = machine.checkpoints();
+        let under_way = Arc::new(UnderWay::default());
+        let (reports, resets) = (Arc::<Reports>::default(), Arc::<Resets>::default());
+        let network = Arc::new(Network {
             me: me.clone(),
             shard,
             transport: transport.clone(),
             confirmed: Arc::new(Confirmed::default()),
             state: state.clone(),
             log: log.clone(),
-            snapshot_timeout: settings.snapshot_timeout,
-        };
+            snapshot_stall: settings.snapshot_stall,
+            under_way: under_way.clone(),
+            peer_message_bytes_max: settings.peer_message_bytes_max,
+            reports: reports.clone(),
+            resets: resets.clone(),
+            stuck: (settings.silent_after(), settings.log_stall_after),
+            gate: gate.clone(),
+            comparison: Comparison::new(me.node_id, checkpoints.clone()),
+        });
         let raft = Raft::new(
             me.node_id,
             settings.config()?,
-            Connections(Arc::new(network)),
-            LogStore::new(log.clone()),
-            StateMachine::new(state.clone(), applied),
+            Connections(network.clone()),
+            LogStore::new(log.clone(), gate.clone()),
+            machine,
         );
         let raft = raft.await.map_err(|e| Error::Stopped(e.to_string()))?;
         let (told, leadership) = watch::channel(Leadership::default());
-        let ending = watch::Sender::new(None);
-        let watcher = tokio::spawn(watch_leadership(raft.clone(), me.node_id, told, ending.clone()));
-        let tasks = Mutex::new(vec![watcher]);
-        let replica =
-            Self(Arc::new(Inner { shard, me, settings, raft, log, state, leadership, ending, tasks }));
+        let heard = Arc::<Heard>::default();
+        let end = gate.end().clone();
+        let watcher = watch_leadership(raft.clone(), me.node_id, heard.leader(), told, end);
+        let tasks = Mutex::new(vec![tokio::spawn(watcher)]);
+        let health = Health::new(log.clone(), state.clone(), settings.silent_after());
+        let refusal = watch::Sender::new(None);
+        let replica = Self(Arc::new(Inner {
+            shard,
+            me,
+            settings,
+            raft,
+            log,
+            state,
+            leadership,
+            gate,
+            checkpoints,
+            network,
+            health,
+            reports,
+            heard,
+            resets,
+            refusal,
+            tasks,
+            under_way,
+        }));
         let retention = tokio::spawn(retention::run(replica.clone()));
         let failover = tokio::spawn(failover::run(replica.clone(), transport));
-        replica.0.tasks.lock().extend([retention, failover]);
+        let health = tokio::spawn(health::run(replica.clone()));
+        replica.0.tasks.lock().extend([retention, failover, health]);
         Ok(replica)
     }
 
@@ -153,25 +205,44 @@ impl Replica {
         self.0.raft.is_initialized().await.map_err(|e| Error::Stopped(e.to_string()))
     }
 
-    /// Proposes an entry of so many commands. Calls keep their order. `done` is called exactly once, from
-    /// inside openraft: it must not block.
+    /// Proposes an entry of so many commands, once this node's log keeps up with what it was given. Calls keep their order.
+    /// `done` is called exactly once, from inside openraft: it must not block.
     pub async fn propose(
         &self,
         entry: Bytes,
         commands: usize,
         done: impl FnOnce(Result<Vec<Outcome>, NotDone>) + Send + 'static,
     ) {
-        let responder = Done::new(move |result: Option<crate::responder::WriteResult>| {
-            done(match result {
-                Some(Ok(answer)) => Ok(spread(answer.data.0, commands)),
-                Some(Err(ClientWriteError::ForwardToLeader(to))) => {
-                    Err(NotDone::NotLeader { leader: to.leader_id })
-                }
-                Some(Err(_)) | None => Err(NotDone::Unknown),
-            });
-        });
+        let bytes = entry.len();
+        if bytes > ENTRY_BYTES_MAX && !planted(Bug::EntryCapIgnored) {
+            return done(Err(NotDone::TooLarge { bytes, limit: ENTRY_BYTES_MAX }));
+        }
+        // A leader whose disk hangs has its majority elsewhere: only this keeps it from taking more and more. And one that was
+        // replaced while its disk hung does not know it.
+        let mut leadership = self.leadership();
+        tokio::select! {
+            biased;
+            leads = leadership.wait_for(|l| !l.mine) => {
+                let leader = leads.map_or(None, |l| l.leader);
+                return done(Err(NotDone::NotLeader { leader }));
+            }
+            () = self.0.log.ready() => {}
+        }
+        let responder = Done::new(move |result| done(answers(result, commands)));
         // A stopped core drops the responder, which answers «unknown».
         let _ = self.0.raft.client_write_ff(Commands(entry), Some(responder)).await;
+    }
+
+    /// Like [`propose`](Replica::propose) for one command, and only if this node leads the term still, without a break. So what was
+    /// known of the members then is true when the entry is written: only their leader changes them.
+    pub async fn propose_in(&self, term: u64, entry: Bytes) -> Result<Outcome, NotDone> {
+        let (send, receive) = oneshot::channel();
+        let responder = Done::new(move |result| drop(send.send(answers(result, 1))));
+        let leader = LeaderId { term, node_id: self.0.me.node_id };
+        let written = self.0.raft.write(Commands(entry)).with_leader(leader).responder(responder).await;
+        written.map_err(|_| NotDone::Unknown)?;
+        let mut outcomes = receive.await.unwrap_or(Err(NotDone::Unknown))?;
+        outcomes.pop().ok_or(NotDone::Unknown)
     }
 
     /// Returns once this replica's state is at least as new as every write that was acknowledged before the
@@ -211,75 +282,83 @@ impl Replica {
 
     /// Returns why the process must end rather than stay without the replica, if it ever must.
     pub async fn ended(&self) -> Ending {
-        let mut ending = self.0.ending.subscribe();
-        loop {
-            if let Some(why) = ending.borrow_and_update().clone() {
-                return why;
-            }
-            // The sender lives as long as this replica.
-            let _ = ending.changed().await;
-        }
+        self.0.gate.end().reached().await
     }
 
     /// A majority has decided that this node is no member any more.
     pub fn end_as_removed(&self) {
         let Me { name, node_id, .. } = &self.0.me;
-        self.0.ending.send_replace(Some(Ending::Removed { name: name.clone(), id: *node_id }));
+        self.0.gate.end().because(Ending::Removed { name: name.clone(), id: *node_id });
     }
 
-    /// The members, as this replica knows them.
-    pub fn members(&self) -> Vec<wire::Member> {
-        let metrics = self.0.raft.metrics().borrow_watched().membership_config.clone();
-        metrics.membership().nodes().map(|(id, peer)| peer_to_wire(*id, peer)).collect()
+    /// The version that is active in what was applied here.
+    pub fn active_version(&self) -> u32 {
+        self.0.gate.active()
     }
 
-    /// This replica's account of itself.
-    pub fn status(&self) -> Result<wire::PeerReplica, Error> {
-        let metrics = self.0.raft.metrics().borrow_watched().clone();
-        let (digest_index, digest) = {
-            let reader = self.0.state.read();
-            let digest = quorate_machine::read::digest(&reader).map_err(|e| Error::Stopped(e.to_string()))?;
-            (reader.applied().last.map_or(0, |id| id.index), digest)
-        };
-        let role = match metrics.state {
-            ServerState::Leader => "leader",
-            ServerState::Follower => "follower",
-            ServerState::Candidate => "candidate",
-            ServerState::Learner | ServerState::Shutdown => "learner",
-        };
-        let index = |id: &Option<crate::types::LogId>| id.as_ref().map_or(0, |id| id.index);
-        Ok(wire::PeerReplica {
-            shard: self.0.shard,
-            role: role.into(),
-            term: metrics.current_term,
-            last: metrics.last_log_index.unwrap_or(0),
-            committed: index(&metrics.local_committed),
-            applied: index(&metrics.last_applied),
-            flushed: self.0.state.flushed().map_or(0, |id| id.index),
-            purged: index(&metrics.purged),
-            digest_index,
-            digest: Bytes::copy_from_slice(&digest),
-            disk_free: self.0.log.disk_free_bytes(),
-        })
+    /// The version in which this node writes entries now.
+    pub fn written_version(&self) -> u32 {
+        self.0.gate.versions().write(self.0.gate.active())
+    }
+
+    /// Which versions another member said that it reads and writes, when this node began to replicate to it.
+    pub fn declared_versions(&self, id: u64) -> Option<Versions> {
+        self.0.network.confirmed.declared(id)
+    }
+
+    /// Up to which checkpoint the digests of the other replicas were found to be this one's, while it led.
+    pub fn agreed(&self) -> BTreeMap<u64, u64> {
+        self.0.network.comparison.agreed()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(crate) fn checkpoints(&self) -> &Checkpoints {
+        &self.0.checkpoints
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    pub(crate) fn reports(&self) -> &Reports {
+        &self.0.reports
+    }
+
+    pub(crate) fn heard(&self) -> &Heard {
+        &self.0.heard
+    }
+
+    pub(crate) fn resets(&self) -> &Resets {
+        &self.0.resets
     }
 
     /// Hands leadership to another voter, if this node leads and there is one. Returns once another node
     /// leads or the deadline has passed; then the elections decide.
     pub async fn hand_over(&self, deadline: Duration) {
-        let mut leadership = self.leadership();
-        if !leadership.borrow().mine {
-            return;
-        }
         let me = self.0.me.node_id;
+        // Who is full or stalled comes last.
+        let reports = self.0.reports.within(self.0.settings.silent_after());
+        let stall_after = self.0.settings.log_stall_after;
+        let is_well = |id: &u64| reports.get(id).is_none_or(|report| !report.is_in_need(stall_after));
         let best = {
             let metrics = self.0.raft.metrics();
             let metrics = metrics.borrow_watched();
             let voters: Vec<u64> = metrics.membership_config.voter_ids().filter(|id| *id != me).collect();
             let matched = metrics.replication.iter().flatten().filter(|(id, _)| voters.contains(id));
-            matched.max_by_key(|(_, last)| *last).map(|(id, _)| *id)
+            matched.max_by_key(|(id, last)| (is_well(id), *last)).map(|(id, _)| *id)
         };
-        let Some(best) = best else { return };
-        if self.0.raft.trigger().transfer_leader(best).await.is_ok() {
+        if let Some(best) = best {
+            self.hand_over_to(best, deadline).await;
+        }
+    }
+
+    /// Hands leadership to that voter, if this node leads. Returns once another node leads or the deadline has passed.
+    pub(crate) async fn hand_over_to(&self, to: u64, deadline: Duration) {
+        let mut leadership = self.leadership();
+        if leadership.borrow().mine && self.0.raft.trigger().transfer_leader(to).await.is_ok() {
             let moved = leadership.wait_for(|l| !l.mine && l.leader.is_some());
             let _ = tokio::time::timeout(deadline, moved).await;
         }
@@ -315,43 +394,22 @@ impl Replica {
         &self.0.settings
     }
 
-    /// Where a member serves its peers.
-    pub(crate) fn peer_addr_of(&self, id: Option<u64>) -> Option<String> {
-        let membership = self.0.raft.metrics().borrow_watched().membership_config.clone();
-        membership.membership().get_node(&id?).map(|peer| peer.peer_addr.clone())
-    }
-
-    /// This node's place among the voters without the leader, in the order of ids; none if it has no vote.
-    pub(crate) fn rank_among_followers(&self, leader: Option<u64>) -> Option<u32> {
-        let membership = self.0.raft.metrics().borrow_watched().membership_config.clone();
-        let mut voters: Vec<u64> = membership.voter_ids().filter(|id| Some(*id) != leader).collect();
-        voters.sort_unstable();
-        let rank = voters.iter().position(|id| *id == self.0.me.node_id)?;
-        u32::try_from(rank).ok()
-    }
-
-    /// Incarnation of a member, if it is one.
-    pub(crate) fn incarnation_of(&self, id: u64) -> Option<[u8; 16]> {
-        let membership = self.0.raft.metrics().borrow_watched().membership_config.clone();
-        membership.membership().get_node(&id).map(|peer| peer.incarnation)
-    }
-
-    /// The last entry that is on this node's disk.
-    pub(crate) fn durable_tail(&self) -> Option<wire::LogId> {
-        let durable = self.0.log.durable().or_else(|| self.0.log.purged());
-        durable.map(|id| log_id_to_wire(&crate::types::log_id_from_store(id)))
+    /// Index of the last entry of the oldest snapshot that this node is sending: whoever gets it needs what follows.
+    pub(crate) fn snapshots_under_way(&self) -> Option<u64> {
+        self.0.under_way.oldest()
     }
 }
 
 async fn watch_leadership(
     raft: Raft,
     me: u64,
+    mut heard: watch::Receiver<Option<(u64, u64)>>,
     told: watch::Sender<Leadership>,
-    ending: watch::Sender<Option<Ending>>,
+    end: End,
 ) {
     let mut metrics = raft.server_metrics();
     loop {
-        let now = {
+        let mut now = {
             let seen = metrics.borrow_watched();
             let mine = seen.state == ServerState::Leader && seen.current_leader == Some(me);
             // The vote is the one on disk, the leader that of the vote in memory: told together only if they belong together.
@@ -362,14 +420,35 @@ async fn watch_leadership(
                 mine,
             }
         };
+        // A leader whose disk hangs cannot put its vote for the next one there, and takes itself for the leader until it can.
+        if let Some((term, leader)) = *heard.borrow_and_update()
+            && now.mine
+            && (term, leader) > (now.term, me)
+        {
+            now = Leadership { term, leader: Some(leader), mine: false };
+        }
         told.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
-        if metrics.changed().await.is_err() {
+        let stopped = tokio::select! {
+            biased;
+            changed = metrics.changed() => changed.is_err(),
+            _ = heard.changed() => false, // its sender lives as long as the replica, and whoever drops that ends this task
+        };
+        if stopped {
             told.send_replace(Leadership::default());
             if let Err(why) = &raft.metrics().borrow_watched().running_state {
-                ending.send_replace(Some(Ending::Failed(why.to_string())));
+                end.because(Ending::Failed(why.to_string()));
             }
             return;
         }
+    }
+}
+
+/// What openraft's answer to an entry of so many commands means.
+fn answers(result: Option<WriteResult>, commands: usize) -> Result<Vec<Outcome>, NotDone> {
+    match result {
+        Some(Ok(answer)) if answer.data.0.len() == commands => Ok(answer.data.0),
+        Some(Err(ClientWriteError::ForwardToLeader(to))) => Err(NotDone::NotLeader { leader: to.leader_id }),
+        Some(_) | None => Err(NotDone::Unknown),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -11,6 +12,7 @@ use openraft::raft::{
     TransferLeaderRequest, VoteRequest,
 };
 use parking_lot::RwLock;
+use quorate_machine::Versions;
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::append_response::Result as Answer;
 use quorate_proto::peer::v1::peer_server::{Peer, PeerServer};
@@ -19,16 +21,19 @@ use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 use tonic::transport::Server;
 use tonic::transport::server::Router;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
+use crate::gate::Gate;
 use crate::peers::{
     CONNECTION_WINDOW_BYTES, FRAME_BYTES_MAX, Me, PEER_MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES,
 };
 use crate::replica::Replica;
+use crate::reports::report_to_wire;
 use crate::types::{
-    Peer as NewNode, Types, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire,
+    Peer as NewNode, Types, log_id_from_wire, log_id_to_wire, versions_from_wire, versions_to_wire,
+    vote_from_wire, vote_to_wire,
 };
-use crate::{Raft, snapshot};
+use crate::{Raft, agreement, snapshot};
 
 /// What the peer API answers from. It serves from the moment the node starts: a node without an identity says
 /// so, which is how a cluster forms.
@@ -44,6 +49,8 @@ pub struct LocalNode {
     pub incarnation: [u8; 16],
     /// `host:port` of its client API.
     pub client_addr: String,
+    /// What its program reads and writes.
+    pub versions: Versions,
 }
 
 struct Shared {
@@ -157,6 +164,21 @@ impl PeerApi {
         index >= asking.joined_at && !members.is_empty() && !members.contains(&asking.node_id)
     }
 
+    /// A leader says which version is active, and this program does not read it: it must not take part any more.
+    fn leave_if_unfit(&self, asking: &wire::HelloRequest) {
+        if asking.active_version == 0 || self.0.node.versions.read(asking.active_version) {
+            return;
+        }
+        let of_this_cluster =
+            self.0.me.read().as_ref().is_some_and(|me| me.cluster_id == asking.cluster_id.as_ref());
+        for replica in self.0.replicas.read().values().filter(|_| of_this_cluster) {
+            if replica.incarnation_of(asking.node_id).is_some_and(|known| known == asking.incarnation[..]) {
+                // What it returns is said at the gate.
+                let _ = replica.gate().check(asking.active_version, "what the cluster writes");
+            }
+        }
+    }
+
     fn raft(&self, route: Option<wire::Route>) -> Result<Raft, Status> {
         Ok(self.replica(route)?.raft().clone())
     }
@@ -170,12 +192,16 @@ fn incomplete(what: &str) -> Status {
     Status::invalid_argument(format!("a request without its {what}"))
 }
 
+/// Calls that are open on one connection of a peer: one stream, and a few questions beside it.
+const STREAMS_PER_CONNECTION_MAX: u32 = 64;
+
 /// The peer API on a router, with windows that let a stream fill a fast link.
 pub fn router(api: PeerApi) -> Router {
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES_MAX)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .add_service(api.into_service())
 }
 
@@ -186,6 +212,7 @@ impl Peer for PeerApi {
         request: Request<wire::HelloRequest>,
     ) -> Result<Response<wire::HelloResponse>, Status> {
         let request = request.into_inner();
+        self.leave_if_unfit(&request);
         let me = self.0.me.read().clone();
         let replicas = self.0.replicas.read();
         let tails =
@@ -199,6 +226,7 @@ impl Peer for PeerApi {
             members: replicas.get(&0).map(Replica::members).unwrap_or_default(),
             client_addr: self.0.node.client_addr.clone(),
             removed: self.has_removed(&request),
+            versions: Some(versions_to_wire(self.0.node.versions)),
         }))
     }
 
@@ -275,18 +303,37 @@ impl Peer for PeerApi {
         let Some(mut first) = requests.message().await? else {
             return Ok(Response::new(futures::stream::empty().boxed()));
         };
-        let raft = self.raft(first.route.take())?;
+        let replica = self.replica(first.route.take())?;
+        let log = replica.log().clone();
         if buggify("raft/service/refuse_append") {
             return Err(Status::unavailable("the stream is refused this time"));
         }
-        let first = append_request(first)?;
-        // An unreadable request ends the stream: the leader opens a new one from what was confirmed.
+        let gate = replica.gate().clone();
+        let first = append_request(first, &gate)?;
+        replica.heard().note(&first.vote);
+        // A request that cannot be read ends the stream: the leader opens a new one from what was confirmed. If the program is too
+        // old for it, the gate has ended the replica. What a disk that hangs has not taken stays with the leader, or on its way here.
         let rest = requests
-            .map(|request| append_request(request?))
+            .then(move |request| {
+                let (log, gate) = (log.clone(), gate.clone());
+                async move {
+                    log.ready().await;
+                    append_request(request?, &gate)
+                }
+            })
+            .inspect(|request| {
+                let broken = |status: &Status| matches!(status.code(), Code::Cancelled | Code::Unknown);
+                if let Err(status) = request.as_ref().map_err(|status| status.clone())
+                    && !broken(&status)
+                {
+                    tracing::warn!("a leader's stream ends: {}", status.message());
+                }
+            })
             .take_while(|request| futures::future::ready(request.is_ok()))
             .filter_map(|request| futures::future::ready(request.ok()));
         let input = futures::stream::once(futures::future::ready(first)).chain(rest);
-        let answers = raft.stream_append(input).map(|answer| answer.map(append_answer).map_err(fatal));
+        let answers =
+            replica.raft().stream_append(input).map(|answer| answer.map(append_answer).map_err(fatal));
         Ok(Response::new(answers.boxed()))
     }
 
@@ -295,20 +342,41 @@ impl Peer for PeerApi {
         request: Request<wire::AppendRequest>,
     ) -> Result<Response<wire::AppendResponse>, Status> {
         let mut request = request.into_inner();
-        let raft = self.raft(request.route.take())?;
-        let request = append_request(request)?;
+        let replica = self.replica(request.route.take())?;
+        let asked = agreement::from_wire(request.checkpoint.as_ref());
+        let differs = agreement::from_wire(request.differs.as_ref());
+        let request = append_request(request, replica.gate())?;
         let prev = request.prev_log_id;
         let last = request.entries.last().map(|e| e.log_id).or(prev);
-        let answer = match raft.append_entries(request).await.map_err(fatal)? {
-            AppendEntriesResponse::Conflict if prev.is_none() => {
-                return Err(Status::internal("a conflict at the start of the log"));
-            }
-            answer => answer.into_stream_result(prev, last),
+        replica.heard().note(&request.vote);
+        // The leader waits for one interval. A result needs what was sent before to be on disk, the report needs nothing.
+        let patience = Duration::from_millis(replica.settings().heartbeat_ms) * 3 / 4;
+        let answered = tokio::time::timeout(patience, replica.raft().append_entries(request)).await;
+        replica.health().core_answered(answered.is_ok());
+        let mut response = match answered {
+            Err(_) => wire::AppendResponse::default(),
+            Ok(answer) => match answer.map_err(fatal)? {
+                AppendEntriesResponse::Conflict if prev.is_none() => {
+                    return Err(Status::internal("a conflict at the start of the log"));
+                }
+                answer => append_answer(answer.into_stream_result(prev, last)),
+            },
         };
         if buggify("raft/service/lose_heartbeat") {
             return Err(Status::unavailable("the answer to the heartbeat is lost"));
         }
-        Ok(Response::new(append_answer(answer)))
+        response.report = Some(report_to_wire(&replica.health().report()));
+        // Only who leads is answered; what it says is for this replica if that has another digest there.
+        if !matches!(response.result, Some(Answer::HigherVote(_))) {
+            response.checkpoint = {
+                let now = agreement::now(replica.state());
+                replica.checkpoints().answer(asked, now).map(Into::into)
+            };
+            if let Some(why) = differs.and_then(|theirs| replica.checkpoints().against(theirs)) {
+                replica.gate().end().because(why);
+            }
+        }
+        Ok(Response::new(response))
     }
 
     async fn snapshot(
@@ -320,7 +388,7 @@ impl Peer for PeerApi {
             return Err(incomplete("head"));
         };
         let replica = self.replica(head.route.take())?;
-        let answer = snapshot::receive(replica.raft(), replica.state(), replica.log(), head, parts).await?;
+        let answer = snapshot::receive(&replica, head, parts).await?;
         Ok(Response::new(answer))
     }
 
@@ -359,6 +427,8 @@ fn new_node(request: wire::JoinRequest) -> Result<NewNode, Status> {
         peer_addr: request.peer_addr,
         client_addr: request.client_addr,
         incarnation: incarnation.map_err(|_| Status::failed_precondition("an incarnation has 16 bytes"))?,
+        versions: versions_from_wire(request.versions)
+            .map_err(|why| Status::failed_precondition(why.to_string()))?,
     })
 }
 
@@ -377,12 +447,12 @@ fn vote_response(answer: openraft::raft::VoteResponse<Types>) -> wire::VoteRespo
     }
 }
 
-fn append_request(request: wire::AppendRequest) -> Result<AppendEntriesRequest<Types>, Status> {
-    let entries = request.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>();
+fn append_request(request: wire::AppendRequest, gate: &Gate) -> Result<AppendEntriesRequest<Types>, Status> {
+    let entries = request.entries.into_iter().map(|entry| gate.entry(entry)).collect::<Result<_, _>>();
     Ok(AppendEntriesRequest {
         vote: request.vote.map(vote_from_wire).ok_or_else(|| incomplete("vote"))?,
         prev_log_id: request.prev.map(log_id_from_wire),
-        entries: entries.map_err(|e| Status::invalid_argument(e.to_string()))?,
+        entries: entries.map_err(Status::failed_precondition)?,
         leader_commit: request.committed.map(log_id_from_wire),
     })
 }
@@ -393,5 +463,5 @@ fn append_answer(answer: StreamAppendResult<Types>) -> wire::AppendResponse {
         Err(StreamAppendError::Conflict(id)) => Answer::Conflict(log_id_to_wire(&id)),
         Err(StreamAppendError::HigherVote(vote)) => Answer::HigherVote(vote_to_wire(&vote)),
     };
-    wire::AppendResponse { result: Some(result) }
+    wire::AppendResponse { result: Some(result), checkpoint: None, report: None }
 }

@@ -6,6 +6,11 @@ use std::time::Duration;
 use openraft::{Config, SnapshotPolicy};
 use quorate_simpoint::{Bug, planted};
 
+use crate::peers::PEER_MESSAGE_BYTES_MAX;
+
+/// Entries that one request to a follower carries at most.
+pub(crate) const READ_ENTRIES_MAX: u64 = 300;
+
 /// Times and sizes of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -20,8 +25,12 @@ pub struct Settings {
     pub log_bytes_max: u64,
     /// How often the size of the log is looked at.
     pub retention_interval: Duration,
-    /// Deadline of sending a whole snapshot.
-    pub snapshot_timeout: Duration,
+    /// A snapshot, which may take as long as it likes, is given up when it does not get on for so long.
+    pub snapshot_stall: Duration,
+    /// Longest message that a peer takes, in bytes. Less only where a test wants to see what happens beyond it.
+    pub peer_message_bytes_max: usize,
+    /// A log is stalled if something waits for its disk and for so long nothing gets there: its node does not lead.
+    pub log_stall_after: Duration,
 }
 
 impl Default for Settings {
@@ -32,12 +41,19 @@ impl Default for Settings {
             election_ms_max: 800, // a silent leader is replaced after 1.2 to 1.6 s
             log_bytes_max: 512 * 1024 * 1024,
             retention_interval: Duration::from_secs(1),
-            snapshot_timeout: Duration::from_secs(600),
+            snapshot_stall: Duration::from_secs(60),
+            peer_message_bytes_max: PEER_MESSAGE_BYTES_MAX,
+            log_stall_after: Duration::from_secs(5),
         }
     }
 }
 
 impl Settings {
+    /// Of a node that has not reported for so long nothing is known.
+    pub(crate) fn silent_after(&self) -> Duration {
+        Duration::from_millis(2 * self.election_ms_max)
+    }
+
     /// openraft's own settings. Why each is as it is: docs/adr/001-openraft-alpha.md.
     pub(crate) fn config(&self) -> Result<Arc<Config>, crate::Error> {
         let config = Config {
@@ -53,6 +69,7 @@ impl Settings {
             // A follower gets a snapshot only when its part of the log is gone.
             replication_lag_threshold: u64::MAX,
             allow_log_reversion: Some(false),
+            max_payload_entries: READ_ENTRIES_MAX,
             // A restarted leader must not go on in its old term: entries reach followers before the leader's own
             // sync, so after a crash it could give other entries the same term and index.
             enable_leader_restore: Some(planted(Bug::LeaderRestore)),

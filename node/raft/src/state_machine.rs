@@ -11,12 +11,14 @@ use futures::{Stream, StreamExt};
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, SnapshotMeta};
-use quorate_machine::reply::Refusal;
+use quorate_machine::ApplyError;
 use quorate_simpoint::{Bug, buggify, planted};
 use quorate_storage::state::{Installer, State};
 use tokio::sync::mpsc;
 
 use crate::Applied;
+use crate::agreement::Checkpoints;
+use crate::gate::Gate;
 use crate::types::{
     Answers, LogId, Members, Types, log_id_from_store, log_id_to_store, members_from_bytes, members_to_bytes,
 };
@@ -45,13 +47,20 @@ pub struct Received {
 pub struct StateMachine {
     state: State,
     applied: mpsc::UnboundedSender<Applied>,
+    gate: Gate,
+    checkpoints: Checkpoints,
 }
 
 impl StateMachine {
     /// Wraps the state of a shard. Every applied entry is told to `applied`; its reader only hands it on, so
-    /// what waits there is bounded by the entries in flight.
-    pub fn new(state: State, applied: mpsc::UnboundedSender<Applied>) -> Self {
-        Self { state, applied }
+    /// what waits there is bounded by the entries in flight. What cannot be read is said at the gate.
+    pub fn new(state: State, applied: mpsc::UnboundedSender<Applied>, gate: Gate) -> Self {
+        Self { state, applied, gate, checkpoints: Checkpoints::default() }
+    }
+
+    /// The digests of the state at its last checkpoints.
+    pub(crate) fn checkpoints(&self) -> Checkpoints {
+        self.checkpoints.clone()
     }
 
     /// The rows.
@@ -64,9 +73,18 @@ impl StateMachine {
         id: &LogId,
         entry: &bytes::Bytes,
     ) -> io::Result<Vec<quorate_machine::reply::Outcome>> {
+        quorate_simpoint::touched(0, entry.len());
         let mut writer = self.state.write_entry(id.index, entry);
-        let outcome = quorate_machine::apply(&mut writer, entry).map_err(io::Error::other)?;
+        let outcome = quorate_machine::apply_as(self.gate.versions(), &mut writer, entry).map_err(|e| {
+            if let ApplyError::Unreadable(why) = &e {
+                self.gate.cannot_read(format!("the entry at index {}", id.index), why);
+            }
+            io::Error::other(e)
+        })?;
         writer.commit(log_id_to_store(id), None).map_err(io::Error::other)?;
+        if let Some(version) = outcome.version {
+            self.gate.is_active(version);
+        }
         self.show(id, Some(entry));
         // The receiver lives in the shell; while the node shuts down nobody needs the effects.
         let _ = self.applied.send(Applied {
@@ -84,13 +102,15 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Lets a simulation see what was applied.
+    /// Notes the digest of a checkpoint, and lets a simulation see what was applied.
     fn show(&self, id: &LogId, entry: Option<&bytes::Bytes>) {
+        self.checkpoints.applied(id.index, || quorate_machine::read::digest(&self.state.read()).ok());
         quorate_simpoint::applied(quorate_simpoint::Applied {
             data_dir: self.state.data_dir(),
             shard: self.state.shard(),
             term: id.leader_id.term,
             index: id.index,
+            rows: quorate_simpoint::rows_touched(),
             entry: entry.map(|bytes| &bytes[..]),
             digest: &|| quorate_machine::read::digest(&self.state.read()).ok(),
         });
@@ -138,6 +158,10 @@ impl RaftStateMachine<Types> for StateMachine {
                     Vec::new()
                 }
             };
+            let spent = quorate_simpoint::spend();
+            if !spent.is_zero() {
+                tokio::time::sleep(spent).await;
+            }
             if buggify("raft/state_machine/flush_each_entry") {
                 let _ = self.state.flush().await; // the next entry meets the same error
             }
@@ -162,8 +186,14 @@ impl RaftStateMachine<Types> for StateMachine {
             .finish(received.rows, log_id_to_store(last), membership)
             .await
             .map_err(io::Error::other)?;
-        let next_deadline_ms =
-            quorate_machine::read::next_deadline(&self.state.read()).map_err(io::Error::other)?;
+        let (active, next_deadline_ms) = {
+            let state = self.state.read();
+            let active = quorate_machine::read::active_version(&state).map_err(io::Error::other)?;
+            (active, quorate_machine::read::next_deadline(&state).map_err(io::Error::other)?)
+        };
+        // Its head said so, too, or lied.
+        self.gate.check(active, "the snapshot").map_err(io::Error::other)?;
+        self.gate.is_active(active);
         let _ = self.applied.send(Applied { index: last.index, effects: Vec::new(), next_deadline_ms });
         Ok(())
     }
@@ -179,19 +209,4 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
         self.current().await
     }
-}
-
-/// Replies to a batch that the machine could not read: one refusal stands for all of them.
-pub fn spread(
-    answers: Vec<quorate_machine::reply::Outcome>,
-    commands: usize,
-) -> Vec<quorate_machine::reply::Outcome> {
-    if answers.len() == commands {
-        return answers;
-    }
-    let refusal = match answers.into_iter().next() {
-        Some(Err(refusal)) => refusal,
-        _ => Refusal::Malformed("the entry answered for another number of commands".into()),
-    };
-    vec![Err(refusal); commands]
 }

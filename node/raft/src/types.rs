@@ -7,6 +7,7 @@ use bytes::Bytes;
 use openraft::impls::leader_id_adv;
 use openraft::{EntryPayload, Membership, StoredMembership};
 use prost::Message as _;
+use quorate_machine::Versions;
 use quorate_machine::reply::Outcome;
 use quorate_proto::peer::v1 as wire;
 use quorate_storage::log::{self, Kind, Record};
@@ -44,6 +45,8 @@ pub struct Peer {
     pub client_addr: String,
     /// Drawn once for each data directory.
     pub incarnation: [u8; 16],
+    /// What its program reads and writes, as it said last.
+    pub versions: Versions,
 }
 
 /// openraft's view of Quorate.
@@ -152,7 +155,7 @@ pub fn entry_from_wire(entry: wire::Entry) -> Result<Entry, Unreadable> {
         0 => Kind::Blank,
         1 => Kind::Commands,
         2 => Kind::Membership,
-        _ => return Err(Unreadable("an entry of an unknown kind: the peer runs a newer version")),
+        _ => return Err(Unreadable("an entry of a kind that this program does not know")),
     };
     Ok(Entry { log_id: log_id_from_wire(id), payload: payload_from_bytes(kind, entry.payload)? })
 }
@@ -171,17 +174,24 @@ fn payload_from_bytes(kind: Kind, payload: Bytes) -> Result<Payload, Unreadable>
     Ok(match kind {
         Kind::Blank => EntryPayload::Blank,
         Kind::Commands => EntryPayload::Normal(Commands(payload)),
-        Kind::Membership => {
-            let record = MembershipRecord::decode(payload)
-                .map_err(|_| Unreadable("a membership entry that cannot be decoded"))?;
-            EntryPayload::Membership(record.try_into()?)
-        }
+        Kind::Membership => EntryPayload::Membership(membership_from_bytes(payload)?.try_into()?),
     })
+}
+
+/// A membership of which nothing is lost: what this program does not know may say who votes.
+fn membership_from_bytes(bytes: Bytes) -> Result<MembershipRecord, Unreadable> {
+    let length = bytes.len();
+    let record =
+        MembershipRecord::decode(bytes).map_err(|_| Unreadable("a membership that cannot be decoded"))?;
+    match record.encoded_len() == length {
+        true => Ok(record),
+        false => Err(Unreadable("a membership with fields that this program does not know")),
+    }
 }
 
 /// Something that this version cannot read.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("met {0}")]
+#[error("it is {0}")]
 pub struct Unreadable(pub &'static str);
 
 impl From<Unreadable> for std::io::Error {
@@ -247,8 +257,7 @@ pub fn members_from_bytes(bytes: &Bytes) -> Result<Members, Unreadable> {
     if bytes.is_empty() {
         return Ok(Members::default());
     }
-    let record = MembershipRecord::decode(bytes.clone())
-        .map_err(|_| Unreadable("a stored membership that cannot be decoded"))?;
+    let record = membership_from_bytes(bytes.clone())?;
     let log_id = record.log_id.map(log_id_from_wire);
     Ok(Members::new(log_id, record.try_into()?))
 }
@@ -261,7 +270,21 @@ pub fn peer_to_wire(id: u64, peer: &Peer) -> wire::Member {
         peer_addr: peer.peer_addr.clone(),
         client_addr: peer.client_addr.clone(),
         incarnation: Bytes::copy_from_slice(&peer.incarnation),
+        versions: Some(versions_to_wire(peer.versions)),
     }
+}
+
+/// The versions as peers send them.
+pub fn versions_to_wire(versions: Versions) -> wire::Versions {
+    let Versions { reads_from, reads_to, writes } = versions;
+    wire::Versions { reads_from, reads_to, writes }
+}
+
+/// Reads what [`versions_to_wire`] wrote.
+pub fn versions_from_wire(versions: Option<wire::Versions>) -> Result<Versions, Unreadable> {
+    let wire::Versions { reads_from, reads_to, writes } =
+        versions.ok_or(Unreadable("a node that does not say which versions it reads"))?;
+    Ok(Versions { reads_from, reads_to, writes })
 }
 
 /// Reads what [`peer_to_wire`] wrote.
@@ -272,5 +295,6 @@ pub fn peer_from_wire(member: &wire::Member) -> Result<Peer, Unreadable> {
         peer_addr: member.peer_addr.clone(),
         client_addr: member.client_addr.clone(),
         incarnation: incarnation.map_err(|_| Unreadable("an incarnation that is not 16 bytes"))?,
+        versions: versions_from_wire(member.versions)?,
     })
 }

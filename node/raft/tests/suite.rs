@@ -8,8 +8,9 @@ use openraft::alias::{SnapshotMetaOf, SnapshotOf};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{OptionalSend, RaftLogReader, StorageError};
+use quorate_machine::Versions;
 use quorate_raft::types::{LogId, Members, Types, log_id_to_store};
-use quorate_raft::{LogStore, Received, SnapshotData, StateMachine};
+use quorate_raft::{Gate, LogStore, Received, SnapshotData, StateMachine};
 use quorate_storage::DataDir;
 use quorate_storage::disk::{DiskRunner, Threads};
 use quorate_storage::identity::{FORMAT, Identity};
@@ -52,9 +53,10 @@ impl StoreBuilder<Types, LogStore, Witnessed, Guard> for OnDisk {
         let (shard, witness) = (log.shard(0).expect("a shard"), log.shard(1).expect("a second shard"));
         let state = State::open(&data, &witness, StateOptions::default(), &runner).expect("a state");
         let (applied, _) = mpsc::unbounded_channel();
+        let gate = Gate::new(Versions::OWN);
         let guard = Guard { _log: log, _dir: dir };
-        let machine = Witnessed { machine: StateMachine::new(state, applied), log: witness };
-        Ok((guard, LogStore::new(shard), machine))
+        let machine = Witnessed { machine: StateMachine::new(state, applied, gate.clone()), log: witness };
+        Ok((guard, LogStore::new(shard, gate), machine))
     }
 }
 
@@ -90,11 +92,11 @@ impl RaftStateMachine<Types> for Witnessed {
         // What the network does on the way: rows out of one state, into another.
         let SnapshotData::Local(from) = data else { return self.machine.install_snapshot(meta, data).await };
         let mut snapshot = from.snapshot().await.map_err(io::Error::other)?;
-        let mut installer = self.machine.state().install().map_err(io::Error::other)?;
+        let mut installer = self.machine.state().install(0).await.map_err(io::Error::other)?;
         let mut rows = 0;
         while let Some(chunk) = snapshot.next_chunk().map_err(io::Error::other)? {
             rows += chunk.rows;
-            installer.chunk(chunk.bytes).map_err(io::Error::other)?;
+            installer.chunk(chunk.bytes).await.map_err(io::Error::other)?;
         }
         let received = SnapshotData::Received(Box::new(Received { installer, rows }));
         self.machine.install_snapshot(meta, received).await

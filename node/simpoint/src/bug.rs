@@ -37,6 +37,14 @@ bugs! {
     SyncErrorIgnored = "sync-error-ignored", "P1";
     /// Records and rows are believed without a look at their checksums.
     ChecksumIgnored = "checksum-ignored", "P11";
+    /// A write that was cut short because the volume is full is taken for a disk that failed.
+    ShortWriteFatal = "short-write-fatal", "P11";
+    /// The reserve of the disk is given to whoever publishes.
+    ReserveIgnored = "reserve-ignored", "P11";
+    /// Whoever feeds the log does not ask whether it keeps up with what it has.
+    ReadyIgnored = "ready-ignored", "P12";
+    /// A node whose data directory is gone goes on.
+    GoneIgnored = "gone-ignored", "P1";
 
     // The state.
     /// The state is flushed with entries that are not on this node's disk yet.
@@ -55,6 +63,10 @@ bugs! {
     SnapshotClaimsTooMuch = "snapshot-claims-too-much", "P10";
     /// Receipts of producer sessions are not installed with a snapshot.
     ReceiptsNotInstalled = "receipts-not-installed", "P5";
+    /// A snapshot takes the place of the state before it is synced.
+    SwitchWithoutSync = "switch-without-sync", "P1";
+    /// A snapshot takes the place of the state before its last rows are written.
+    SwitchBeforeRows = "switch-before-rows", "P10";
 
     // The replicas.
     /// Reads trust the leader's lease instead of asking a majority.
@@ -65,8 +77,21 @@ bugs! {
     BarrierSkipped = "barrier-skipped", "P7";
     /// A restarted leader goes on in its old term, although followers may have entries that it has lost.
     LeaderRestore = "leader-restore", "P1";
+    /// Nobody compares the digests of replicas while they run.
+    DigestsNotCompared = "digests-not-compared", "P10";
+    /// The active version is raised without a look at what the members read.
+    RaisedTooEarly = "raised-too-early", "P8";
+    /// The same, and whoever cannot read an entry goes on after it.
+    UnreadableSkipped = "unreadable-skipped", "P10";
     /// A node whose directory was emptied comes back under its old id, and its peers let it.
     AmnesiaAccepted = "amnesia-accepted", "P8";
+
+    /// The leader looks at its own disk only before it takes new bytes.
+    RoomOfFollowersIgnored = "room-of-followers-ignored", "P11";
+    /// A leader whose log stands still, or whose disk is full, goes on leading.
+    StalledLeaderStays = "stalled-leader-stays", "P8";
+    /// The log is kept for a follower for as long as that takes.
+    LaggardHoldsLog = "laggard-holds-log", "P12";
 
     // The machine.
     /// Deadlines fall due by the clock of the node that applies the tick.
@@ -91,10 +116,16 @@ bugs! {
     StaleSettleAccepted = "stale-settle-accepted", "P4";
     /// A message that is leased again takes tokens that the next lease takes, too.
     TokenReused = "token-reused", "P4";
+    /// The tokens of a queue or subscription that is deleted and made again begin at 1 again.
+    TokensBeginAgain = "tokens-begin-again", "P4";
+    /// The positions of a queue that is deleted and made again begin at 1 again.
+    PositionsBeginAgain = "positions-begin-again", "P2";
     /// Extending a lease is confirmed and does nothing.
     ExtendIgnored = "extend-ignored", "P4";
     /// Order `total`: a message that waits for its retry does not hold up those behind it.
     OrderLostOnRetry = "order-lost-on-retry", "P3";
+    /// Order `key`: a message that waits for its retry does not hold up those of its key behind it.
+    KeyLostOnRetry = "key-lost-on-retry", "P3";
     /// Order `total`: when a lease expires, those behind it stay with their holder.
     RunNotRevoked = "run-not-revoked", "P3";
     /// Giving a message back counts as a failure.
@@ -103,8 +134,20 @@ bugs! {
     DroppedOnExpiry = "dropped-on-expiry", "P9";
     /// What a consumer holds does not count against its credit.
     CreditIgnored = "credit-ignored", "P12";
+    /// What a tick has no room for of a batch that expires never does.
+    RestOfExpiryForgotten = "rest-of-expiry-forgotten", "P9";
+    /// What a session that ended held and its entry had no room to release stays with it.
+    RestOfSessionForgotten = "rest-of-session-forgotten", "P9";
     /// The length of a queue leaves out what waits for a retry.
     LengthMiscounted = "length-miscounted", "P7";
+
+    // What is proposed.
+    /// Commands are packed into an entry as if each took 128 bytes, and nobody looks at how long it has become.
+    EntryCapIgnored = "entry-cap-ignored", "P8";
+    /// Commands are proposed whatever they say: only applying them finds what is unlawful.
+    CheckSkipped = "check-skipped", "P12";
+    /// A refusal is foreseen from a state that may be older than what was acknowledged.
+    ForeseenWithoutBarrier = "foreseen-without-barrier", "P7";
 
     // The server.
     /// A stream that resumes its session is also sent the leases of the session that was attached before it.
@@ -119,6 +162,9 @@ bugs! {
     SessionsNotAdopted = "sessions-not-adopted", "P8";
     /// No tick is proposed after the third term.
     TickerStops = "ticker-stops", "P8";
+
+    /// Whatever clients send is let in, however much has no answer yet.
+    AdmissionUnbounded = "admission-unbounded", "P12";
 
     // The members.
     /// The id of a new member is one above the highest that there is, though a removed member may have had it.
@@ -139,6 +185,8 @@ bugs! {
     ClientTransactsAnew = "client-transacts-anew", "P6";
     /// A consumer that has lost its stream never attaches again.
     StopAfterLeaderLoss = "stop-after-leader-loss", "P8";
+    /// A consumer hands out what has arrived, although its lease is over by its own clock.
+    OverHandedOut = "over-handed-out", "P4";
 }
 
 impl Bug {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::{Applied, Bug};
+use crate::{Applied, Bug, Component};
 
 /// Answers at the points of the code.
 pub trait Probe {
@@ -16,8 +16,28 @@ pub trait Probe {
     /// See [`crate::local_clock_ms`].
     fn local_clock_ms(&self) -> u64;
 
+    /// See [`crate::entry_rows`]; the same for as long as the simulation runs.
+    fn entry_rows(&self) -> Option<u64> {
+        None
+    }
+
     /// See [`crate::applied()`].
     fn applied(&self, what: Applied<'_>);
+
+    /// See [`crate::touched`].
+    fn touched(&self, rows: u64, bytes: usize);
+
+    /// See [`crate::rows_touched`].
+    fn rows_touched(&self) -> u64;
+
+    /// See [`crate::spend`].
+    fn spend(&self) -> std::time::Duration;
+
+    /// A component of the host that runs this holds more bytes: see [`crate::Holding`]. Returns which host that is.
+    fn holds(&self, component: Component, bytes: u64) -> u64;
+
+    /// It lets go of them.
+    fn lets_go(&self, component: Component, host: u64, bytes: u64);
 }
 
 thread_local! {
@@ -41,7 +61,8 @@ pub fn install(probe: Rc<dyn Probe>) -> Scope {
 }
 
 pub(crate) fn look<T>(question: impl FnOnce(&dyn Probe) -> T) -> Option<T> {
-    let probe = PROBE.with_borrow(Clone::clone)?;
+    // What is dropped with the thread asks nobody any more.
+    let probe = PROBE.try_with(|slot| slot.borrow().clone()).ok().flatten()?;
     Some(question(&*probe))
 }
 
@@ -51,9 +72,13 @@ pub(crate) fn ask(question: impl FnOnce(&dyn Probe) -> bool) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
     use super::*;
 
-    struct Only;
+    #[derive(Default)]
+    struct Only(Cell<u64>);
 
     impl Probe for Only {
         fn buggify(&self, site: &'static str) -> bool {
@@ -69,11 +94,52 @@ mod tests {
         }
 
         fn applied(&self, _: Applied<'_>) {}
+
+        fn touched(&self, rows: u64, _: usize) {
+            self.0.set(self.0.get() + rows);
+        }
+
+        fn rows_touched(&self) -> u64 {
+            self.0.get()
+        }
+
+        fn spend(&self) -> Duration {
+            Duration::from_secs(self.0.take())
+        }
+
+        fn holds(&self, _: Component, bytes: u64) -> u64 {
+            self.0.set(self.0.get() + bytes);
+            3
+        }
+
+        fn lets_go(&self, component: Component, host: u64, bytes: u64) {
+            assert_eq!((component, host), (Component::Outbox, 3));
+            self.0.set(self.0.get() - bytes);
+        }
+    }
+
+    #[test]
+    fn work_is_spent_once_and_what_is_held_is_let_go() {
+        let scope = install(Rc::new(Only::default()));
+        crate::touched(2, 9);
+        crate::touched(3, 0);
+        assert_eq!(
+            (crate::rows_touched(), crate::spend(), crate::spend()),
+            (5, Duration::from_secs(5), Duration::ZERO)
+        );
+        let held = crate::Holding::new(Component::Outbox, 7);
+        let more = crate::Holding::new(Component::Outbox, 1);
+        drop(held);
+        assert_eq!(crate::rows_touched(), 1);
+        drop(more);
+        assert_eq!(crate::rows_touched(), 0);
+        drop(scope);
+        drop(crate::Holding::new(Component::Outbox, 7));
     }
 
     #[test]
     fn the_probe_answers_until_its_scope_ends() {
-        let scope = install(Rc::new(Only));
+        let scope = install(Rc::new(Only::default()));
         assert!(crate::buggify("simpoint/probe/this") && !crate::buggify("simpoint/probe/that"));
         assert!(crate::planted(Bug::TimeGoesBack) && !crate::planted(Bug::DedupIgnored));
         assert_eq!(crate::local_clock_ms(), 7);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::output::{print_line, warn};
-use super::serve::not_started;
+use super::serve::{fit_descriptors, not_started};
 use super::stop::Stop;
 use crate::{Components, Config, Node, StartError};
 
@@ -57,7 +57,8 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     } else {
         (args.data_dir.clone(), None)
     };
-    let configs = configs(&args, &dir);
+    let mut configs = configs(&args, &dir);
+    configs.iter_mut().for_each(|config| fit_descriptors(config, args.nodes.into()));
     let mut stop = Stop::listen()?;
     let starting = futures::future::try_join_all(configs.into_iter().map(|c| Node::start(c, parts.clone())));
     let nodes = tokio::select! {

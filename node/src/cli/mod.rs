@@ -1,6 +1,7 @@
 //! The command line: one file a verb, this one only dispatches.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection.
+//! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection; of a node, 5 its data
+//! directory is gone, 6 it was asked to stop and its disk did not answer in time.
 
 mod advice;
 mod bench;

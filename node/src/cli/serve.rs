@@ -6,10 +6,14 @@ use std::path::PathBuf;
 use super::Failure;
 use super::output::print_line;
 use super::settings::{self, Settings};
-use super::stop::Stop;
+use super::stop::{NodeStop, end_in_time};
 use crate::config::Invalid;
-use crate::{Components, Node, StartError};
+use crate::listen::descriptors;
+use crate::{Components, Config, Node, StartError};
 use quorate_raft::Ending;
+
+/// Exit code of a node whose program is too old, or too new, for what the cluster writes.
+const UNREADABLE: u8 = 7;
 
 /// Flags of `serve`. Each but `--config` and `--print-config` is also a key of the file and a `QUORATE_…`
 /// variable.
@@ -56,12 +60,22 @@ pub struct Args {
     /// Room reserved for the log's map, and for the state's; publishing stops at nine tenths [default: 1024GiB]
     #[arg(long, value_name = "SIZE")]
     map_bytes_max: Option<String>,
+    /// Most connections of clients, within what the limit on open files leaves. Beyond it the one that was idle for longest is
+    /// closed [default: 4096]
+    #[arg(long, value_name = "N")]
+    client_connections_max: Option<String>,
+    /// Publishing stops when the disk of the log or of the state has less than this left: settling, purging and deleting need it [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    disk_reserve: Option<String>,
     /// The leader speaks to its followers this often [default: 100ms]
     #[arg(long, value_name = "DURATION")]
     heartbeat: Option<String>,
     /// A silent leader is replaced within twice this [default: 800ms]
     #[arg(long, value_name = "DURATION")]
     election_timeout: Option<String>,
+    /// A leader hands over when something waits for its log's disk and for so long nothing gets there [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    log_stall_after: Option<String>,
     /// A TOML file with these settings
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -83,8 +97,11 @@ impl Args {
             ("rejoin", &self.rejoin.then(|| "true".to_owned())),
             ("log-bytes-max", &self.log_bytes_max),
             ("map-bytes-max", &self.map_bytes_max),
+            ("client-connections-max", &self.client_connections_max),
+            ("disk-reserve", &self.disk_reserve),
             ("heartbeat", &self.heartbeat),
             ("election-timeout", &self.election_timeout),
+            ("log-stall-after", &self.log_stall_after),
         ];
         given.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
     }
@@ -97,9 +114,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     if args.print_config {
         return print_line(settings.print().trim_end());
     }
-    let config = settings.config().map_err(wrong)?;
+    let mut config = settings.config().map_err(wrong)?;
+    fit_descriptors(&mut config, 1);
     let name = config.name.clone();
-    let mut stop = Stop::listen()?;
+    let stop = NodeStop::listen()?;
     let node = tokio::select! {
         biased;
         () = stop.asked() => return Ok(()),
@@ -109,7 +127,10 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     let ended = tokio::select! {
         biased;
         () = stop.asked() => Ok(()),
-        why = node.shard().replica.ended() => Err(failed(&name, &why)),
+        why = node.shard().replica.ended() => {
+            end_in_time();
+            Err(failed(&name, &why))
+        }
     };
     tracing::info!("stopping");
     if ended.is_ok() {
@@ -117,6 +138,20 @@ pub async fn run(args: Args) -> Result<(), Failure> {
     }
     node.shutdown().await;
     ended
+}
+
+/// Lets a node have as many connections of clients as it was told, and as the system gives it descriptors for. `nodes` share them.
+pub(super) fn fit_descriptors(config: &mut Config, nodes: u64) {
+    let (wanted, all) = (config.client_connections_max, descriptors::raise());
+    config.client_connections_max = descriptors::for_clients(wanted, all, nodes);
+    let client_connections_max = config.client_connections_max;
+    if client_connections_max < wanted {
+        tracing::warn!(
+            client_connections_max,
+            wanted,
+            "the limit on open files leaves fewer connections for clients"
+        );
+    }
 }
 
 fn wrong(e: settings::Error) -> Failure {
@@ -140,6 +175,18 @@ fn failed(name: &str, why: &Ending) -> Failure {
         let action =
             "if it is to be a member again, give it an empty data directory and start it with --join";
         return Failure::new(why.to_string(), action);
+    }
+    if let Ending::Unreadable { .. } = why {
+        let action = "start the node again with a program of the version that the other nodes run; its data is as it was";
+        return Failure { code: UNREADABLE, ..Failure::new(format!("{name} has stopped: {why}"), action) };
+    }
+    if let Ending::Differs { .. } = why {
+        let action = "look at its memory and disk; remove the member and let it join as a new one, with an empty data directory";
+        return Failure::new(format!("{name} has stopped: {why}"), action);
+    }
+    if let Ending::TooLarge { .. } = why {
+        let action = "start it again: it follows whom the others have elected. Report it, since no entry should be so large";
+        return Failure::new(format!("{name} has stopped: {why}"), action);
     }
     let action = "look at the disk; if its data is damaged, remove the member and let it join as a new one. The other \
                   nodes have what was acknowledged";

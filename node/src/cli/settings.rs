@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::config::{Config, Invalid};
 
 /// Every setting, in the order that `--print-config` shows them.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 15] = [
     "name",
     "data-dir",
     "client-addr",
@@ -17,8 +18,11 @@ const KEYS: [&str; 12] = [
     "rejoin",
     "log-bytes-max",
     "map-bytes-max",
+    "client-connections-max",
+    "disk-reserve",
     "heartbeat",
     "election-timeout",
+    "log-stall-after",
 ];
 
 /// Where a value came from.
@@ -121,12 +125,25 @@ impl Settings {
         if let Some(value) = text("map-bytes-max") {
             config.map_bytes_max = size("map-bytes-max", value)?;
         }
+        if let Some(value) = text("client-connections-max") {
+            let problem = |_| Invalid {
+                key: "client-connections-max",
+                problem: format!("{value:?} is not a number of connections"),
+            };
+            config.client_connections_max = value.parse().map_err(problem)?;
+        }
+        if let Some(value) = text("disk-reserve") {
+            config.disk_reserve_bytes = size("disk-reserve", value)?;
+        }
         if let Some(value) = text("heartbeat") {
             config.raft.heartbeat_ms = millis("heartbeat", value)?;
         }
         if let Some(value) = text("election-timeout") {
             config.raft.election_ms_max = millis("election-timeout", value)?;
             config.raft.election_ms_min = config.raft.election_ms_max / 2;
+        }
+        if let Some(value) = text("log-stall-after") {
+            config.raft.log_stall_after = Duration::from_millis(millis("log-stall-after", value)?);
         }
         config.check()?;
         Ok(config)
@@ -146,8 +163,11 @@ fn default(key: &str) -> Option<String> {
         "http-addr" => Some(config.http_addr),
         "log-bytes-max" => Some(format!("{}MiB", config.raft.log_bytes_max >> 20)),
         "map-bytes-max" => Some(format!("{}GiB", config.map_bytes_max >> 30)),
+        "client-connections-max" => Some(config.client_connections_max.to_string()),
+        "disk-reserve" => Some(format!("{}MiB", config.disk_reserve_bytes >> 20)),
         "heartbeat" => Some(format!("{}ms", config.raft.heartbeat_ms)),
         "election-timeout" => Some(format!("{}ms", config.raft.election_ms_max)),
+        "log-stall-after" => Some(format!("{}s", config.raft.log_stall_after.as_secs())),
         _ => None,
     }
 }

@@ -33,31 +33,48 @@ impl Task {
     }
 
     async fn take_in(&self, new: Peer) -> Result<Result<Joined, NotJoined>, NotChanged> {
-        let mut membership = self.settled().await?;
+        let membership = self.settled().await?;
         let known = membership.members.iter().find(|member| member.peer.incarnation == new.incarnation);
         if let Some(known) = known {
             return Ok(Ok(Joined::Member { id: known.id, joined_at: membership.index() })); // its answer was lost
         }
-        for Member { id, peer } in membership.named(&new.name).cloned().collect::<Vec<_>>() {
-            if self.is_there(&peer).await {
+        for Member { id, peer } in membership.named(&new.name) {
+            if self.is_there(peer).await {
                 return Ok(Err(NotJoined::Refused(format!(
                     "{} is a member (id {id}) and answers at {}: two nodes cannot have one name",
                     peer.name, peer.peer_addr
                 ))));
             }
-            if !membership.is_voter(id) {
-                // It never got its vote, and nobody waits for it.
-                self.parts.replica.drop_learners(BTreeSet::from([id]), &membership).await?;
-                membership = self.parts.replica.membership();
-            }
         }
+        if let Some(unfit) = self.unfit(&new) {
+            return Ok(Err(unfit));
+        }
+        // Whoever of its name never got a vote has nobody who waits for it and leaves at once; one with a vote when the new one
+        // gets it.
+        let former = membership.named(&new.name).map(|member| member.id);
+        let gone: BTreeSet<u64> = former.filter(|id| !membership.is_voter(*id)).collect();
         if let Err(problem) = self.look_at(&new).await {
             return Ok(Err(NotJoined::Later(problem)));
         }
         let id = self.next_id(&membership).await?;
+        // A version that was raised before the id was given out is known here now, also if a former leader raised it.
+        if let Some(unfit) = self.unfit(&new) {
+            return Ok(Err(unfit));
+        }
         tracing::info!("{} at {} is a new member with id {id}", new.name, new.peer_addr);
-        let joined_at = self.parts.replica.add_learner(Member { id, peer: new }, &membership).await?;
+        let joined_at = self.parts.replica.add_learner(Member { id, peer: new }, gone, &membership).await?;
         Ok(Ok(Joined::Member { id, joined_at }))
+    }
+
+    /// Why a node cannot be a member whose program does not read what is written.
+    fn unfit(&self, new: &Peer) -> Option<NotJoined> {
+        let active = self.parts.replica.active_version();
+        if new.versions.read(active) {
+            return None;
+        }
+        let why = format!("it reads {}, and the cluster is at version {active}", new.versions);
+        tracing::warn!("{} at {} is not taken in: {why}", new.name, new.peer_addr);
+        Some(NotJoined::Refused(format!("{why}: run a program that reads it")))
     }
 
     /// Whether the node runs now, with its data.

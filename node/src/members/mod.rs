@@ -1,17 +1,20 @@
 //! The members, and changing them: one change after the other, in one task, on the leader.
 //!
 //! What is to be done next follows from the membership alone, so whoever leads goes on where a dead leader stopped: a
-//! change of voters that was left half done is finished, a new member that has caught up gets its vote (`promote`). New
-//! members (`join`) and removals (`remove`) come in between, one at a time. A node that does not lead asks the others now and
+//! change of voters that was left half done is finished, a new member that has caught up gets its vote (`promote`), another program
+//! of a member is noted (`versions`). New members (`join`), removals (`remove`) and raises of the active version come in between, one at a time. A node that does not lead asks the others now and
 //! then whether it is still a member (`ask`).
 
 mod ask;
 mod join;
 mod promote;
 mod remove;
+mod versions;
 
 pub use remove::{Removal, RemoveError};
+pub use versions::{Raise, RaiseError};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::proposal::Proposer;
+use crate::proposal::{LeaderTime, Proposer};
 
 /// Changes that wait for their turn; more are told to come back.
 const WAITING_MAX: usize = 16;
@@ -34,19 +37,22 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub struct Members {
     removals: mpsc::Sender<Removal>,
+    raises: mpsc::Sender<Raise>,
 }
 
 /// What arrives at the task.
 pub struct Inbox {
     joins: mpsc::Receiver<Join>,
     removals: mpsc::Receiver<Removal>,
+    raises: mpsc::Receiver<Raise>,
 }
 
 /// Where new members ask, where removals are asked for, and where both arrive.
 pub fn channel() -> (mpsc::Sender<Join>, Members, Inbox) {
     let (join, joins) = mpsc::channel(WAITING_MAX);
     let (remove, removals) = mpsc::channel(WAITING_MAX);
-    (join, Members { removals: remove }, Inbox { joins, removals })
+    let (raise, raises) = mpsc::channel(WAITING_MAX);
+    (join, Members { removals: remove, raises: raise }, Inbox { joins, removals, raises })
 }
 
 /// What the task works with.
@@ -57,6 +63,8 @@ pub struct Parts {
     pub replica: Replica,
     /// Gives out ids.
     pub proposer: Proposer,
+    /// What time it is there.
+    pub time: Arc<LeaderTime>,
     /// Peer addresses that the node was started with.
     pub seeds: Vec<String>,
     /// Opens connections to new members.
@@ -98,6 +106,9 @@ impl Task {
                     let done = self.remove(&removal.name).await;
                     let _ = removal.answer.send(done);
                 }
+                Some(raise) = inbox.raises.recv() => {
+                    let _ = raise.answer.send(self.raise(raise.to).await);
+                }
                 _ = interval.tick() => self.look().await,
             }
         }
@@ -105,7 +116,9 @@ impl Task {
 
     async fn look(&mut self) {
         if self.leads() {
-            self.promote().await;
+            if !self.describe(&self.parts.replica.membership()).await {
+                self.promote().await;
+            }
         } else {
             self.rounds.clear();
             self.ask().await;
@@ -129,7 +142,7 @@ impl Task {
         if !membership.is_joint() {
             return Ok(membership);
         }
-        self.parts.replica.change_voters(membership.target(), &membership).await?;
+        self.parts.replica.change_voters(membership.target(), BTreeSet::new(), &membership).await?;
         Ok(self.parts.replica.membership())
     }
 }
@@ -138,6 +151,6 @@ impl Task {
 fn not_changed(e: NotDone) -> NotChanged {
     match e {
         NotDone::NotLeader { leader } => NotChanged::NotLeader { leader },
-        NotDone::NoQuorum | NotDone::Unknown => NotChanged::Unknown,
+        NotDone::NoQuorum | NotDone::TooLarge { .. } | NotDone::Unknown => NotChanged::Unknown,
     }
 }

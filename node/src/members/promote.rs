@@ -65,6 +65,16 @@ impl Task {
             }
             return;
         }
+        let leftovers = membership.leftovers();
+        if membership.committed && !leftovers.is_empty() {
+            match self.parts.replica.drop_learners(leftovers.clone(), &membership).await {
+                Ok(()) => tracing::info!("{leftovers:?} are members no more: later ones have their names"),
+                Err(e) => {
+                    tracing::info!("{leftovers:?}, whose names later ones have, are members still: {e}")
+                }
+            }
+            return;
+        }
         let new: Vec<u64> = membership.learners().map(|member| member.id).collect();
         let replica = &self.parts.replica;
         let (now, last) = (Instant::now(), replica.last_index());
@@ -81,9 +91,10 @@ impl Task {
         let name = &new.peer.name;
         let mut voters = membership.target();
         let former: Vec<u64> = membership.named(name).map(|m| m.id).filter(|other| *other != id).collect();
+        let without_vote = former.iter().copied().filter(|id| !membership.is_voter(*id)).collect();
         voters.retain(|voter| planted(Bug::FormerKeepsItsVote) || !former.contains(voter));
         voters.insert(id);
-        match self.parts.replica.change_voters(voters, membership).await {
+        match self.parts.replica.change_voters(voters, without_vote, membership).await {
             Ok(()) if former.is_empty() => tracing::info!("{name} (id {id}) has a vote from now on"),
             Ok(()) => tracing::info!("{name} (id {id}) has taken the place of {former:?}"),
             Err(e) => tracing::info!("{name} (id {id}) has no vote yet: {e}"),

@@ -78,23 +78,10 @@ impl Task {
         }
         // The first members have their ids from nobody: nobody else may get one that leaves.
         self.give_ids(membership.highest_id(), 0).await?;
-        let membership = self.without(learners, membership).await?;
-        self.parts.replica.change_voters(rest, &membership).await?;
+        // With whoever came for its place, and whose former one has its vote still.
+        self.parts.replica.change_voters(rest, learners, &membership).await?;
         tracing::info!("{name} ({voters:?}) is no member any more");
         Ok(())
-    }
-
-    /// The new member of a name whose former one has its vote still.
-    async fn without(
-        &self,
-        learners: BTreeSet<u64>,
-        membership: Membership,
-    ) -> Result<Membership, NotChanged> {
-        if learners.is_empty() {
-            return Ok(membership);
-        }
-        self.parts.replica.drop_learners(learners, &membership).await?;
-        Ok(self.parts.replica.membership())
     }
 
     /// Asks everybody who would be left: what was heard a moment ago says nothing of who died since.

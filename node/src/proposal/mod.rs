@@ -3,21 +3,24 @@
 //! There is no linger: an idle proposer sends one command at once, a busy one packs what has gathered. So
 //! latency is lowest when it is quiet and batches form by themselves under load.
 
-mod entry;
+mod gather;
 mod time;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_machine::command::Verb;
+use quorate_machine::command::{Batch, Measured, Verb};
 use quorate_machine::reply::Outcome;
 use quorate_raft::{NotDone, Replica};
-use quorate_simpoint::{Bug, buggify, planted};
+use quorate_simpoint::{Bug, Component, Holding, buggify, planted, spend, touched};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use gather::{Asker, Gathering, Waiting};
+
+pub use gather::{Hold, Room};
 pub use time::{LeaderTime, STAMP_AGE_MS_MAX};
 
 /// Bounds of the proposer.
@@ -25,7 +28,7 @@ pub use time::{LeaderTime, STAMP_AGE_MS_MAX};
 pub struct Limits {
     /// Commands that wait for an entry; more are not taken until there is room.
     pub waiting_commands_max: usize,
-    /// Size at which an entry is full, in bytes; a single command may be larger.
+    /// An entry is closed before it is longer than this, in bytes; one with a single command may be.
     pub entry_bytes: usize,
     /// Commands in one entry.
     pub entry_commands_max: usize,
@@ -53,13 +56,6 @@ const WAIT: Duration = Duration::from_millis(20);
 /// The answer to a command.
 pub type Answer = Result<Outcome, NotDone>;
 
-/// A command on its way into an entry.
-struct Waiting {
-    verb: Verb,
-    bytes: usize,
-    answer: oneshot::Sender<Answer>,
-}
-
 /// Takes commands; clones share the proposer.
 #[derive(Clone)]
 pub struct Proposer {
@@ -80,9 +76,7 @@ impl Proposer {
         let packer = Packer {
             replica,
             time,
-            limits,
-            waiting,
-            held: None,
+            gathering: Gathering::new(limits, waiting),
             in_flight: Arc::new(Semaphore::new(limits.entries_in_flight_max)),
         };
         let task = tokio::spawn(async move {
@@ -97,17 +91,20 @@ impl Proposer {
 
     /// Hands a command in and returns once it has its place in the order of commands; waits for room. The
     /// answer comes later, through the returned future.
-    pub async fn submit(&self, verb: Verb) -> Pending {
-        let bytes = entry::size_hint(&verb);
+    pub async fn submit(&self, command: Measured, room: Room) -> Pending {
         let (answer, receiver) = oneshot::channel();
         // If the proposer has stopped, the sender is dropped here and the pending answer says so.
-        let _ = self.queue.send(Waiting { verb, bytes, answer }).await;
+        let held = Holding::new(Component::Waiting, command.bytes());
+        let _ = self.queue.send(Waiting { command, asker: Asker { answer, _room: room }, _held: held }).await;
         Pending { receiver, deadline: tokio::time::Instant::now() + self.answer_timeout }
     }
 
-    /// Submits a command and waits for its answer.
+    /// Submits a command of the node itself and waits for its answer.
     pub async fn propose(&self, verb: Verb) -> Answer {
-        self.submit(verb).await.answer().await
+        match Measured::of(verb) {
+            Ok(command) => self.submit(command, None).await.answer().await,
+            Err(refusal) => Ok(Err(refusal)),
+        }
     }
 }
 
@@ -133,26 +130,30 @@ impl Pending {
 struct Packer {
     replica: Replica,
     time: Arc<LeaderTime>,
-    limits: Limits,
-    waiting: mpsc::Receiver<Waiting>,
-    /// Did not fit into the last entry.
-    held: Option<Waiting>,
+    gathering: Gathering,
     in_flight: Arc<Semaphore>,
 }
 
 impl Packer {
     async fn run(mut self) {
         while let Ok(permit) = self.in_flight.clone().acquire_owned().await {
-            let Some((verbs, answers)) = self.next_batch().await else { return };
+            let Some((commands, askers)) = self.gathering.next_batch().await else { return };
             if buggify("node/proposal/wait") {
                 tokio::time::sleep(WAIT).await;
             }
-            let entry = entry::encode(self.time.now_ms(), verbs);
-            let commands = answers.len();
+            let entry = Batch::pack(self.replica.written_version(), self.time.now_ms(), &commands);
+            drop(commands);
+            let count = askers.len();
+            touched(0, entry.len());
+            let spent = spend();
+            if !spent.is_zero() {
+                tokio::time::sleep(spent).await;
+            }
+            let held = Holding::new(Component::Proposed, entry.len());
             self.replica
-                .propose(entry, commands, move |result| {
-                    answer_all(answers, result);
-                    drop(permit);
+                .propose(entry, count, move |result| {
+                    answer_all(askers, result);
+                    drop((permit, held));
                 })
                 .await;
             if buggify("node/proposal/hand_over") {
@@ -160,51 +161,22 @@ impl Packer {
             }
         }
     }
-
-    /// Waits for a command, then takes what else is there, up to a full entry.
-    async fn next_batch(&mut self) -> Option<(Vec<Verb>, VecDeque<oneshot::Sender<Answer>>)> {
-        let first = match self.held.take() {
-            Some(held) => held,
-            None => {
-                let first = self.waiting.recv().await?;
-                // The runtime runs whom a command wakes next of all. Those who are ready to hand in theirs come first.
-                tokio::task::yield_now().await;
-                first
-            }
-        };
-        let mut bytes = first.bytes;
-        let (mut verbs, mut answers) = (vec![first.verb], VecDeque::from([first.answer]));
-        while bytes < self.limits.entry_bytes && verbs.len() < self.limits.entry_commands_max {
-            if buggify("node/proposal/close_entry") {
-                break;
-            }
-            let Ok(next) = self.waiting.try_recv() else { break };
-            if bytes + next.bytes > self.limits.entry_bytes {
-                self.held = Some(next);
-                break;
-            }
-            bytes += next.bytes;
-            verbs.push(next.verb);
-            answers.push_back(next.answer);
-        }
-        Some((verbs, answers))
-    }
 }
 
 /// Runs inside openraft's tasks: it only hands on.
-fn answer_all(answers: VecDeque<oneshot::Sender<Answer>>, result: Result<Vec<Outcome>, NotDone>) {
+fn answer_all(askers: VecDeque<Asker>, result: Result<Vec<Outcome>, NotDone>) {
     match result {
         Ok(mut outcomes) => {
             if planted(Bug::AnswersMixedUp) {
                 outcomes.reverse();
             }
-            for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                let _ = answer.send(Ok(outcome)); // the asker may be gone
+            for (asker, outcome) in askers.into_iter().zip(outcomes) {
+                let _ = asker.answer.send(Ok(outcome)); // the asker may be gone
             }
         }
         Err(e) => {
-            for answer in answers {
-                let _ = answer.send(Err(e.clone()));
+            for asker in askers {
+                let _ = asker.answer.send(Err(e.clone()));
             }
         }
     }

@@ -1,34 +1,35 @@
 //! What keeps the server within its memory and its disk, before anything is proposed.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
 
-use quorate_storage::Quota;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use quorate_simpoint::{Bug, planted};
+use quorate_storage::Room;
+use quorate_storage::space::Bound;
+use tokio::sync::{Semaphore, watch};
+
+use crate::proposal::Hold;
 
 use super::error::Failure;
 
 /// Bounds of admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bodies that were read from producers and have no answer yet, in bytes, over all streams.
+    /// What was read from clients and has no answer yet, in bytes, over all streams: so much of messages, and as much of all else.
     pub unanswered_bytes_max: usize,
-    /// Publishing stops when the disk has less than this left, in bytes: settling needs room, too.
-    pub disk_reserve_bytes: u64,
 }
 
 /// Bytes that one permit stands for.
 const PERMIT_BYTES: usize = 1024;
-/// How often the disk is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Admits publishes. Clones share the bounds.
 #[derive(Clone)]
 pub struct Admission {
     bytes: Arc<Semaphore>,
+    /// Of what carries no messages, so that settling never waits behind publishing.
+    commands: Arc<Semaphore>,
     permits_max: u32,
-    disk_full: Arc<AtomicBool>,
+    /// What the room of the voters is, once there are any.
+    voters: Arc<OnceLock<watch::Receiver<Option<String>>>>,
 }
 
 impl Admission {
@@ -38,61 +39,93 @@ impl Admission {
         let permits_max = u32::try_from(permits).unwrap_or(u32::MAX);
         Self {
             bytes: Arc::new(Semaphore::new(permits_max as usize)),
+            commands: Arc::new(Semaphore::new(permits_max as usize)),
             permits_max,
-            disk_full: Arc::new(AtomicBool::new(false)),
+            voters: Arc::default(),
         }
     }
 
     /// Room for so many bytes until the permit is dropped; waits for it, which is the backpressure that a
     /// producer feels.
-    pub async fn room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let permits =
-            u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.permits_max);
-        self.bytes.clone().acquire_many_owned(permits).await.ok()
+    pub async fn room(&self, bytes: usize) -> Option<Hold> {
+        let permits = if planted(Bug::AdmissionUnbounded) { 0 } else { self.permits(bytes) };
+        Some(Hold::new(self.bytes.clone().acquire_many_owned(permits).await.ok()?, bytes))
     }
 
-    /// An error while the disk or one of the quotas is too full to publish. What was let in and has no answer yet counts,
-    /// with a quarter for the pages around it.
-    pub fn check_space(&self, quotas: impl IntoIterator<Item = Quota>) -> Result<(), Failure> {
+    /// The same for a command that carries no messages.
+    pub async fn command_room(&self, bytes: usize) -> Option<Hold> {
+        let permits = if planted(Bug::AdmissionUnbounded) { 0 } else { self.permits(bytes) };
+        Some(Hold::new(self.commands.clone().acquire_many_owned(permits).await.ok()?, bytes))
+    }
+
+    fn permits(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.permits_max)
+    }
+
+    /// From now on nothing new is let in while `refusal` says why.
+    pub fn heed(&self, refusal: watch::Receiver<Option<String>>) {
+        let _ = self.voters.set(refusal); // the first one stays
+    }
+
+    /// An error while too many voters, or the leader itself, have no room for what is new. What was let in and has no answer yet
+    /// counts, with a quarter for the pages around it. A leader whose disk runs short lets another one lead, and is not to
+    /// refuse meanwhile what that one would take: half of its reserve is there for that.
+    pub fn check_space(&self, node: &str, room: Room) -> Result<(), Failure> {
+        if let Some(why) = self.voters.get().and_then(|refusal| refusal.borrow().clone()) {
+            return Err(Failure::no_space(why));
+        }
         let permits = self.permits_max as usize - self.bytes.available_permits();
         let unanswered = (permits * PERMIT_BYTES) as u64;
-        if !quotas.into_iter().all(|quota| quota.admits(unanswered + unanswered / 4)) {
-            return Err(Failure::no_space("the data of the leader has reached --map-bytes-max".into()));
-        }
-        if self.disk_full.load(Ordering::Relaxed) {
-            return Err(Failure::no_space("the disk of the leader has reached its reserve".into()));
-        }
-        Ok(())
-    }
-
-    /// Watches the disk, whose free bytes `disk_free` tells, until it is dropped.
-    pub async fn watch(self, limits: Limits, disk_free: impl Fn() -> u64) {
-        let mut interval = tokio::time::interval(LOOK_INTERVAL);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            let free_bytes = disk_free();
-            let full = free_bytes < limits.disk_reserve_bytes;
-            if self.disk_full.swap(full, Ordering::Relaxed) != full {
-                tracing::warn!(full, free_bytes, "room for publishing has changed");
-            }
+        let least = match room.bound {
+            Bound::Volume => Room { reserve_bytes: room.reserve_bytes / 2, ..room },
+            Bound::Quota => room,
+        };
+        match least.admits(unanswered + unanswered / 4) {
+            true => Ok(()),
+            false => Err(Failure::no_space(format!("the leader {node} has {room}"))),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_storage::space::Bound;
+
     use super::*;
 
     #[tokio::test]
-    async fn what_is_owed_and_what_is_unanswered_count_like_what_is_used() {
-        let admission = Admission::new(&Limits { unanswered_bytes_max: 1 << 20, disk_reserve_bytes: 0 });
-        let quota = |used_bytes, owed_bytes| Quota { used_bytes, owed_bytes, limit_bytes: 1_000_000 };
-        let admits = |quota| admission.check_space([quota]).is_ok();
-        assert!(admits(quota(500_000, 300_000)) && !admits(quota(500_000, 450_000)));
-        let room = admission.room(200_000).await;
-        assert!(!admits(quota(500_000, 300_000)) && admits(quota(500_000, 100_000)));
-        drop(room);
-        assert!(admits(quota(500_000, 300_000)));
+    async fn what_is_unanswered_counts_like_what_is_used_and_the_refusal_has_figures() {
+        let admission = Admission::new(&Limits { unanswered_bytes_max: 1 << 20 });
+        let room =
+            |free_bytes| Room { free_bytes, reserve_bytes: 1 << 20, bound: Bound::Quota, waiting: false };
+        let admits = |free_bytes| admission.check_space("n1", room(free_bytes)).is_ok();
+        assert!(admits(1 << 20) && !admits((1 << 20) - 1));
+        let unanswered = admission.room(200_000).await;
+        assert!(!admits(1_200_000) && admits(1_300_000));
+        drop(unanswered);
+        assert!(admits(1_200_000));
+        let refused =
+            admission.check_space("n1", room(12 << 10)).expect_err("too little").into_refusal().message;
+        assert!(refused.contains("n1 has 12 KiB free of a reserve of 1024 KiB"), "{refused}");
+        // While another one takes over, half of what the disk has in reserve is there.
+        let on_disk = |free_bytes| Room { bound: Bound::Volume, ..room(free_bytes) };
+        assert!(admission.check_space("n1", on_disk(1 << 19)).is_ok());
+        assert!(admission.check_space("n1", on_disk((1 << 19) - 1)).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_the_voters_lack_is_told() {
+        let admission = Admission::new(&Limits { unanswered_bytes_max: 1 << 20 });
+        let room = Room { free_bytes: 9, reserve_bytes: 3, bound: Bound::Volume, waiting: false };
+        assert!(admission.check_space("n1", room).is_ok());
+        let (says, refusal) = watch::channel(None);
+        admission.heed(refusal);
+        assert!(admission.check_space("n1", room).is_ok());
+        says.send_replace(Some("n2 has 12 MiB free of a reserve of 64 MiB".to_owned()));
+        let refused = admission.check_space("n1", room).expect_err("a refusal").into_refusal();
+        assert_eq!((&*refused.reason, refused.retry), ("NO_SPACE", true));
+        assert!(refused.message.contains("n2 has 12 MiB free"), "{}", refused.message);
+        says.send_replace(None);
+        assert!(admission.check_space("n1", room).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate_machine::Versions;
 use quorate_proto::peer::v1 as peer;
 use quorate_proto::v1;
 use quorate_proto::v1::cluster_server::Cluster;
@@ -10,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use super::error::Failure;
-use crate::members::RemoveError;
+use crate::members::{RaiseError, RemoveError};
 
 /// A member that does not answer within this is listed as unreachable.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(700);
@@ -55,6 +56,31 @@ impl Cluster for Api {
             Err(e) => Err(Failure::not_removed(&e).into()),
         }
     }
+
+    async fn version(&self, _: Request<v1::VersionRequest>) -> Result<Response<v1::VersionResponse>, Status> {
+        let shard = self.shard_of("default")?;
+        let membership = shard.replica.membership();
+        let members = membership.members.iter().map(|member| {
+            let Versions { reads_from, reads_to, writes } = member.peer.versions;
+            v1::MemberVersions { id: member.id, name: member.peer.name.clone(), reads_from, reads_to, writes }
+        });
+        let (active, members) = (shard.replica.active_version(), members.collect());
+        Ok(Response::new(v1::VersionResponse { active, members }))
+    }
+
+    async fn raise_version(
+        &self,
+        request: Request<v1::RaiseVersionRequest>,
+    ) -> Result<Response<v1::RaiseVersionResponse>, Status> {
+        let shard = self.shard_of("default")?;
+        match shard.members.raise(request.into_inner().to).await {
+            Ok(active) => Ok(Response::new(v1::RaiseVersionResponse { active })),
+            Err(RaiseError::NotChanged(NotChanged::NotLeader { leader })) => {
+                Err(shard.not_leader(leader).into())
+            }
+            Err(e) => Err(Failure::not_raised(&e).into()),
+        }
+    }
 }
 
 impl Api {
@@ -92,6 +118,15 @@ fn replica_out(member: &peer::Member, replica: peer::PeerReplica) -> v1::Replica
         "candidate" => v1::Role::Candidate,
         _ => v1::Role::Unreachable,
     };
+    let disk = match replica.disk.as_str() {
+        "ok" => v1::DiskState::Ok,
+        "low" => v1::DiskState::Low,
+        "short" => v1::DiskState::Short,
+        "waiting" => v1::DiskState::Waiting,
+        "stalled" => v1::DiskState::Stalled,
+        _ => v1::DiskState::Unspecified,
+    };
+    let report = replica.report.unwrap_or_default();
     v1::ReplicaStatus {
         name: member.name.clone(),
         id: member.id,
@@ -107,6 +142,10 @@ fn replica_out(member: &peer::Member, replica: peer::PeerReplica) -> v1::Replica
         digest: quorate_raft::hex(&replica.digest),
         client_addr: member.client_addr.clone(),
         disk_free: replica.disk_free,
+        room: report.free_bytes,
+        reserve: report.reserve_bytes,
+        disk: disk.into(),
+        log_stalled_ms: report.stalled_ms,
     }
 }
 

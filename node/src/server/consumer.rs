@@ -4,10 +4,11 @@
 //! answers to settles in the order they were asked. Bodies are read from the state only when the client takes
 //! them, so a consumer that stops reading holds nothing but its leases.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use quorate_machine::command::{Attach, Credit, Detach, Outcome, Settings, Settle, SettleRange, Verb};
 use quorate_machine::effect::Lease;
 use quorate_machine::limits::SESSION_TIMEOUT_MS_DEFAULT;
@@ -17,7 +18,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::consumer_server::Consumer;
 use quorate_proto::v1::receive_request::Request as Req;
 use quorate_proto::v1::receive_response::Response as Res;
-use quorate_simpoint::{Bug, buggify, planted};
+use quorate_simpoint::{Bug, Component, Holding, buggify, planted};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -38,10 +39,16 @@ const REQUESTS_UNANSWERED_MAX: usize = 256;
 
 type Frame = Result<v1::ReceiveResponse, Status>;
 
+/// A frame that waits for the client, and what it holds.
+type Outgoing = (Frame, Holding);
+
 /// A request in the order of answers.
 enum InOrder {
-    /// A settle with the client's id.
-    Settle(u64, Pending),
+    /// A settle with the client's id, and the time at which it was read: the less passes between the request and that, the better the
+    /// client knows what time it is here.
+    Settle(u64, u64, Pending),
+    /// A settle of nothing: only the time is asked for.
+    Time(u64, u64),
     /// A new credit.
     Credit(u32, Pending),
     /// The end of the session.
@@ -57,23 +64,31 @@ struct Session {
     consumer: u64,
     generation: u64,
     session_timeout: Duration,
-    frames: mpsc::Sender<Frame>,
+    /// When it was asked for.
+    now_ms: u64,
+    frames: mpsc::Sender<Outgoing>,
 }
 
 /// Leases that an answer to a settle said were revoked, until the news say so too. The news that they were assigned may still be
 /// under way: who gets the answer must not be handed them afterwards.
 #[derive(Default)]
-struct Gone(Vec<Lease>);
+struct Gone {
+    /// How many there are, by the first token: no two have the same.
+    counts: BTreeMap<u64, u32>,
+}
 
 impl Gone {
+    fn add(&mut self, revoked: &[Lease]) {
+        self.counts.extend(revoked.iter().map(|lease| (lease.first_token, lease.count)));
+    }
+
     fn has(&self, token: u64) -> bool {
-        self.0
-            .iter()
-            .any(|lease| (lease.first_token..lease.first_token + u64::from(lease.count)).contains(&token))
+        let last = self.counts.range(..=token).next_back();
+        last.is_some_and(|(first, count)| token - first < u64::from(*count))
     }
 
     fn told(&mut self, revoked: &Lease) {
-        self.0.retain(|lease| lease.first_token != revoked.first_token);
+        self.counts.remove(&revoked.first_token);
     }
 }
 
@@ -104,6 +119,7 @@ impl Consumer for Api {
             session_timeout_ms: attach.session_timeout_ms,
             name: attach.name,
         };
+        let now_ms = shard.time.now_ms();
         let attached = match shard.propose(Verb::Attach(verb)).await?.map_err(Failure::from)? {
             Reply::Attached(_) if buggify("node/consumer/lose_attached") => {
                 return Err(Failure::unknown().into());
@@ -113,10 +129,11 @@ impl Consumer for Api {
         };
         let (frames, stream) = mpsc::channel(FRAMES_WAITING_MAX);
         let Attached { consumer, generation, .. } = attached;
-        let session = Session { api: self.clone(), shard, consumer, generation, session_timeout, frames };
+        let session =
+            Session { api: self.clone(), shard, consumer, generation, session_timeout, now_ms, frames };
         // Ends when the client, the session or the leadership goes away, or the node stops.
         self.0.streams.spawn(session.run(attached, requests));
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(|(frame, _)| frame))))
     }
 }
 
@@ -136,7 +153,8 @@ impl Session {
         if let Err(failure) = ended {
             self.shard.hub.lost(self.consumer, self.generation);
             if let Some(failure) = failure {
-                let _ = self.frames.send(Err(failure.into())).await; // the client may be gone
+                let outgoing = (Err(failure.into()), Holding::new(Component::Outbox, 0));
+                let _ = self.frames.send(outgoing).await; // the client may be gone
             }
         }
     }
@@ -158,10 +176,18 @@ impl Session {
                 return Err(Some(Failure::no_quorum()));
             }
             let item = match request.request {
+                Some(Req::Settle(settle)) if settle.ranges.is_empty() => {
+                    InOrder::Time(settle.id, self.shard.time.now_ms())
+                }
                 Some(Req::Settle(settle)) => {
-                    let id = settle.id;
-                    let verb = Verb::Settle(convert::settle_in(self.consumer, settle));
-                    self.submit(verb, |pending| InOrder::Settle(id, pending)).await
+                    let (id, now_ms) = (settle.id, self.shard.time.now_ms());
+                    match convert::settle_in(self.consumer, settle) {
+                        Ok(verb) => {
+                            let in_order = |pending| InOrder::Settle(id, now_ms, pending);
+                            self.submit(Verb::Settle(verb), in_order).await
+                        }
+                        Err(failure) => InOrder::Fails(failure),
+                    }
                 }
                 Some(Req::Credit(v1::Credit { credit })) => {
                     let (consumer, generation) = (self.consumer, self.generation);
@@ -200,8 +226,8 @@ impl Session {
     ) -> Result<(), Option<Failure>> {
         let order = settings::order_out(&attached.settings).into();
         let Settings { lease_ms, auto_ack, .. } = attached.settings;
-        let resumed = attached.resumed;
-        self.send(Res::Attached(v1::Attached { resumed, lease_ms, order, auto_ack })).await?;
+        let (resumed, now_ms) = (attached.resumed, self.now_ms);
+        self.send(Res::Attached(v1::Attached { resumed, lease_ms, order, auto_ack, now_ms })).await?;
         // The stream hears every lease assigned from here on; those before it are in the state.
         let held = self.held(self.consumer)?;
         if !held.is_session {
@@ -283,7 +309,8 @@ impl Session {
                         (part.first_position..part.first_position + u64::from(part.count)).contains(&position)
                     })
             };
-            let lease_left_ms = lease.deadline_ms.saturating_sub(self.shard.time.now_ms());
+            let now_ms = self.shard.time.now_ms();
+            let lease_left_ms = lease.deadline_ms.saturating_sub(now_ms);
             let deliveries =
                 messages.into_iter().filter(|m| is_ours(m.position, m.token)).map(|m| v1::Delivery {
                     position: m.position,
@@ -295,7 +322,7 @@ impl Session {
                 });
             let deliveries: Vec<v1::Delivery> = deliveries.collect();
             if !deliveries.is_empty() {
-                self.send(Res::Deliveries(v1::Deliveries { deliveries })).await?;
+                self.send(Res::Deliveries(v1::Deliveries { deliveries, now_ms })).await?;
             }
             if buggify("node/consumer/cut_delivery") {
                 return Err(Some(Failure::no_quorum()));
@@ -327,13 +354,16 @@ impl Session {
     /// Answers a request. True if it ended the session.
     async fn answer(&self, item: InOrder, gone: &mut Gone) -> Result<bool, Option<Failure>> {
         let (response, ends) = match item {
-            InOrder::Settle(id, _) if planted(Bug::SettleAnsweredEarly) => {
+            InOrder::Time(id, now_ms) => {
+                (Res::Settled(v1::Settled { id, now_ms, ..v1::Settled::default() }), false)
+            }
+            InOrder::Settle(id, ..) if planted(Bug::SettleAnsweredEarly) => {
                 (Res::Settled(v1::Settled { id, ..v1::Settled::default() }), false)
             }
-            InOrder::Settle(id, pending) => match self.outcome(pending).await? {
+            InOrder::Settle(id, now_ms, pending) => match self.outcome(pending).await? {
                 Reply::Settled(settled) => {
-                    gone.0.extend(&settled.revoked);
-                    (Res::Settled(convert::settled_out(id, settled)), false)
+                    gone.add(&settled.revoked);
+                    (Res::Settled(convert::settled_out(id, settled, now_ms)), false)
                 }
                 other => return Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
             },
@@ -360,7 +390,12 @@ impl Session {
     }
 
     async fn send(&self, response: Res) -> Result<(), Option<Failure>> {
-        let sent = self.frames.send(Ok(v1::ReceiveResponse { response: Some(response) })).await;
+        let bytes = match &response {
+            Res::Deliveries(frame) => frame.deliveries.iter().map(|one| one.message.len()).sum(),
+            _ => 0,
+        };
+        let response = v1::ReceiveResponse { response: Some(response) };
+        let sent = self.frames.send((Ok(response), Holding::new(Component::Outbox, bytes))).await;
         sent.map_err(|_| None)
     }
 }

@@ -1,11 +1,14 @@
 //! The one place where the wire's types and the machine's meet.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
-use quorate_machine::command::{self, Outcome, Settle};
+use quorate_machine::command::{self, Outcome, Publish, Settle};
 use quorate_machine::effect::Lease;
+use quorate_machine::limits::{PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, REASON_BYTES_MAX, SETTLE_RANGES_MAX};
 use quorate_machine::message::{self, Message};
-use quorate_machine::reply::{LeftHow, NotSettled, PositionRun, ProducerOpened, Settled};
+use quorate_machine::reply::{LeftHow, NotSettled, PositionRun, ProducerOpened, Refusal, Settled};
 use quorate_proto::v1;
 
 use super::error::Failure;
@@ -15,12 +18,24 @@ pub fn or_default(name: String) -> String {
     if name.is_empty() { "default".into() } else { name }
 }
 
-/// Checks a message as it came over the wire; the machine keeps it as it is. Returns its attributes.
-pub fn check_message(encoded: &Bytes) -> Result<u32, Failure> {
-    let message = Message::decode(encoded.clone())
-        .map_err(|e| Failure::invalid(format!("messages: one of them cannot be read: {e}")))?;
-    message::check(&message)?;
-    Ok(message::attributes(&message))
+/// Takes in the messages of a batch as they came over the wire. Returns their lengths, their bytes, and what there is in any of them.
+pub fn messages_in(messages: &[Bytes]) -> Result<(Vec<u32>, Bytes, u32), Failure> {
+    at_most("messages", messages.len(), PUBLISH_MESSAGES_MAX)?;
+    let mut attributes = 0;
+    for message in messages {
+        attributes |= message::admit(message)?;
+    }
+    at_most("messages", messages.iter().map(Bytes::len).sum(), PUBLISH_BYTES_MAX)?;
+    let (lengths, bytes) = Publish::pack(messages);
+    Ok((lengths, bytes, attributes))
+}
+
+/// Counts are looked at before anything is done for what they count.
+pub fn at_most(field: &'static str, given: usize, most: usize) -> Result<(), Failure> {
+    if given <= most {
+        return Ok(());
+    }
+    Err(Refusal::Invalid { field, problem: format!("{given}, and {most} is the most at once") }.into())
 }
 
 /// A stored message as the wire carries it.
@@ -43,36 +58,50 @@ pub fn message_out(stored: Bytes) -> Result<v1::Message, Failure> {
 }
 
 /// A settle of a consumer. Its ranges share the reasons that they have in common.
-pub fn settle_in(consumer: u64, given: v1::Settle) -> Settle {
-    let mut settle = Settle { consumer, ..Settle::default() };
-    for range in given.ranges {
-        settle.ranges.push(range_in(range, &mut settle.reasons));
-    }
-    settle
+pub fn settle_in(consumer: u64, given: v1::Settle) -> Result<Settle, Failure> {
+    at_most("ranges", given.ranges.len(), SETTLE_RANGES_MAX)?;
+    let mut reasons = Reasons::default();
+    let ranges = given.ranges.into_iter().map(|range| range_in(range, &mut reasons)).collect();
+    Ok(Settle { consumer, ranges, reasons: reasons.into_list() })
 }
 
-/// A range of leases; its reason is looked for among those of the others, or added to them.
-pub fn range_in(range: v1::SettleRange, reasons: &mut Vec<String>) -> command::SettleRange {
-    let reason = if range.reason.is_empty() {
-        0
-    } else {
-        // The last ones are looked at first: ranges of one failure follow each other.
-        match reasons.iter().rposition(|known| *known == range.reason) {
-            Some(at) => at + 1,
-            None => {
-                reasons.push(range.reason);
-                reasons.len()
-            }
+/// The reasons that ranges have in common, each once.
+#[derive(Default)]
+pub struct Reasons(BTreeMap<String, u32>);
+
+impl Reasons {
+    /// The number of a reason, counted from 1; 0 if there is none.
+    fn number(&mut self, reason: String) -> u32 {
+        if reason.is_empty() {
+            return 0;
         }
-    };
+        if reason.len() > REASON_BYTES_MAX {
+            return command::SettleRange::REASON_TOO_LONG;
+        }
+        // As many as there are ranges at most.
+        let next = u32::try_from(self.0.len() + 1).unwrap_or(command::SettleRange::REASON_TOO_LONG);
+        *self.0.entry(reason).or_insert(next)
+    }
+
+    /// In the order of their numbers.
+    pub fn into_list(self) -> Vec<String> {
+        let mut list = vec![String::new(); self.0.len()];
+        for (reason, number) in self.0 {
+            list[number as usize - 1] = reason;
+        }
+        list
+    }
+}
+
+/// A range of leases.
+pub fn range_in(range: v1::SettleRange, reasons: &mut Reasons) -> command::SettleRange {
     command::SettleRange {
         first_position: range.first_position,
         count: range.count,
         first_token: range.first_token,
         outcome: outcome_in(range.outcome).into(),
         delay_ms: range.delay_ms,
-        // As many as there are ranges at most.
-        reason: u32::try_from(reason).unwrap_or(u32::MAX),
+        reason: reasons.number(range.reason),
     }
 }
 
@@ -89,7 +118,7 @@ fn outcome_in(outcome: i32) -> Outcome {
 }
 
 /// The answer to a settle.
-pub fn settled_out(id: u64, settled: Settled) -> v1::Settled {
+pub fn settled_out(id: u64, settled: Settled, now_ms: u64) -> v1::Settled {
     let refused = settled.refused.into_iter().map(not_settled_out).collect();
     let left = settled.left.into_iter().map(|left| v1::SettleLeft {
         first_position: left.first_position,
@@ -101,7 +130,7 @@ pub fn settled_out(id: u64, settled: Settled) -> v1::Settled {
         },
     });
     let revoked = settled.revoked.iter().map(revoked_out);
-    v1::Settled { id, refused, left: left.collect(), revoked: revoked.collect() }
+    v1::Settled { id, refused, left: left.collect(), revoked: revoked.collect(), now_ms }
 }
 
 /// A lease that is no more.
@@ -139,5 +168,30 @@ pub fn bounded(given: u32, default: u32, most: u32, field: &str) -> Result<u32, 
         0 => Ok(default),
         n if n <= most => Ok(n),
         n => Err(Failure::invalid(format!("{field}: {n} is more than {most}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(reason: &str) -> v1::SettleRange {
+        v1::SettleRange { count: 1, reason: reason.into(), ..v1::SettleRange::default() }
+    }
+
+    #[test]
+    fn reasons_are_shared_and_keep_the_order_in_which_they_came() {
+        let long = "x".repeat(REASON_BYTES_MAX + 1);
+        let ranges = ["b", "", "a", "b", &long, "a", &long[1..]].map(range).to_vec();
+        let settle = settle_in(7, v1::Settle { id: 1, ranges }).expect("few");
+        let numbers: Vec<u32> = settle.ranges.iter().map(|range| range.reason).collect();
+        assert_eq!(numbers, [1, 0, 2, 1, command::SettleRange::REASON_TOO_LONG, 2, 3]);
+        assert_eq!(settle.reasons, ["b", "a", &long[1..]]);
+    }
+
+    #[test]
+    fn more_ranges_than_may_be_are_not_looked_at() {
+        let ranges = vec![range("r"); SETTLE_RANGES_MAX + 1];
+        assert!(settle_in(7, v1::Settle { id: 1, ranges }).is_err());
     }
 }

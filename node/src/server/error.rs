@@ -1,13 +1,14 @@
 //! Every refusal as the wire tells it: a stable reason, what happened, what to do, whether to retry.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use quorate_proto::{ERROR_DOMAIN, v1};
 use quorate_raft::NotChanged;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::members::RemoveError;
+use crate::members::{RaiseError, RemoveError};
 
 /// A request that was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,32 @@ impl Failure {
         Self::new(Code::ResourceExhausted, "OVERLOADED", message, "wait for fewer keys at once", true)
     }
 
+    /// Half-sent requests hold as much as they may, and did so for as long as one waits.
+    pub fn too_much_half_sent() -> Self {
+        let message = "half-sent requests hold all the memory of this node that there is for them";
+        Self::new(Code::ResourceExhausted, "OVERLOADED", message, "send it again after a pause", true)
+    }
+
+    /// A request was begun and not finished.
+    pub fn too_slow(bytes: usize, of_bytes: usize) -> Self {
+        let message =
+            format!("a message was begun and not finished in time: {bytes} of {of_bytes} bytes came");
+        let action = "send shorter messages, or over a faster connection";
+        Self::new(Code::ResourceExhausted, "OVERLOADED", message, action, true)
+    }
+
+    /// A request was opened and nothing followed.
+    pub fn says_nothing(after: Duration) -> Self {
+        let message = format!("nothing was asked within {} s after the call was opened", after.as_secs());
+        Self::new(
+            Code::ResourceExhausted,
+            "OVERLOADED",
+            message,
+            "send the request when the call is opened",
+            true,
+        )
+    }
+
     /// The session was taken over by a later attach.
     pub fn superseded() -> Self {
         let message = "the session was attached by another stream";
@@ -141,6 +168,26 @@ impl Failure {
         }
     }
 
+    /// The active version is not raised.
+    pub fn not_raised(e: &RaiseError) -> Self {
+        let new = |code, reason, action, retry| Self::new(code, reason, e.to_string(), action, retry);
+        match e {
+            RaiseError::NotRead { .. } => {
+                let action = "start it with a newer program, or remove it; `quorate cluster version` shows all members";
+                new(Code::FailedPrecondition, "VERSION_NOT_READ", action, false)
+            }
+            RaiseError::Silent { .. } => {
+                let action = "bring the member back, or remove it: all have to say that they read it";
+                new(Code::FailedPrecondition, "VERSION_NOT_READ", action, false)
+            }
+            RaiseError::Overloaded | RaiseError::NotChanged(NotChanged::Busy(_)) => {
+                new(Code::Unavailable, "OVERLOADED", "wait until the change under way is done", true)
+            }
+            RaiseError::NotChanged(NotChanged::NotLeader { .. }) => Self::no_quorum(),
+            RaiseError::NotChanged(NotChanged::Unknown) => Self::unknown(),
+        }
+    }
+
     /// The request cannot be understood.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Code::InvalidArgument, "INVALID", message, "correct the request", false)
@@ -148,9 +195,13 @@ impl Failure {
 
     /// What a request of a stream that cannot be read has for an answer; `None` if nobody is there to be told.
     pub fn unreadable(status: &Status) -> Option<Self> {
+        if status.get_details_error_info().is_some_and(|info| info.reason == "OVERLOADED") {
+            let action = "send shorter messages, after a pause";
+            return Some(Self::new(status.code(), "OVERLOADED", status.message(), action, true));
+        }
         let says = format!("the request cannot be read: {}", status.message());
-        matches!(status.code(), Code::OutOfRange | Code::Internal | Code::Unimplemented)
-            .then(|| Self::invalid(says))
+        let codes = [Code::OutOfRange, Code::InvalidArgument, Code::Internal, Code::Unimplemented];
+        codes.contains(&status.code()).then(|| Self::invalid(says))
     }
 
     /// The state cannot be read.

@@ -9,6 +9,8 @@ mod producer;
 mod queues;
 mod read;
 mod refusal;
+mod room;
+mod sequence;
 mod settings;
 mod state;
 mod subscriptions;
@@ -30,15 +32,22 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
+use tower::layer::util::{Identity, Stack};
 
+use quorate_machine::limits::REQUEST_BYTES_MAX;
+
+use crate::listen::request::HalfRead;
 use crate::shard::Shard;
 use admission::Admission;
 use error::Failure;
 
-/// Largest request that is read, in bytes: the largest publish and its frame.
-const REQUEST_BYTES_MAX: usize = quorate_machine::limits::PUBLISH_BYTES_MAX + 1024 * 1024;
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Largest request of a service that is sent no messages, in bytes.
+const SETTINGS_BYTES_MAX: usize = 1024 * 1024;
+/// What a client may send ahead, in bytes: on a call, and on a connection. As much lies here unread at worst.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Headers of a request, in bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// Every frame is a call to the system, at the sender and at the receiver.
 const FRAME_BYTES_MAX: u32 = 256 * 1024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
@@ -109,7 +118,10 @@ impl Api {
     }
 
     /// All services on one router, with health and reflection.
-    pub async fn router(&self) -> Result<Router, tonic_reflection::server::Error> {
+    pub async fn router(
+        &self,
+        half_read: HalfRead,
+    ) -> Result<Router<Stack<HalfRead, Identity>>, tonic_reflection::server::Error> {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -120,8 +132,10 @@ impl Api {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(FRAME_BYTES_MAX)
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            .http2_max_header_list_size(HEADER_BYTES_MAX)
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+            .layer(half_read)
             .add_service(health_service)
             .add_service(reflection)
             .add_service(ProducerServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
@@ -130,11 +144,19 @@ impl Api {
                     .max_decoding_message_size(REQUEST_BYTES_MAX)
                     .max_encoding_message_size(usize::MAX),
             )
-            .add_service(QueuesServer::new(self.clone()).max_encoding_message_size(usize::MAX))
-            .add_service(SubscriptionsServer::new(self.clone()))
+            .add_service(
+                QueuesServer::new(self.clone())
+                    .max_decoding_message_size(SETTINGS_BYTES_MAX)
+                    .max_encoding_message_size(usize::MAX),
+            )
+            .add_service(SubscriptionsServer::new(self.clone()).max_decoding_message_size(SETTINGS_BYTES_MAX))
             .add_service(TransactionsServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))
-            .add_service(StateServer::new(self.clone()).max_encoding_message_size(usize::MAX))
-            .add_service(ClusterServer::new(self.clone()));
+            .add_service(
+                StateServer::new(self.clone())
+                    .max_decoding_message_size(SETTINGS_BYTES_MAX)
+                    .max_encoding_message_size(usize::MAX),
+            )
+            .add_service(ClusterServer::new(self.clone()).max_decoding_message_size(SETTINGS_BYTES_MAX));
         Ok(router)
     }
 }

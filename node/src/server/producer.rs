@@ -4,28 +4,35 @@
 //! read and not answered yet is bounded, over all streams, by [`Admission`](super::admission::Admission).
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::Stream;
-use quorate_machine::command::{CloseProducer, OpenProducer, Publish, Verb};
+use quorate_machine::command::{CloseProducer, Measured, OpenProducer, Publish, Verb};
+use quorate_machine::is_limited;
 use quorate_machine::read::{self, ProducerInfo};
-use quorate_machine::reply::{ProducerOpened, Reply};
+use quorate_machine::reply::{ProducerOpened, Refusal, Reply};
 use quorate_proto::v1;
 use quorate_proto::v1::producer_server::Producer;
 use quorate_proto::v1::publish_request::Request as Req;
 use quorate_proto::v1::publish_response::Response as Res;
 use quorate_raft::NotDone;
 use quorate_simpoint::{Bug, buggify, planted};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::error::Failure;
+use super::sequence::Sequence;
 use super::{Api, convert};
 use crate::proposal::Pending;
 use crate::shard::Shard;
 
 /// Batches of one stream that are read and not answered yet.
 const BATCHES_UNANSWERED_MAX: usize = 256;
+/// What a message takes besides its bytes while it is under way.
+const MESSAGE_BYTES: usize = 64;
+/// Batches to a queue without limits after which it is looked at again.
+const BATCHES_UNLOOKED_MAX: u32 = 64;
 /// Most sessions that one listing has.
 const LIST_MAX: u32 = 1000;
 /// Answers that wait for the stream.
@@ -36,8 +43,6 @@ struct InOrder {
     first_seq: u64,
     count: u32,
     outcome: BatchOutcome,
-    /// Holds the batch's bytes against the server's bound until it is answered.
-    _room: Option<OwnedSemaphorePermit>,
 }
 
 enum BatchOutcome {
@@ -55,6 +60,18 @@ struct Session {
     shard: Shard,
     namespace: String,
     opened: ProducerOpened,
+    sequence: Arc<Sequence>,
+    looked: Looked,
+}
+
+/// When the queue that is published to was looked at, and had no limit.
+#[derive(Default)]
+struct Looked {
+    queue: String,
+    /// For so many batches nobody looks again.
+    batches_left: u32,
+    /// Batches that had been refused then.
+    refused: u64,
 }
 
 #[tonic::async_trait]
@@ -75,11 +92,11 @@ impl Producer for Api {
         let (ordered, in_order) = mpsc::channel(BATCHES_UNANSWERED_MAX);
         let opened = convert::opened_out(session.opened);
         let _ = answers.send(Ok(v1::PublishResponse { response: Some(Res::Opened(opened)) })).await;
-        let shard = session.shard.clone();
+        let (shard, sequence) = (session.shard.clone(), session.sequence.clone());
         let stopping = self.0.stopping.clone();
         // Ends when the client or the leadership goes away, or the node stops.
         self.0.streams.spawn(async move {
-            let write = answer_in_order(shard.clone(), in_order, &answers);
+            let write = answer_in_order(shard.clone(), &sequence, in_order, &answers);
             let read = session.read(requests, ordered);
             let failure = tokio::select! {
                 biased;
@@ -125,14 +142,17 @@ impl Session {
         let verb = OpenProducer { namespace: namespace.clone(), session, ttl_ms, holder, resume };
         match shard.propose(Verb::OpenProducer(verb)).await?? {
             Reply::ProducerOpened(_) if buggify("node/producer/lose_opened") => Err(Failure::unknown()),
-            Reply::ProducerOpened(opened) => Ok(Self { api, shard, namespace, opened }),
+            Reply::ProducerOpened(opened) => {
+                let sequence = Arc::new(Sequence::new(opened.last_seq));
+                Ok(Self { api, shard, namespace, opened, sequence, looked: Looked::default() })
+            }
             other => Err(Failure::internal(format!("an unexpected answer: {other:?}"))),
         }
     }
 
     /// Reads batches until the client closes its side; dropping `ordered` then lets the answers end.
-    async fn read(&self, mut requests: Streaming<v1::PublishRequest>, ordered: mpsc::Sender<InOrder>) {
-        let of_none = |outcome| InOrder { first_seq: 0, count: 0, outcome, _room: None };
+    async fn read(mut self, mut requests: Streaming<v1::PublishRequest>, ordered: mpsc::Sender<InOrder>) {
+        let of_none = |outcome| InOrder { first_seq: 0, count: 0, outcome };
         loop {
             let item = match requests.message().await {
                 Ok(Some(v1::PublishRequest { request: Some(Req::Batch(batch)) })) => self.admit(batch).await,
@@ -154,24 +174,61 @@ impl Session {
     }
 
     /// Checks a batch and gives it its place in the order of commands.
-    async fn admit(&self, batch: v1::PublishBatch) -> InOrder {
+    async fn admit(&mut self, batch: v1::PublishBatch) -> InOrder {
         let first_seq = batch.first_seq;
         let count = u32::try_from(batch.messages.len()).unwrap_or(u32::MAX);
-        let bytes: usize = batch.messages.iter().map(|encoded| encoded.len() + 64).sum();
-        let close = batch.close;
+        let outcome = match self.sequence.refusal(first_seq) {
+            Some(refusal) if !batch.close => BatchOutcome::Refused(refusal.into()),
+            _ => self.offer(batch).await,
+        };
+        InOrder { first_seq, count, outcome }
+    }
+
+    async fn offer(&mut self, batch: v1::PublishBatch) -> BatchOutcome {
+        let (first_seq, count) = (batch.first_seq, batch.messages.len() as u64);
+        let bytes: usize = batch.messages.iter().map(|encoded| encoded.len() + MESSAGE_BYTES).sum();
         let room = self.api.0.admission.room(bytes).await;
         if buggify("node/producer/not_taken") {
-            let outcome = BatchOutcome::NotTaken(Failure::no_quorum());
-            return InOrder { first_seq, count, outcome, _room: room };
+            return BatchOutcome::NotTaken(Failure::no_quorum());
         }
-        let outcome = match self.verb(batch, close) {
-            Ok(verb) => match self.shard.submit(verb).await {
-                Ok(pending) => BatchOutcome::Pending(pending),
-                Err(failure) => BatchOutcome::NotTaken(failure),
-            },
-            Err(failure) => BatchOutcome::Refused(failure),
+        let close = batch.close;
+        let command = match self.verb(batch, close).and_then(Shard::admit) {
+            Ok(command) => command,
+            Err(failure) => return BatchOutcome::Refused(failure),
         };
-        InOrder { first_seq, count, outcome, _room: room }
+        match self.foresee(&command).await {
+            Ok(None) => {}
+            Ok(Some(refusal)) => return BatchOutcome::Refused(refusal.into()),
+            Err(failure) => return BatchOutcome::NotTaken(failure),
+        }
+        match self.shard.take(command, room).await {
+            Ok(pending) => {
+                self.sequence.proposed(first_seq, count);
+                BatchOutcome::Pending(pending)
+            }
+            Err(failure) => BatchOutcome::NotTaken(failure),
+        }
+    }
+
+    /// Whether a publish would be refused. A queue without limits takes what comes: it is looked at now and then, and when something was
+    /// refused.
+    async fn foresee(&mut self, command: &Measured) -> Result<Option<Refusal>, Failure> {
+        let Some(Verb::Publish(Publish { queue, .. })) = command.verb() else { return Ok(None) };
+        let refused = self.sequence.refused();
+        let looked = &mut self.looked;
+        if looked.queue == *queue && looked.batches_left > 0 && looked.refused == refused {
+            looked.batches_left -= 1;
+            return Ok(None);
+        }
+        let is_limited = is_limited(&self.shard.state().read(), &self.namespace, queue);
+        if is_limited.map_err(|e| Failure::internal(e.to_string()))? == Some(false)
+            && looked.refused == refused
+        {
+            *looked = Looked { queue: queue.clone(), batches_left: BATCHES_UNLOOKED_MAX, refused };
+            return Ok(None);
+        }
+        *looked = Looked { refused, ..Looked::default() };
+        self.shard.foresee(command).await
     }
 
     fn verb(&self, batch: v1::PublishBatch, close: bool) -> Result<Verb, Failure> {
@@ -183,14 +240,9 @@ impl Session {
             return Err(Failure::invalid("`close` goes without messages, after the last receipt"));
         }
         if takes_room(&batch, self.opened.last_seq) {
-            let replica = &self.shard.replica;
-            self.api.0.admission.check_space([replica.log().quota(), replica.state().quota()])?;
+            self.api.check_room(&self.shard)?;
         }
-        let mut attributes = 0;
-        for message in &batch.messages {
-            attributes |= convert::check_message(message)?;
-        }
-        let (lengths, messages) = Publish::pack(&batch.messages);
+        let (lengths, messages, attributes) = convert::messages_in(&batch.messages)?;
         Ok(Verb::Publish(Publish {
             namespace: self.namespace.clone(),
             queue: batch.queue,
@@ -215,27 +267,34 @@ fn takes_room(batch: &v1::PublishBatch, last_seq: u64) -> bool {
 /// Answers batches in the order they were read. Returns what ends the stream, or nothing if all is answered.
 async fn answer_in_order(
     shard: Shard,
+    sequence: &Sequence,
     mut in_order: mpsc::Receiver<InOrder>,
     answers: &mpsc::Sender<Result<v1::PublishResponse, Status>>,
 ) -> Option<Failure> {
-    while let Some(InOrder { first_seq, count, outcome, _room }) = in_order.recv().await {
+    while let Some(InOrder { first_seq, count, outcome }) = in_order.recv().await {
         let refused = |failure: Failure| {
             Res::Refused(v1::PublishRefused { first_seq, count, refusal: Some(failure.into_refusal()) })
         };
         let response = match outcome {
             BatchOutcome::Refused(failure) => refused(failure),
             BatchOutcome::NotTaken(failure) => return Some(failure),
-            BatchOutcome::Pending(pending) => match pending.answer().await {
-                Ok(Ok(Reply::Published { positions })) => {
-                    Res::Receipt(v1::Receipt { first_seq, positions: convert::positions_out(positions) })
+            BatchOutcome::Pending(pending) => {
+                let answer = pending.answer().await;
+                if let Ok(answer) = &answer {
+                    sequence.answered(answer);
                 }
-                Ok(Ok(_)) => Res::Receipt(v1::Receipt { first_seq, ..v1::Receipt::default() }), // closed
-                Ok(Err(refusal)) => refused(refusal.into()),
-                Err(NotDone::Unknown) if planted(Bug::UnknownReportedAsRefused) => {
-                    refused(Failure::no_space("the batch was not stored".into()))
+                match answer {
+                    Ok(Ok(Reply::Published { positions })) => {
+                        Res::Receipt(v1::Receipt { first_seq, positions: convert::positions_out(positions) })
+                    }
+                    Ok(Ok(_)) => Res::Receipt(v1::Receipt { first_seq, ..v1::Receipt::default() }), // closed
+                    Ok(Err(refusal)) => refused(refusal.into()),
+                    Err(NotDone::Unknown) if planted(Bug::UnknownReportedAsRefused) => {
+                        refused(Failure::no_space("the batch was not stored".into()))
+                    }
+                    Err(e) => return Some(shard.not_done(e)),
                 }
-                Err(e) => return Some(shard.not_done(e)),
-            },
+            }
         };
         if buggify("node/producer/lose_receipt") {
             return Some(Failure::unknown());

@@ -42,6 +42,7 @@ impl Queues for Api {
         let namespace = convert::or_default(request.namespace);
         let (given, filter) = settings::settings_in(request.default_subscription)?;
         let (queue, routes) = settings::queue_in(request.settings)?;
+        self.check_room_for_queue(&namespace, &request.name)?;
         let verb = CreateQueue {
             namespace: namespace.clone(),
             name: request.name.clone(),

@@ -26,9 +26,7 @@ impl From<Refusal> for Failure {
 
 fn told(refusal: &Refusal) -> Told {
     match refusal {
-        Refusal::Malformed(_) | Refusal::Invalid { .. } => {
-            (Code::InvalidArgument, "INVALID", "correct the request")
-        }
+        Refusal::Invalid { .. } => (Code::InvalidArgument, "INVALID", "correct the request"),
         Refusal::LimitReached { .. } => {
             (Code::ResourceExhausted, "LIMIT_REACHED", "remove some, or use several namespaces")
         }

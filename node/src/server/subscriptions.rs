@@ -21,6 +21,7 @@ impl Subscriptions for Api {
         let request = request.into_inner();
         let namespace = convert::or_default(request.namespace);
         let (given, filter) = settings::settings_in(request.settings)?;
+        self.check_room_for_sub(&namespace, &request.queue, &request.name)?;
         let verb = CreateSub {
             namespace: namespace.clone(),
             queue: request.queue,

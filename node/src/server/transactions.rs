@@ -1,9 +1,11 @@
 //! Transactions.
 
+use prost::Message as _;
 use quorate_machine::command::{
-    Condition, LeaseRange, OpenProducer, Publish, PublishTo, Put, Require, RequireLengthBelow, RequireTail,
+    Condition, LeaseRange, OpenProducer, PublishTo, Put, Require, RequireLengthBelow, RequireTail,
     RequireVersion, SettleLease, Transact, Verb,
 };
+use quorate_machine::limits::{PUBLISH_MESSAGES_MAX, SETTLE_RANGES_MAX, TRANSACTION_PARTS_MAX};
 use quorate_machine::reply::{Placed, Reply, Transacted};
 use quorate_proto::v1;
 use quorate_proto::v1::require::Condition as Wanted;
@@ -11,11 +13,13 @@ use quorate_proto::v1::transactions_server::Transactions;
 use quorate_simpoint::buggify;
 use tonic::{Request, Response, Status};
 
+use super::convert::Reasons;
 use super::error::Failure;
 use super::{Api, convert};
+use crate::shard::Shard;
 
-/// What a part of a transaction takes beside its bytes, roughly.
-const PART_BYTES: usize = 64;
+/// What a part of a transaction takes besides its bytes while it is under way: as it was read, and as a command.
+const PART_BYTES: usize = 256;
 
 #[tonic::async_trait]
 impl Transactions for Api {
@@ -36,19 +40,16 @@ impl Transactions for Api {
         request: Request<v1::TransactRequest>,
     ) -> Result<Response<v1::TransactResponse>, Status> {
         let request = request.into_inner();
-        let bytes =
-            request.publish.iter().flat_map(|publish| &publish.messages).map(|m| m.len() + PART_BYTES);
-        // What is acknowledged or deleted takes no room: that goes on when the disk is full.
-        let new = request.put.iter().filter(|put| !put.delete);
-        let bytes: usize = bytes.chain(new.map(|put| put.value.len() + PART_BYTES)).sum();
-        let _room = self.0.admission.room(bytes).await;
+        check_counts(&request)?;
+        let room = self.0.admission.room(request.encoded_len() + parts(&request) * PART_BYTES).await;
         let namespace = convert::or_default(request.namespace.clone());
         let shard = self.shard_of(&namespace)?;
-        if bytes > 0 {
-            self.0.admission.check_space([shard.replica.log().quota(), shard.replica.state().quota()])?;
+        // What is acknowledged or deleted takes no room: that goes on when the disk is full.
+        if !request.publish.is_empty() || request.put.iter().any(|put| !put.delete) {
+            self.check_room(shard)?;
         }
-        let verb = transact_in(namespace, request)?;
-        let reply = shard.propose(Verb::Transact(verb)).await?;
+        let command = Shard::admit(Verb::Transact(transact_in(namespace, request)?))?;
+        let reply = shard.propose_with(command, room).await?;
         let Reply::Transacted(done) = reply.map_err(Failure::from)? else {
             return Err(Failure::internal("an unexpected answer to transact").into());
         };
@@ -59,9 +60,27 @@ impl Transactions for Api {
     }
 }
 
+/// The numbers of its parts: nothing is done for more than there may be.
+fn check_counts(request: &v1::TransactRequest) -> Result<(), Failure> {
+    convert::at_most("require", request.require.len(), TRANSACTION_PARTS_MAX)?;
+    convert::at_most("settle", request.settle.len(), SETTLE_RANGES_MAX)?;
+    convert::at_most("publish", request.publish.len(), TRANSACTION_PARTS_MAX)?;
+    convert::at_most("publish", messages(request), PUBLISH_MESSAGES_MAX)?;
+    convert::at_most("put", request.put.len(), TRANSACTION_PARTS_MAX)
+}
+
+fn messages(request: &v1::TransactRequest) -> usize {
+    request.publish.iter().map(|publish| publish.messages.len()).sum()
+}
+
+fn parts(request: &v1::TransactRequest) -> usize {
+    let v1::TransactRequest { require, settle, publish, put, .. } = request;
+    require.len() + settle.len() + publish.len() + put.len() + messages(request)
+}
+
 fn transact_in(namespace: String, request: v1::TransactRequest) -> Result<Transact, Failure> {
     let v1::TransactRequest { producer, epoch, seq, acked_seq, require, settle, publish, put, .. } = request;
-    let mut reasons = Vec::new();
+    let mut reasons = Reasons::default();
     let settle = settle.into_iter().map(|lease| {
         let range = lease.range.ok_or_else(|| Failure::invalid("settle: a lease has no range"))?;
         let range = convert::range_in(range, &mut reasons);
@@ -78,7 +97,7 @@ fn transact_in(namespace: String, request: v1::TransactRequest) -> Result<Transa
         settle,
         publish: publish.into_iter().map(publish_in).collect::<Result<_, _>>()?,
         put: put.into_iter().map(put_in).collect(),
-        reasons,
+        reasons: reasons.into_list(),
     })
 }
 
@@ -100,11 +119,7 @@ fn require_in(require: v1::Require) -> Require {
 }
 
 fn publish_in(publish: v1::PublishTo) -> Result<PublishTo, Failure> {
-    let mut attributes = 0;
-    for message in &publish.messages {
-        attributes |= convert::check_message(message)?;
-    }
-    let (lengths, messages) = Publish::pack(&publish.messages);
+    let (lengths, messages, attributes) = convert::messages_in(&publish.messages)?;
     Ok(PublishTo { queue: publish.queue, lengths, messages, attributes })
 }
 

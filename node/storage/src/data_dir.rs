@@ -1,7 +1,9 @@
 //! The data directory: one process at a time, one node for ever.
 
-use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,8 +37,10 @@ pub struct DataDir(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    /// Held, not read: closing it releases the lock.
-    _lock: File,
+    /// Closing it releases the lock.
+    lock: File,
+    /// Which directory it is, whatever is called like it later.
+    number: Number,
     identity: Mutex<Option<(u64, Identity)>>,
 }
 
@@ -48,7 +52,7 @@ impl DataDir {
     /// [`Error::Corrupt`] if both identities are bad, an environment is cut short or damage was met before, [`Error::NewerFormat`],
     /// [`Error::Disk`]. Whose the environments are is checked when they are opened.
     pub fn open(path: &Path) -> Result<DataDir, Error> {
-        fs::create_dir_all(path).map_err(|e| Error::io("making", path, &e))?;
+        make(path)?;
         let path = path.canonicalize().map_err(|e| Error::io("looking at", path, &e))?;
         let lock = take_lock(&path)?;
         if let Ok(what) = fs::read_to_string(path.join(DAMAGED)) {
@@ -64,7 +68,8 @@ impl DataDir {
         for environment in environments {
             preflight::check(&environment.join(DATA_FILE))?;
         }
-        Ok(DataDir(Arc::new(Inner { path, _lock: lock, identity: Mutex::new(identity) })))
+        let number = number_of(&fs::metadata(&path).map_err(|e| Error::io("looking at", &path, &e))?);
+        Ok(DataDir(Arc::new(Inner { path, lock, number, identity: Mutex::new(identity) })))
     }
 
     /// What the directory holds.
@@ -106,12 +111,63 @@ impl DataDir {
         &self.0.path
     }
 
+    /// Fails with [`Error::Gone`] unless the directory, its lock, its identity and its log are still those that are in use.
+    /// It blocks, so it is for disk actors.
+    pub(crate) fn check_place(&self, log: Number) -> Result<(), Error> {
+        let Inner { path, lock, number, .. } = &*self.0;
+        let gone = |what: String| Error::Gone { path: path.clone(), what };
+        let lock = lock.metadata().map(|meta| number_of(&meta)).ok();
+        let wanted = [("it", path.clone(), Some(*number)), (LOCK, path.join(LOCK), lock)];
+        let log = ("log/data.mdb", self.log_path().join(DATA_FILE), Some(log));
+        for (name, path, wanted) in wanted.into_iter().chain([log]) {
+            match fs::metadata(&path) {
+                Ok(meta) if Some(number_of(&meta)) == wanted => {}
+                Ok(_) => return Err(gone(format!("{name} is another one now"))),
+                Err(e) if e.kind() == ErrorKind::NotFound => return Err(gone(format!("{name} is gone"))),
+                Err(e) => return Err(gone(format!("{name} cannot be looked at: {e}"))),
+            }
+        }
+        match self.identity().is_none() || identity::is_there(path) {
+            true => Ok(()),
+            false => Err(gone("its identity is gone".into())),
+        }
+    }
+
+    /// Which file the log is in.
+    pub(crate) fn log_number(&self) -> Result<Number, Error> {
+        let path = self.log_path().join(DATA_FILE);
+        fs::metadata(&path).map(|meta| number_of(&meta)).map_err(|e| Error::io("looking at", &path, &e))
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.0.path.join(LOG)
     }
 
-    pub(crate) fn state_path(&self, shard: u32) -> PathBuf {
-        self.0.path.join(format!("{STATE}{shard}"))
+    /// Where the state of a shard is in this generation: each snapshot that is installed makes a new one, beside the one before.
+    pub(crate) fn state_path(&self, shard: u32, generation: u64) -> PathBuf {
+        self.0.path.join(match generation {
+            0 => format!("{STATE}{shard}"),
+            _ => format!("{STATE}{shard}.{generation}"),
+        })
+    }
+
+    /// The generation of the shard's state that counts: the highest that has its name. 0 if there is none.
+    pub(crate) fn state_generation(&self, shard: u32) -> Result<u64, Error> {
+        let states = names(&self.0.path)?.into_iter().filter_map(|name| state_of(&name));
+        Ok(states.filter(|(of, _)| *of == shard).map(|(_, generation)| generation).max().unwrap_or(0))
+    }
+
+    /// Removes what is beside the shard's state: a generation that was replaced, and one that did not get its name.
+    pub(crate) fn remove_other_states(&self, shard: u32, generation: u64) -> Result<(), Error> {
+        let kept = self.state_path(shard, generation);
+        let (plain, dotted) = (format!("{STATE}{shard}"), format!("{STATE}{shard}."));
+        for name in names(&self.0.path)?.into_iter().filter(|n| *n == plain || n.starts_with(&dotted)) {
+            let path = self.0.path.join(name);
+            if path != kept {
+                fs::remove_dir_all(&path).map_err(|e| Error::io("removing", &path, &e))?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn owner(&self) -> Result<Identity, Error> {
@@ -179,6 +235,26 @@ impl DataDir {
     }
 }
 
+/// A file, by its device and its number there.
+pub(crate) type Number = (u64, u64);
+
+fn number_of(meta: &Metadata) -> Number {
+    (meta.dev(), meta.ino())
+}
+
+/// Makes the directory, and those above it, where they are not there. Their names are on disk when this returns: whoever has
+/// a directory that outlives a loss of power may promise something in it.
+fn make(path: &Path) -> Result<(), Error> {
+    let above = |path: &Path| match path.parent() {
+        Some(above) if above != Path::new("") => above.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let new: Vec<&Path> =
+        path.ancestors().take_while(|path| *path != Path::new("") && !path.exists()).collect();
+    fs::create_dir_all(path).map_err(|e| Error::io("making", path, &e))?;
+    new.into_iter().try_for_each(|made| sync_dir(&above(made)))
+}
+
 fn take_lock(path: &Path) -> Result<File, Error> {
     let at = path.join(LOCK);
     let failed = |e: std::io::Error| Error::io("locking", &at, &e);
@@ -200,10 +276,31 @@ fn names(path: &Path) -> Result<Vec<String>, Error> {
     Ok(names)
 }
 
-/// The environments that were finished; what is still called `.new` never held anything.
+/// The shard and the generation of a state that has its name; what is still called `.new` never counted.
+fn state_of(name: &str) -> Option<(u32, u64)> {
+    let rest = name.strip_prefix(STATE)?;
+    match rest.split_once('.') {
+        None => Some((rest.parse().ok()?, 0)),
+        Some((shard, generation)) => Some((shard.parse().ok()?, generation.parse().ok()?)),
+    }
+}
+
+/// The environments that count. What was replaced does not: of it anything may be gone.
 fn environments(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let is_state = |n: &str| n.strip_prefix(STATE).is_some_and(|s| s.parse::<u32>().is_ok());
-    Ok(names(path)?.into_iter().filter(|n| n == LOG || is_state(n)).map(|n| path.join(n)).collect())
+    let mut states = BTreeMap::new();
+    let mut found = Vec::new();
+    for name in names(path)? {
+        if name == LOG {
+            found.push(path.join(name));
+        } else if let Some((shard, generation)) = state_of(&name) {
+            let newest = states.entry(shard).or_insert_with(|| (generation, name.clone()));
+            if generation >= newest.0 {
+                *newest = (generation, name);
+            }
+        }
+    }
+    found.extend(states.into_values().map(|(_, name)| path.join(name)));
+    Ok(found)
 }
 
 fn check_log(path: &Path, identity: &Identity) -> Result<(), Error> {

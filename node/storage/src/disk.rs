@@ -17,17 +17,44 @@ pub trait DiskRunner: Send + Sync + 'static {
     /// Ends after `d`. Only an actor may await it: it may block the thread that it runs on.
     fn pause(&self, d: Duration) -> BoxFuture<'static, ()>;
 
-    /// Bytes that the file system of `path` still gives to this user; 0 if it does not answer, so that nothing is
-    /// admitted.
-    fn free_bytes(&self, path: &Path) -> u64 {
-        match rustix::fs::statvfs(path) {
-            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+    /// What the file system of `path` says of itself; nothing free if it does not answer, so that nothing is admitted.
+    fn volume(&self, path: &Path) -> Volume {
+        match ask(path) {
+            Ok(volume) => volume,
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "the file system does not say how full it is");
-                0
+                Volume::default()
             }
         }
     }
+}
+
+/// A file system, as it says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Bytes that it still gives to this user.
+    pub free_bytes: u64,
+    /// Bytes that it has in all; 0 if it does not answer.
+    pub total_bytes: u64,
+    /// Nothing can be written to it any more.
+    pub is_read_only: bool,
+    /// A block that a file has is written where it is. Elsewhere each write takes new blocks, so that what a file was
+    /// given ahead does not help it when the volume is full.
+    pub writes_in_place: bool,
+}
+
+/// File systems that write elsewhere: btrfs, ZFS, bcachefs.
+const COPY_ON_WRITE: [u64; 3] = [0x9123_683E, 0x2FC1_2FC1, 0xCA45_1A4E];
+
+fn ask(path: &Path) -> rustix::io::Result<Volume> {
+    let stat = rustix::fs::statvfs(path)?;
+    let magic = rustix::fs::statfs(path)?.f_type as u64;
+    Ok(Volume {
+        free_bytes: stat.f_bavail.saturating_mul(stat.f_frsize),
+        total_bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
+        is_read_only: stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
+        writes_in_place: !COPY_ON_WRITE.contains(&magic),
+    })
 }
 
 /// An actor that was started. Whoever holds it owns the actor.

@@ -82,6 +82,18 @@ pub enum Error {
         /// What does not fit.
         what: String,
     },
+    /// The directory is not there any more, or cannot be written to: what would be acknowledged now would be lost.
+    #[error(
+        "{} is not what was opened: {what}. The node ends, since nothing that it writes would be kept. Put the directory back \
+         and start it again; or start it with an empty one, and it comes back as a new member",
+        .path.display()
+    )]
+    Gone {
+        /// The data directory.
+        path: PathBuf,
+        /// What is missing, or different.
+        what: String,
+    },
     /// A chunk of a snapshot is not what was sent.
     #[error("a chunk of the snapshot of shard {shard} is damaged ({what}): ask for the snapshot again")]
     BadChunk {
@@ -89,6 +101,28 @@ pub enum Error {
         shard: u32,
         /// What does not fit.
         what: String,
+    },
+    /// A snapshot was announced that there is no room for. Nothing was changed.
+    #[error(
+        "the snapshot of shard {shard} takes about {needed_bytes} bytes and {} has room for {free_bytes}: make room; \
+         the leader sends it again by itself",
+        .path.display()
+    )]
+    NoRoomForSnapshot {
+        /// The shard.
+        shard: u32,
+        /// The environment that it was to become.
+        path: PathBuf,
+        /// About how many bytes it takes.
+        needed_bytes: u64,
+        /// How many there are, on the disk or under `--map-bytes-max`.
+        free_bytes: u64,
+    },
+    /// Another snapshot began to arrive, or the state is closing.
+    #[error("shard {shard}: another snapshot has taken the place of this one")]
+    SnapshotReplaced {
+        /// The shard.
+        shard: u32,
     },
     /// A read of records that were purged.
     #[error("shard {shard} no longer has index {index}, it was purged up to {purged}: a snapshot is needed")]

@@ -130,6 +130,11 @@ pub(crate) fn load(dir: &Path) -> Result<Option<(u64, Identity)>, Error> {
     Ok(good)
 }
 
+/// Whether one of the copies is there.
+pub(crate) fn is_there(dir: &Path) -> bool {
+    COPIES.iter().any(|copy| dir.join(copy).exists())
+}
+
 /// Writes both copies, one after the other: at any moment one of them is whole.
 pub(crate) fn save(dir: &Path, sequence: u64, identity: &Identity) -> Result<(), Error> {
     let bytes = identity.encode(sequence);

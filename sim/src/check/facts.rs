@@ -8,6 +8,7 @@ use quorate_machine::command::{Batch, CreateQueue, Publish, Settings, Settle, Tr
 use quorate_machine::effect::Effect;
 use quorate_machine::message::Message;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
+use quorate_machine::work::Step;
 use quorate_model::naive::{self, Naive};
 
 /// One message of a publish command.
@@ -69,6 +70,8 @@ pub(super) struct Leased {
     pub(super) position: u64,
     pub(super) attempt: u32,
     pub(super) body: Option<u64>,
+    /// How long it lasts by replicated time, unless it is extended.
+    pub(super) lasts_ms: u64,
 }
 
 /// A command and the answer that the model gave.
@@ -102,12 +105,26 @@ pub(super) struct Facts {
     pub(super) attaches: BTreeMap<String, Vec<Done<()>>>,
     /// Every change of the list of queues, with the index that made it.
     pub(super) listings: Vec<(u64, Listing)>,
+    /// What entries got done of what was due, by their index.
+    steps: BTreeMap<u64, Vec<Step>>,
     producers: BTreeMap<u64, String>,
     consumers: BTreeMap<u64, String>,
     queues: BTreeMap<u64, String>,
 }
 
 impl Facts {
+    /// What an entry got done of what was due.
+    pub(super) fn steps(&self, index: u64) -> &[Step] {
+        self.steps.get(&index).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes note of what an entry got done of what was due.
+    pub(super) fn add_steps(&mut self, index: u64, steps: Vec<Step>) {
+        if !steps.is_empty() {
+            self.steps.insert(index, steps);
+        }
+    }
+
     /// Takes up an entry that the model has just applied with these answers.
     pub(super) fn add(&mut self, index: u64, entry: &Batch, answers: &[Outcome], naive: &Naive) {
         for (command, outcome) in entry.commands.iter().zip(answers) {
@@ -168,7 +185,11 @@ impl Facts {
             }
             Verb::Settle(command) => self.settle(index, command, outcome),
             Verb::Transact(command) => self.transact(index, command, outcome),
-            Verb::Credit(_) | Verb::Detach(_) | Verb::Tick(_) | Verb::GiveNodeIds(_) => {}
+            Verb::Credit(_)
+            | Verb::Detach(_)
+            | Verb::Tick(_)
+            | Verb::GiveNodeIds(_)
+            | Verb::RaiseVersion(_) => {}
             // No client of a run asks for these yet.
             Verb::UpdateQueue(_)
             | Verb::Purge(_)
@@ -216,7 +237,7 @@ impl Facts {
             let outcome = match outcome {
                 Ok(Reply::Published { .. }) => {
                     positions.next().ok_or("NO_POSITION").map(|(position, duplicate)| {
-                        let there = stored.and_then(|queue| queue.messages.get(position as usize - 1));
+                        let there = stored.and_then(|queue| queue.find(position));
                         // A queue that is gone after the same entry has nothing to compare with.
                         let is_there = there.is_none_or(|row| is_same(row, &bytes, duplicate));
                         Stored { position, duplicate, is_there }
@@ -269,9 +290,10 @@ impl Facts {
             let Some(name) = self.queues.get(&lease.queue) else { continue };
             let queue = naive.queues.get(name).filter(|queue| queue.id == lease.queue);
             let (position, attempt) = (lease.first_position, lease.attempt);
-            let message = queue.and_then(|queue| queue.messages.get(position as usize - 1));
+            let message = queue.and_then(|queue| queue.find(position));
             let body = message.and_then(|message| body(&message.bytes)).map(|(number, _)| number);
-            let leased = Leased { index, consumer: *consumer, position, attempt, body };
+            let lasts_ms = lease.deadline_ms.saturating_sub(naive.now_ms);
+            let leased = Leased { index, consumer: *consumer, position, attempt, body, lasts_ms };
             self.leases.entry((name.clone(), lease.first_token)).or_default().push(leased);
         }
     }
@@ -297,7 +319,7 @@ pub(super) fn body(encoded: &Bytes) -> Option<(u64, usize)> {
 /// The name of a refusal on the wire.
 pub(super) fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::Malformed(_) | Refusal::Invalid { .. } => "INVALID",
+        Refusal::Invalid { .. } => "INVALID",
         Refusal::UnknownNamespace(_) => "UNKNOWN_NAMESPACE",
         Refusal::UnknownQueue(_) => "UNKNOWN_QUEUE",
         Refusal::UnknownSubscription(_) => "UNKNOWN_SUBSCRIPTION",

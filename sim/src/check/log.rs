@@ -176,7 +176,8 @@ mod tests {
     impl Told {
         fn apply(&mut self, id: usize, life: u32, index: u64, term: u64, entry: Option<&[u8]>, digest: u8) {
             let digest = move || Some([digest; 16]);
-            let applied = Applied { data_dir: Path::new("d"), shard: 0, term, index, entry, digest: &digest };
+            let applied =
+                Applied { data_dir: Path::new("d"), shard: 0, term, index, rows: 0, entry, digest: &digest };
             let at = Duration::from_millis(index);
             self.log.applied(Node { id, life }, at, &applied, &mut self.report);
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::history::{Answer, Call, Event, How, OpId, What, Who};
+use crate::history::{Acked, Answer, Call, Event, How, OpId, Sent, What, Who, is_keyed};
 
 /// An operation.
 #[derive(Debug, Clone)]
@@ -73,11 +73,27 @@ pub(super) struct Settle {
     pub(super) fate: Fate,
 }
 
-/// What the clients did to a queue and saw of it. Never of one that was deleted: its name says nothing then.
+/// A transaction whose contents the history has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transaction<'a> {
+    pub(super) op: OpId,
+    pub(super) acks: &'a [Acked],
+    pub(super) sends: &'a [Sent],
+    pub(super) returned: Option<usize>,
+    pub(super) at: Duration,
+    pub(super) answer: Option<&'a Answer>,
+    pub(super) fate: Fate,
+}
+
+/// What the clients did to the queues of a name, one after the other, and saw of them.
 #[derive(Debug, Default)]
 pub(super) struct QueuePast<'a> {
     pub(super) name: &'a str,
     pub(super) total: bool,
+    /// It orders by key.
+    pub(super) keyed: bool,
+    /// When a queue of the name may have been deleted: the places of the call's beginning and end among the events.
+    pub(super) deletes: Vec<(usize, usize)>,
     pub(super) sends: Vec<Send<'a>>,
     pub(super) settles: Vec<Settle>,
     pub(super) deliveries: Vec<Delivery<'a>>,
@@ -88,6 +104,11 @@ pub(super) struct QueuePast<'a> {
 }
 
 impl QueuePast<'_> {
+    /// Whether a queue of the name may have been deleted.
+    pub(super) fn was_deleted(&self) -> bool {
+        !self.deletes.is_empty()
+    }
+
     /// Whether a stat saw it empty after all receipts had been given, and when that stat returned.
     pub(super) fn drained(&self) -> Option<usize> {
         let last =
@@ -152,14 +173,21 @@ impl<'a> Past<'a> {
         }
     }
 
-    /// The queues that were never deleted.
+    /// The queues, by their names: a name may have had several.
     pub(super) fn queues(&self) -> Vec<QueuePast<'a>> {
         let mut queues: BTreeMap<&'a str, QueuePast<'a>> = BTreeMap::new();
         for op in self.ops.values() {
-            let Some(name) = queue_of(op.call).filter(|name| !self.deleted.contains(name)) else { continue };
-            let queue = queues.entry(name).or_default();
-            queue.name = name;
+            self.transacted(op, &mut queues);
+            let Some(name) = queue_of(op.call) else { continue };
+            let queue = named(&mut queues, name);
             match (op.call, op.returned) {
+                (Call::DeleteQueue { .. }, returned) => {
+                    let absent = matches!(returned, Some((_, _, Answer::Refused(_) | Answer::NotDone(_))));
+                    let end = returned.filter(|(_, _, answer)| **answer == Answer::Done);
+                    if !absent {
+                        queue.deletes.push((op.invoked, end.map_or(usize::MAX, |(place, ..)| place)));
+                    }
+                }
                 (Call::CreateQueue { total, .. }, Some((_, _, Answer::Created(_)))) => queue.total = *total,
                 (Call::Stat { .. }, Some((_, _, Answer::Stat(stat)))) => queue.stats.push((op.clone(), stat)),
                 (Call::Detach { .. }, Some((place, _, Answer::Done))) => {
@@ -171,14 +199,94 @@ impl<'a> Past<'a> {
             queue.settles.extend(settle(op));
         }
         for delivery in &self.deliveries {
-            if !self.deleted.contains(delivery.queue) {
-                let queue = queues.entry(delivery.queue).or_default();
-                queue.name = delivery.queue;
-                queue.deliveries.push(*delivery);
-            }
+            named(&mut queues, delivery.queue).deliveries.push(*delivery);
+        }
+        for queue in queues.values_mut().filter(|queue| self.deleted.contains(queue.name)) {
+            queue.doubt_refusals(self);
         }
         queues.into_values().collect()
     }
+
+    /// The transactions, in the order of their invocations.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = Transaction<'a>> + '_ {
+        self.ops.values().filter_map(transaction)
+    }
+
+    /// What is in a transaction, for its queues.
+    fn transacted(&self, op: &Op<'a>, queues: &mut BTreeMap<&'a str, QueuePast<'a>>) {
+        let Some(transaction) = transaction(op) else { return };
+        let Transaction { returned, at, fate, .. } = transaction;
+        let (op_id, invoked) = (op.id, op.invoked);
+        for Acked { queue, position, token } in transaction.acks {
+            let (position, token, how) = (*position, *token, How::Ack);
+            let settle = Settle { op: op_id, position, token, how, invoked, returned, at, fate };
+            named(queues, queue).settles.push(settle);
+        }
+        for (nth, Sent { queue, body, bytes }) in transaction.sends.iter().enumerate() {
+            let position = match transaction.answer {
+                Some(Answer::Transacted { positions, .. }) => positions.get(nth).copied(),
+                _ => None,
+            };
+            let (who, body, bytes) = (op.who, *body, *bytes);
+            // Each is a session of its own: transactions are not in the order of anything.
+            let session = "";
+            named(queues, queue).sends.push(Send {
+                op: op_id,
+                who,
+                session,
+                body,
+                bytes,
+                invoked,
+                returned,
+                at,
+                position,
+                fate,
+            });
+        }
+    }
+}
+
+impl QueuePast<'_> {
+    /// Where queues were deleted, a refusal says nothing of an earlier attempt: that may have been carried out in the life before.
+    fn doubt_refusals(&mut self, past: &Past<'_>) {
+        let is_refused = |op: &OpId| {
+            let op = past.ops.get(op);
+            op.is_some_and(|op| {
+                let refused = matches!(op.returned, Some((_, _, Answer::Refused(_))));
+                refused && !matches!(op.call, Call::Transact { .. })
+            })
+        };
+        for send in self.sends.iter_mut().filter(|send| is_refused(&send.op)) {
+            send.fate = Fate::Unknown;
+        }
+        for settle in self.settles.iter_mut().filter(|settle| is_refused(&settle.op)) {
+            settle.fate = Fate::Unknown;
+        }
+    }
+}
+
+fn named<'q, 'a>(queues: &'q mut BTreeMap<&'a str, QueuePast<'a>>, name: &'a str) -> &'q mut QueuePast<'a> {
+    let queue = queues.entry(name).or_default();
+    (queue.name, queue.keyed) = (name, is_keyed(name));
+    queue
+}
+
+fn transaction<'a>(op: &Op<'a>) -> Option<Transaction<'a>> {
+    let Call::Transact { acks, sends, .. } = op.call else { return None };
+    let answer = op.returned.map(|(_, _, answer)| answer);
+    Some(Transaction {
+        op: op.id,
+        acks,
+        sends,
+        returned: op.returned.map(|(place, ..)| place),
+        at: op.returned.map_or(op.invoked_at, |(_, at, _)| at),
+        answer,
+        fate: match answer {
+            Some(Answer::Transacted { .. }) => Fate::Happened,
+            Some(Answer::Refused(_) | Answer::NotDone(_)) => Fate::Absent,
+            _ => Fate::Unknown,
+        },
+    })
 }
 
 /// The queue that a call is about.
@@ -202,6 +310,8 @@ pub(super) fn queue_of(call: &Call) -> Option<&str> {
         | Call::Members
         | Call::RemoveMember { .. }
         | Call::Status
+        | Call::Version
+        | Call::RaiseVersion
         | Call::Manage { .. } => None,
     }
 }

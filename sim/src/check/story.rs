@@ -1,4 +1,4 @@
-//! Short histories for the checks' own tests. One queue `q`; every event is a millisecond after the one before.
+//! Short histories for the checks' own tests. One queue, `q` unless it is said; every event is a millisecond after the one before.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,10 +18,17 @@ use super::report::Report;
 use crate::history::{Answer, Call, Event, How, OpId, What, Who};
 
 /// A history that is being written.
-#[derive(Default)]
 pub(super) struct Story {
     pub(super) events: Vec<Event>,
+    /// Its name.
+    pub(super) queue: &'static str,
     ops: u64,
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        Story { events: Vec::new(), queue: "q", ops: 0 }
+    }
 }
 
 pub(super) const BYTES: usize = 16;
@@ -31,6 +38,11 @@ pub(super) fn who(actor: u32) -> Who {
 }
 
 impl Story {
+    /// Of a queue.
+    pub(super) fn of(queue: &'static str) -> Self {
+        Story { queue, ..Story::default() }
+    }
+
     fn push(&mut self, actor: u32, what: What) {
         let at = Duration::from_millis(self.events.len() as u64);
         self.events.push(Event { at, who: Some(who(actor)), what });
@@ -53,7 +65,8 @@ impl Story {
     }
 
     pub(super) fn create(&mut self, total: bool) {
-        let call = Call::CreateQueue { queue: "q".into(), total, lease_ms: 300, backoff_ms: (40, 150) };
+        let call =
+            Call::CreateQueue { queue: self.queue.into(), total, lease_ms: 300, backoff_ms: (40, 150) };
         self.did(
             0,
             call,
@@ -61,8 +74,12 @@ impl Story {
         );
     }
 
+    pub(super) fn delete(&mut self) {
+        self.did(0, Call::DeleteQueue { queue: self.queue.into() }, Answer::Done);
+    }
+
     pub(super) fn send(&mut self, actor: u32, body: u64) -> OpId {
-        let (session, queue) = (format!("s{actor}"), "q".into());
+        let (session, queue) = (format!("s{actor}"), self.queue.into());
         self.invoke(actor, Call::Publish { session, queue, body, bytes: BYTES })
     }
 
@@ -76,12 +93,12 @@ impl Story {
     }
 
     pub(super) fn delivered(&mut self, actor: u32, position: u64, token: u64, attempt: u32, body: u64) {
-        let queue = "q".into();
+        let queue = self.queue.into();
         self.push(actor, What::Delivered { queue, position, token, attempt, body, bytes: BYTES });
     }
 
     pub(super) fn settled(&mut self, actor: u32, position: u64, token: u64, how: How, answer: Answer) {
-        self.did(actor, Call::Settle { queue: "q".into(), position, token, how }, answer);
+        self.did(actor, Call::Settle { queue: self.queue.into(), position, token, how }, answer);
     }
 
     pub(super) fn acked(&mut self, actor: u32, position: u64, token: u64) {
@@ -89,7 +106,7 @@ impl Story {
     }
 
     pub(super) fn stat(&mut self, stat: wire::StatResponse) {
-        self.did(9, Call::Stat { queue: "q".into() }, Answer::Stat(stat));
+        self.did(9, Call::Stat { queue: self.queue.into() }, Answer::Stat(stat));
     }
 
     pub(super) fn empty(&mut self, last_position: u64) {
@@ -126,7 +143,8 @@ impl Written {
     /// A node tells of an entry.
     pub(super) fn apply(&mut self, at: Duration, index: u64, entry: Option<&[u8]>, digest: [u8; 16]) {
         let digest = || Some(digest);
-        let applied = Applied { data_dir: Path::new(""), shard: 0, term: 1, index, entry, digest: &digest };
+        let applied =
+            Applied { data_dir: Path::new(""), shard: 0, term: 1, index, rows: 0, entry, digest: &digest };
         self.log.applied(Node { id: 0, life: 1 }, at, &applied, &mut self.report);
     }
 }

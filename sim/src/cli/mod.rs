@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use quorate_simpoint::Bug;
 
+use crate::summary::{Counts, Figures};
+
 /// Finds what breaks Quorate's promises: a cluster, its network, its disks and its clients under one seed.
 #[derive(Debug, Parser)]
 #[command(name = "quorate-sim", version)]
@@ -35,7 +37,7 @@ enum Verb {
 }
 
 /// Runs the command line. Exit codes: 0 clean, 2 wrong command line, 10 safety, 11 liveness, 12 crash, 13 not
-/// deterministic.
+/// deterministic, 14 not judged.
 pub fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Run(args) => run::run(args),
@@ -60,6 +62,19 @@ fn seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
 fn bug(name: &str) -> Result<Bug, String> {
     Bug::from_name(name)
         .ok_or_else(|| "there is no such deliberate bug; `quorate-sim mutants --list` names them".into())
+}
+
+/// What was judged, for people.
+fn judged(figures: &Figures) -> String {
+    let Figures { entries, writes, reads, deliveries, scans, rows, .. } = figures;
+    format!(
+        "{entries} entries, {writes} writes, {reads} reads, {deliveries} deliveries, {scans} scans, {rows} rows"
+    )
+}
+
+/// Counts in one line.
+fn each(counts: &Counts) -> String {
+    counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what went wrong with the command itself.

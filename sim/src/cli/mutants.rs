@@ -115,7 +115,8 @@ fn hunt(args: &Args, clean: &[u64], bug: Bug) -> std::io::Result<Row> {
         let summary = concluded.summary;
         row.seeds += 1;
         row.met += u64::from(summary.planted_hits > 0 || summary.verdict == Verdict::Crash);
-        if summary.verdict != Verdict::Clean {
+        // A run that was not judged has caught nothing.
+        if !matches!(summary.verdict, Verdict::Clean | Verdict::Unjudged) {
             row.caught += 1;
             row.first = Some(row.first.map_or(summary.seed, |first| first.min(summary.seed)));
             *row.by.entry(summary.check.unwrap_or_else(|| summary.verdict.to_string())).or_default() += 1;

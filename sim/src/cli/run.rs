@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use quorate_simpoint::Bug;
 
-use super::fail;
+use super::{each, fail, judged};
 use crate::run::{self, Finished, RunOptions};
 use crate::trace;
 
@@ -95,15 +95,15 @@ fn report(args: &Args, finished: &Finished) {
     }
     let figures = &summary.figures;
     println!(
-        "seed {}: {}{}; {:.1} simulated s, {} entries, {} operations checked, {} deliveries; trace {}, data {}",
+        "seed {}: {}{}; {:.1} simulated s; judged: {}; trace {}, data {}",
         summary.seed,
         summary.verdict,
         summary.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default(),
         figures.simulated_ms as f64 / 1000.0,
-        figures.entries,
-        figures.checked,
-        figures.deliveries,
+        judged(figures),
         summary.trace,
         summary.data,
     );
+    println!("held at most, in bytes: {}; most rows of an entry: {}", each(&figures.held), figures.rows_most);
+    println!("looked at by the checks of what clients saw: {}", each(&figures.by_check));
 }

@@ -9,12 +9,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::process::{self, Concluded, Task};
-use super::{fail, seeds};
+use super::{each, fail, judged, seeds};
 use crate::interpose::real_now;
 use crate::summary::{Counts, Figures, Verdict};
 
 /// One seed in so many is run twice and must say the same.
 const TWICE: u64 = 20;
+/// With so many seeds every check has had something to look at.
+const LARGE: u64 = 20;
 
 /// Runs many seeds, each in a process of its own.
 #[derive(Debug, clap::Args)]
@@ -52,6 +54,10 @@ struct Totals {
     /// Seeds whose second run was compared with the first.
     compared: u64,
     verdicts: Counts,
+    /// Seeds whose runs say something about the product: enough of them was checked, or something was found.
+    judged: u64,
+    /// Checks that had nothing to look at in any of them.
+    idle: Vec<String>,
     /// The seeds that failed, with their verdicts.
     failed: Vec<(u64, String)>,
     real_s: u64,
@@ -94,8 +100,19 @@ pub(super) fn run(args: Args) -> ExitCode {
     if let Err(e) = ended {
         return fail(e);
     }
+    totals.idle = idle(&totals);
+    if !totals.idle.is_empty() {
+        worst = worst.max(Verdict::Unjudged);
+    }
     report(&args, &totals);
     ExitCode::from(worst.exit_code())
+}
+
+/// The checks that had nothing to look at, in a sweep that is large enough to have something for each.
+fn idle(totals: &Totals) -> Vec<String> {
+    let by_check = totals.figures.by_check.iter().filter(|(_, count)| **count == 0);
+    let idle = by_check.map(|(name, _)| name.clone());
+    if totals.seeds < LARGE { Vec::new() } else { idle.collect() }
 }
 
 /// Takes a run into the totals. A second run of a seed is only compared.
@@ -116,6 +133,7 @@ fn judge(totals: &mut Totals, first_runs: &mut Counts, concluded: &Concluded) ->
         }
     }
     totals.seeds += 1;
+    totals.judged += u64::from(summary.verdict.is_judged());
     *totals.verdicts.entry(summary.verdict.to_string()).or_default() += 1;
     totals.figures.add(&summary.figures);
     if summary.verdict != Verdict::Clean {
@@ -153,24 +171,27 @@ fn report(args: &Args, totals: &Totals) {
     }
     let figures = &totals.figures;
     println!(
-        "{} seeds, {:.2} simulated hours in {} s; {} entries, {} operations checked, {} deliveries; {} seeds run twice",
+        "{} seeds, {:.2} simulated hours in {} s; {:.1} % of them judged: {}; {} seeds run twice",
         totals.seeds,
         figures.simulated_ms as f64 / 3_600_000.0,
         totals.real_s,
-        figures.entries,
-        figures.checked,
-        figures.deliveries,
+        100.0 * totals.judged as f64 / totals.seeds.max(1) as f64,
+        judged(figures),
         totals.compared,
     );
     for (what, counts) in [
         ("verdicts", &totals.verdicts),
+        ("looked at by the checks of what clients saw", &figures.by_check),
         ("calls", &figures.calls),
         ("answers", &figures.answers),
         ("faults", &figures.faults),
         ("odd sites", &figures.odd),
     ] {
-        let each: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        println!("{what}: {}", each.join(", "));
+        println!("{what}: {}", each(counts));
+    }
+    println!("held at most, in bytes: {}; most rows of an entry: {}", each(&figures.held), figures.rows_most);
+    for name in &totals.idle {
+        println!("{name} had nothing to look at: nothing was judged by it");
     }
     for (seed, verdict) in &totals.failed {
         println!("seed {seed}: {verdict}");

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::content::{Change, Content};
 use super::trouble::{Failure, Trouble};
-use super::{Image, Loss, Work, image, pages, path_of};
+use super::{Image, Loss, Space, Work, image, pages, path_of};
 use crate::seed::Rng;
 
 /// Number of an inode.
@@ -20,7 +20,7 @@ pub(super) type Inode = u64;
 
 /// One disk, from mount to crash.
 pub(crate) struct Medium {
-    pub(super) root: PathBuf,
+    pub(crate) root: PathBuf,
     pub(super) files: BTreeMap<Inode, Content>,
     /// Names as of the last sync of their directory.
     pub(super) names: BTreeMap<Inode, BTreeMap<OsString, Inode>>,
@@ -28,8 +28,8 @@ pub(crate) struct Medium {
     pub(crate) work: Work,
     /// The power is off: nothing that is written any more counts, and nothing may leave the host.
     pub(crate) dead: Arc<AtomicBool>,
-    /// Files may not grow any more, and there is no room for whoever asks.
-    pub(crate) full: Arc<AtomicBool>,
+    /// What room there is.
+    pub(crate) space: Arc<Space>,
     /// What that took with it.
     lost: Option<Loss>,
     image: Option<Image>,
@@ -45,7 +45,7 @@ impl Medium {
             trouble: Trouble::default(),
             work: Work::default(),
             dead: Arc::default(),
-            full: Arc::default(),
+            space: Arc::default(),
             lost: None,
             image: None,
             rng: Rng::new(0, "medium"),
@@ -80,15 +80,6 @@ impl Medium {
 
     fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
-    }
-
-    fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
-    }
-
-    /// Whether files may grow.
-    pub(crate) fn set_full(&self, full: bool) {
-        self.full.store(full, Ordering::Relaxed);
     }
 
     /// How many operations there were.
@@ -155,15 +146,19 @@ impl Medium {
         content
     }
 
-    pub(super) fn write(&mut self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int> {
+    /// How many of the bytes get there.
+    pub(super) fn write(&mut self, fd: c_int, bytes: &[u8], offset: u64) -> Result<usize, c_int> {
         self.before()?;
         self.work.writes += 1;
-        self.work.bytes += bytes.len() as u64;
-        let Some(stat) = stat(fd) else { return Ok(()) };
-        let size = stat.st_size as u64;
-        if self.is_full() && offset + bytes.len() as u64 > size {
+        let Some(stat) = stat(fd) else { return Ok(bytes.len()) };
+        let held = if self.space.is_thin() { self.content(&stat).extent } else { stat.st_size as u64 };
+        let len = self.space.write(offset, bytes.len() as u64, held) as usize;
+        if len == 0 && !bytes.is_empty() {
             return Err(libc::ENOSPC);
         }
+        self.work.short_writes += u64::from(len < bytes.len());
+        let bytes = &bytes[..len];
+        self.work.bytes += len as u64;
         // Safety: takes no pointer.
         let through = unsafe { libc::fcntl(fd, libc::F_GETFL) } & libc::O_DSYNC != 0;
         // A write that must be on the medium when it returns is read back by the drive; only others get lost.
@@ -180,7 +175,7 @@ impl Medium {
             }
         }
         self.after();
-        Ok(())
+        Ok(len)
     }
 
     /// What the medium makes of a write that it loses or puts elsewhere. Of an LMDB page everything but the values gets
@@ -227,12 +222,25 @@ impl Medium {
         self.before()?;
         self.work.writes += 1;
         let Some(stat) = stat(fd) else { return Ok(()) };
-        if self.is_full() && len > stat.st_size as u64 {
+        if self.space.left_bytes() == 0 && len > stat.st_size as u64 {
             return Err(libc::ENOSPC);
         }
         let content = self.content(&stat);
         content.extent = content.extent.min(len);
         content.pending.push(Change::Resize(len));
+        self.after();
+        Ok(())
+    }
+
+    /// The file is to have all of its room up to there. Where it has that already, nothing happens.
+    pub(super) fn allocate(&mut self, fd: c_int, to: u64) -> Result<(), c_int> {
+        let Some(stat) = stat(fd).filter(|stat| to > stat.st_size as u64) else { return Ok(()) };
+        self.before()?;
+        self.work.writes += 1;
+        if !self.space.is_thin() && !self.space.take(to - stat.st_size as u64) {
+            return Err(libc::ENOSPC);
+        }
+        self.content(&stat).pending.push(Change::Resize(to));
         self.after();
         Ok(())
     }

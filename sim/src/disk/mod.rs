@@ -11,12 +11,14 @@ mod medium;
 
 pub mod oracle;
 pub(crate) mod pages;
+mod space;
 mod trouble;
 
 pub(crate) use content::Bytes;
 pub(crate) use image::Image;
 pub use image::Loss;
 pub(crate) use medium::Medium;
+pub(crate) use space::Space;
 pub(crate) use trouble::{Failure, Trouble};
 
 use std::cell::RefCell;
@@ -35,6 +37,8 @@ pub struct Work {
     pub writes: u64,
     /// Syncs.
     pub syncs: u64,
+    /// Writes that were cut short, since there was no more room.
+    pub short_writes: u64,
     /// Bytes written.
     pub bytes: u64,
     /// Syncs that failed.
@@ -70,9 +74,14 @@ impl Disks {
 }
 
 impl Hook for Disks {
-    fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int> {
-        let Some(medium) = self.of(fd) else { return Ok(()) };
-        medium.try_borrow_mut().map_or(Ok(()), |mut medium| medium.write(fd, bytes, offset))
+    fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<usize, c_int> {
+        let Some(medium) = self.of(fd) else { return Ok(bytes.len()) };
+        medium.try_borrow_mut().map_or(Ok(bytes.len()), |mut medium| medium.write(fd, bytes, offset))
+    }
+
+    fn allocate(&self, fd: c_int, to: u64) -> Result<bool, c_int> {
+        let Some(medium) = self.of(fd) else { return Ok(false) };
+        medium.try_borrow_mut().map_or(Ok(false), |mut medium| medium.allocate(fd, to).map(|()| true))
     }
 
     fn resize(&self, fd: c_int, len: u64) -> Result<(), c_int> {

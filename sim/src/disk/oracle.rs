@@ -301,11 +301,18 @@ pub fn failures(dir: &Path) -> Result<(), String> {
     let file = File::create(root.join("file")).map_err(|e| e.to_string())?;
     step("written", file.write_all_at(&[1; 4096], 0).is_ok() && file.sync_all().is_ok())?;
     step("names are synced", File::open(&root).and_then(|dir| dir.sync_all()).is_ok())?;
-    medium.borrow().set_full(true);
+    medium.borrow().space.set_full(true);
     let refused = file.write_all_at(&[2; 4096], 4096).is_err_and(|e| e.raw_os_error() == Some(libc::ENOSPC));
     step("a full disk refuses growth", refused && file.set_len(8192).is_err())?;
     step("a full disk takes what fits", file.write_all_at(&[2; 4096], 0).is_ok() && file.sync_all().is_ok())?;
-    medium.borrow().set_full(false);
+    medium.borrow().space.set_full(false);
+    medium.borrow().space.leave(6000);
+    let cut =
+        (&file).seek(SeekFrom::Start(4096)).is_ok() && (&file).write(&[2; 8192]).is_ok_and(|n| n == 4096);
+    step("a write is cut short where the room ends", cut && file.metadata().is_ok_and(|m| m.len() == 8192))?;
+    let refused = file.write_all_at(&[2; 4096], 8192).is_err_and(|e| e.raw_os_error() == Some(libc::ENOSPC));
+    step("and the next one is refused", refused && file.set_len(4096).is_ok() && file.sync_all().is_ok())?;
+    medium.borrow().space.relieve();
     medium.borrow_mut().trouble.fail_sync = true;
     let failed = file.write_all_at(&[3; 4096], 0).is_ok()
         && file.sync_all().is_err_and(|e| e.raw_os_error() == Some(libc::EIO));

@@ -43,6 +43,10 @@ pub(crate) struct Ledger {
     damaged: BTreeSet<usize>,
     /// Nodes whose process may end itself in this life although nothing was taken from them.
     excused: BTreeSet<usize>,
+    /// Nodes whose process may end itself in this life while it starts.
+    excused_starts: BTreeSet<usize>,
+    /// Lives of nodes that must end themselves.
+    doomed: BTreeSet<(usize, u32)>,
     /// Nodes that somebody has asked to be removed.
     removable: BTreeSet<usize>,
     seen: Vec<Phase>,
@@ -56,6 +60,8 @@ impl Ledger {
             idle: vec![None; nodes],
             damaged: BTreeSet::new(),
             excused: BTreeSet::new(),
+            excused_starts: BTreeSet::new(),
+            doomed: BTreeSet::new(),
             removable: BTreeSet::new(),
             seen: vec![Phase::Running; nodes],
             violations: Vec::new(),
@@ -78,6 +84,7 @@ impl Ledger {
     fn start(&mut self, world: &mut World, node: usize) {
         if !world.nodes[node].is_up() {
             self.excused.remove(&node);
+            self.excused_starts.remove(&node);
             self.idle[node] = None;
             world.start(node);
         }
@@ -95,6 +102,29 @@ impl Ledger {
     /// The process of the node may end itself.
     pub(crate) fn excuse(&mut self, node: usize) {
         self.excused.insert(node);
+    }
+
+    /// The process of the node may end itself as long as it has not started.
+    pub(crate) fn excuse_start(&mut self, node: usize) {
+        self.excused_starts.insert(node);
+    }
+
+    /// This life of the node must end itself, soon after all is healed at the latest.
+    pub(crate) fn must_end(&mut self, node: usize, life: u32) {
+        self.doomed.insert((node, life));
+    }
+
+    /// Those that have not.
+    pub(super) fn stayed<'a>(&'a self, world: &'a World) -> impl Iterator<Item = Violation> + 'a {
+        let stays =
+            |(id, life): &&(usize, u32)| world.nodes[*id].lives() == *life && world.nodes[*id].is_up();
+        self.doomed.iter().filter(stays).map(|(id, _)| Violation {
+            sort: Sort::Safety,
+            promise: "P1",
+            check: "faults/gone",
+            what: format!("{} goes on without its data directory", world.nodes[*id].name()),
+            at: world.elapsed(),
+        })
     }
 
     /// From now on the cluster may let go of the node, also much later: a leader may take its time.
@@ -163,6 +193,7 @@ impl Ledger {
                 && !self.is_damaged(id)
                 && !(self.removable.contains(&id) && reason.contains(REMOVED))
                 && !self.excused.contains(&id)
+                && !(self.excused_starts.contains(&id) && self.seen[id] != Phase::Running)
             {
                 self.violations.push(Violation {
                     sort: Sort::Safety,

@@ -7,6 +7,7 @@
 //! Not among the faults: damage to LMDB's own pages, which would
 //! end the simulator's process (see `disk::pages`); and purges on demand, for which small logs stand in.
 
+pub mod astray;
 mod clock;
 mod disk;
 mod ledger;
@@ -103,7 +104,11 @@ fn work(fault: &Fault) -> Box<dyn Work> {
         Fault::CrashAtStart { whom, ops_max, loss } => {
             Box::new(process::CrashAtStart::new(whom, ops_max, loss))
         }
+        Fault::CrashInstalling { whom, away, ops_max, loss } => {
+            Box::new(process::CrashInstalling::new(whom, away, ops_max, loss))
+        }
         Fault::Rolling { apart } => Box::new(process::Rolling::new(apart)),
+        Fault::Upgrade { apart } => Box::new(process::Rolling::upgrade(apart)),
         Fault::Pause(whom) => Box::new(process::Pause::new(whom)),
         Fault::Clock { node, what } => Box::new(clock::Clock::new(node, what)),
         Fault::HandOver { every } => Box::new(raft::HandOver::new(every)),
@@ -119,7 +124,11 @@ fn work(fault: &Fault) -> Box<dyn Work> {
         Fault::LogStalls { whom, loss } => Box::new(disk::LogStalls::new(whom, loss)),
         Fault::Remove { whom, dead } => Box::new(process::Remove::new(whom, dead)),
         Fault::Depose { loss } => Box::new(process::Depose::new(loss)),
+        Fault::Scarce { left } => Box::new(disk::Scarce::new(left)),
+        Fault::Hang(whom) => Box::new(disk::Hang::new(whom)),
+        Fault::Gone { node } => Box::new(disk::Gone::new(node)),
         Fault::LostDisk { node, behind, loss } => Box::new(disk::Lost::new(node, behind, loss)),
+        Fault::PauseClient { nth } => Box::new(process::PauseClient::new(nth)),
     }
 }
 
@@ -219,6 +228,8 @@ impl Faults {
             node.medium().borrow_mut().trouble = crate::disk::Trouble::default();
             *node.speed.lock() = self.plan.disk;
             node.pause(false);
+            node.space.set_full(false);
+            node.space.relieve();
         }
         self.set_clocks(world);
         self.ledger.release_all(world, history);
@@ -250,6 +261,7 @@ impl Faults {
     /// [`Faults::heal`].
     pub(crate) fn violations(&self, world: &World) -> Vec<Violation> {
         let mut found = self.ledger.violations().to_vec();
+        found.extend(self.ledger.stayed(world));
         for (id, node) in world.nodes.iter().enumerate() {
             let phase = node.phase();
             if phase == Phase::Running {

@@ -8,8 +8,12 @@ use super::{armed, raw};
 
 /// Sees what an armed thread does to its files. An error is an errno that the caller gets instead.
 pub(crate) trait Hook {
-    /// `bytes` are about to be written.
-    fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<(), c_int>;
+    /// `bytes` are about to be written. How many of them are.
+    fn write(&self, fd: c_int, bytes: &[u8], offset: u64) -> Result<usize, c_int>;
+
+    /// The file is about to get all of its room up to there. True if it only has to be as long: the system needs not take
+    /// anything.
+    fn allocate(&self, fd: c_int, to: u64) -> Result<bool, c_int>;
 
     /// The file is about to have this length.
     fn resize(&self, fd: c_int, len: u64) -> Result<(), c_int>;
@@ -47,12 +51,12 @@ fn place(fd: c_int) -> u64 {
     unsafe { libc::lseek(fd, 0, libc::SEEK_CUR) }.max(0) as u64
 }
 
-/// Asks the hook. False if the write has failed.
-unsafe fn ask(fd: c_int, bytes: *const c_void, len: usize, offset: u64) -> bool {
-    let Some(hook) = hook() else { return true };
+/// Asks the hook how many of the bytes are written. None if the write has failed.
+unsafe fn ask(fd: c_int, bytes: *const c_void, len: usize, offset: u64) -> Option<usize> {
+    let Some(hook) = hook() else { return Some(len) };
     // Safety: the caller's.
     let bytes = unsafe { std::slice::from_raw_parts(bytes.cast::<u8>(), len) };
-    hook.write(fd, bytes, offset).map_err(raw::fail).is_ok()
+    hook.write(fd, bytes, offset).map_err(raw::fail).ok()
 }
 
 /// # Safety
@@ -60,10 +64,8 @@ unsafe fn ask(fd: c_int, bytes: *const c_void, len: usize, offset: u64) -> bool 
 pub unsafe fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize {
     // Safety: the caller's, here and below.
     unsafe {
-        if fd > 2 && armed() && !ask(fd, bytes, len, place(fd)) {
-            return -1;
-        }
-        raw::write(fd, bytes, len)
+        let asked = if fd > 2 && armed() { ask(fd, bytes, len, place(fd)) } else { Some(len) };
+        asked.map_or(-1, |len| raw::write(fd, bytes, len))
     }
 }
 
@@ -71,12 +73,7 @@ pub unsafe fn write(fd: c_int, bytes: *const c_void, len: usize) -> isize {
 /// As pwrite(2).
 pub unsafe fn pwrite64(fd: c_int, bytes: *const c_void, len: usize, offset: i64) -> isize {
     // Safety: the caller's, here and below.
-    unsafe {
-        if !ask(fd, bytes, len, offset.max(0) as u64) {
-            return -1;
-        }
-        raw::pwrite(fd, bytes, len, offset)
-    }
+    unsafe { ask(fd, bytes, len, offset.max(0) as u64).map_or(-1, |len| raw::pwrite(fd, bytes, len, offset)) }
 }
 
 /// # Safety
@@ -84,17 +81,26 @@ pub unsafe fn pwrite64(fd: c_int, bytes: *const c_void, len: usize, offset: i64)
 pub unsafe fn writev(fd: c_int, parts: *const c_void, count: c_int) -> isize {
     // Safety: the caller's, here and below.
     unsafe {
-        if fd > 2 && armed() {
-            let each = std::slice::from_raw_parts(parts.cast::<libc::iovec>(), count.max(0) as usize);
-            let mut offset = place(fd);
-            for part in each {
-                if !ask(fd, part.iov_base, part.iov_len, offset) {
-                    return -1;
+        if fd <= 2 || !armed() || hook().is_none() {
+            return raw::writev(fd, parts, count);
+        }
+        let each = std::slice::from_raw_parts(parts.cast::<libc::iovec>(), count.max(0) as usize);
+        let (start, mut done) = (place(fd), 0);
+        let mut written = Vec::with_capacity(each.len());
+        for part in each {
+            match ask(fd, part.iov_base, part.iov_len, start + done) {
+                None if done == 0 => return -1,
+                None => break,
+                Some(len) => {
+                    written.push(libc::iovec { iov_base: part.iov_base, iov_len: len });
+                    done += len as u64;
+                    if len < part.iov_len {
+                        break;
+                    }
                 }
-                offset += part.iov_len as u64;
             }
         }
-        raw::writev(fd, parts, count)
+        raw::writev(fd, written.as_ptr().cast(), written.len() as c_int)
     }
 }
 
@@ -108,6 +114,30 @@ pub unsafe fn ftruncate64(fd: c_int, len: i64) -> c_int {
         return -1;
     }
     raw::ftruncate(fd, len)
+}
+
+/// # Safety
+/// As fallocate(2).
+pub unsafe fn fallocate64(fd: c_int, mode: c_int, offset: i64, len: i64) -> c_int {
+    let to = offset.max(0) as u64 + len.max(0) as u64;
+    match hook().filter(|_| mode == 0).map(|hook| hook.allocate(fd, to)) {
+        None | Some(Ok(false)) => raw::fallocate(fd, mode, offset, len),
+        Some(Ok(true)) => lengthen(fd, to),
+        Some(Err(errno)) => {
+            raw::fail(errno);
+            -1
+        }
+    }
+}
+
+/// Makes a file as long as it would be; the simulation's files take no more room than was written to them.
+fn lengthen(fd: c_int, to: u64) -> c_int {
+    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // Safety: the pointer is to a stat, which is whole if the call succeeded.
+    let size = unsafe {
+        if libc::fstat(fd, stat.as_mut_ptr()) == 0 { stat.assume_init().st_size } else { return -1 }
+    };
+    if size as u64 >= to { 0 } else { raw::ftruncate(fd, to as i64) }
 }
 
 fn sync(fd: c_int, system: fn(c_int) -> c_int) -> c_int {

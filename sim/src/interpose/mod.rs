@@ -13,7 +13,7 @@ mod random;
 mod raw;
 
 pub use clock::clock_gettime;
-pub use files::{fdatasync, fsync, ftruncate64, pwrite64, write, writev};
+pub use files::{fallocate64, fdatasync, fsync, ftruncate64, pwrite64, write, writev};
 pub use random::{getentropy, getrandom};
 
 pub(crate) use random::answered as drawn;
@@ -113,6 +113,14 @@ macro_rules! interpose {
             #[unsafe(no_mangle)]
             unsafe extern "C" fn ftruncate64(fd: c_int, len: i64) -> c_int {
                 unsafe { $crate::interpose::ftruncate64(fd, len) }
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn fallocate(fd: c_int, mode: c_int, offset: i64, len: i64) -> c_int {
+                unsafe { $crate::interpose::fallocate64(fd, mode, offset, len) }
+            }
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn fallocate64(fd: c_int, mode: c_int, offset: i64, len: i64) -> c_int {
+                unsafe { $crate::interpose::fallocate64(fd, mode, offset, len) }
             }
             #[unsafe(no_mangle)]
             unsafe extern "C" fn fsync(fd: c_int) -> c_int {

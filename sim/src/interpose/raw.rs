@@ -42,6 +42,11 @@ pub(super) fn ftruncate(fd: c_int, len: i64) -> c_int {
     unsafe { libc::syscall(libc::SYS_ftruncate, fd, len) as c_int }
 }
 
+pub(super) fn fallocate(fd: c_int, mode: c_int, offset: i64, len: i64) -> c_int {
+    // Safety: takes no pointer.
+    unsafe { libc::syscall(libc::SYS_fallocate, fd, mode, offset, len) as c_int }
+}
+
 pub(super) fn fsync(fd: c_int) -> c_int {
     // Safety: takes no pointer.
     unsafe { libc::syscall(libc::SYS_fsync, fd) as c_int }

@@ -123,7 +123,21 @@ pub(super) fn fault(kind: Kind, rng: &mut Rng, nodes: usize, damageable: &[usize
         }
         Kind::LogStalls => Fault::LogStalls { whom: whom(rng, nodes), loss: power_loss(rng) },
         Kind::Remove => Fault::Remove { whom: whom(rng, nodes), dead: rng.percent(50).then(|| loss(rng)) },
+        Kind::Upgrade => Fault::Upgrade { apart: ms(rng, 50, 2000) },
+        Kind::Scarce => {
+            let about = rng.magnitude(1 << 10, 8 << 20);
+            Fault::Scarce { left: (0..nodes).map(|_| about * rng.between(50, 150) / 100).collect() }
+        }
+        Kind::Hang => Fault::Hang(whom(rng, nodes)),
+        Kind::Gone => Fault::Gone { node: *rng.pick(damageable) },
+        Kind::CrashInstalling => Fault::CrashInstalling {
+            whom: whom(rng, nodes),
+            away: ms(rng, 200, 5000),
+            ops_max: rng.magnitude(2, 80),
+            loss: loss(rng),
+        },
         Kind::Depose => Fault::Depose { loss: loss(rng) },
+        Kind::PauseClient => Fault::PauseClient { nth: rng.below(64) },
         Kind::LostDisk => {
             Fault::LostDisk { node: *rng.pick(damageable), behind: ms(rng, 50, 3000), loss: loss(rng) }
         }

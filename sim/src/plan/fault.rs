@@ -127,6 +127,19 @@ pub(crate) enum Fault {
     LogStalls { whom: Whom, loss: Loss },
     /// A member is removed, dead or alive. It comes back as a new one.
     Remove { whom: Whom, dead: Option<Loss> },
+    /// One after the other is stopped in good order and started with the next program. All the while the leader is told to raise
+    /// the active version.
+    Upgrade { apart: Duration },
+    /// The disk of each node has so many bytes left, and writes are cut short where they end.
+    Scarce { left: Vec<u64> },
+    /// The disk of a node does not answer, while the node goes on.
+    Hang(Whom),
+    /// The data directory of a node is removed under it.
+    Gone { node: usize },
+    /// It is away for so long, and dies again and again while a snapshot arrives, within so many disk operations.
+    CrashInstalling { whom: Whom, away: Duration, ops_max: u64, loss: Loss },
+    /// A client's process does nothing for a while: this one, modulo how many there are.
+    PauseClient { nth: u64 },
 }
 
 /// The sorts of faults, for switching them on and off and for counting.
@@ -180,11 +193,23 @@ pub enum Kind {
     LogStalls,
     /// A member is removed and comes back as a new one.
     Remove,
+    /// Nodes get the next program, one after the other.
+    Upgrade,
+    /// Disks have little room left, each another amount, and writes are cut short.
+    Scarce,
+    /// A disk does not answer for a long time, while its node goes on.
+    Hang,
+    /// A data directory is removed while it is in use.
+    Gone,
+    /// A node dies again and again while it installs a snapshot.
+    CrashInstalling,
+    /// A client's process does nothing for a while.
+    PauseClient,
 }
 
 impl Kind {
     /// All of them. New ones go to the end, or old seeds would mean something else.
-    pub(crate) const ALL: [Kind; 24] = [
+    pub(crate) const ALL: [Kind; 30] = [
         Kind::Loss,
         Kind::Slow,
         Kind::Spread,
@@ -209,6 +234,12 @@ impl Kind {
         Kind::Depose,
         Kind::LogStalls,
         Kind::Remove,
+        Kind::Upgrade,
+        Kind::Scarce,
+        Kind::Hang,
+        Kind::Gone,
+        Kind::CrashInstalling,
+        Kind::PauseClient,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -237,12 +268,18 @@ impl Kind {
             Kind::Depose => "depose",
             Kind::LogStalls => "log-stalls",
             Kind::Remove => "remove",
+            Kind::Upgrade => "upgrade",
+            Kind::Scarce => "scarce",
+            Kind::Hang => "hang",
+            Kind::Gone => "gone",
+            Kind::CrashInstalling => "crash-installing",
+            Kind::PauseClient => "pause-client",
         }
     }
 
     /// Whether it takes from a node what that has promised to remember.
     pub(crate) fn damages(self) -> bool {
-        matches!(self, Kind::AtRest | Kind::Rot | Kind::Lies | Kind::LostDisk)
+        matches!(self, Kind::AtRest | Kind::Rot | Kind::Lies | Kind::LostDisk | Kind::Gone)
     }
 }
 
@@ -273,6 +310,12 @@ impl Fault {
             Fault::Depose { .. } => Kind::Depose,
             Fault::LogStalls { .. } => Kind::LogStalls,
             Fault::Remove { .. } => Kind::Remove,
+            Fault::Upgrade { .. } => Kind::Upgrade,
+            Fault::Scarce { .. } => Kind::Scarce,
+            Fault::Hang(_) => Kind::Hang,
+            Fault::Gone { .. } => Kind::Gone,
+            Fault::CrashInstalling { .. } => Kind::CrashInstalling,
+            Fault::PauseClient { .. } => Kind::PauseClient,
         }
     }
 
@@ -283,7 +326,8 @@ impl Fault {
             Fault::AtRest { node, .. }
             | Fault::Rot { node, .. }
             | Fault::Lies { node, .. }
-            | Fault::LostDisk { node, .. } => Some(*node),
+            | Fault::LostDisk { node, .. }
+            | Fault::Gone { node } => Some(*node),
             _ => None,
         }
     }

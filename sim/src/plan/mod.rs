@@ -28,6 +28,8 @@ const LEAD_IN: Duration = Duration::from_millis(500);
 const EVERY_MS_MAX: u64 = 16_000;
 /// The same where somebody has asked for them.
 const EVERY_MS_OFTEN: u64 = 3000;
+/// A disk hangs for this long at most.
+const LONGEST_HANG_MS: u64 = 120_000;
 const MIB: u64 = 1 << 20;
 
 /// Everything that a run's environment does.
@@ -41,6 +43,10 @@ pub(crate) struct Plan {
     pub(crate) latency: Latency,
     pub(crate) disk: DiskSpeed,
     pub(crate) map_bytes_max: u64,
+    /// Nodes whose disks give room only for what is written.
+    pub(crate) thin_disks: Vec<usize>,
+    /// What a node admits of requests that have no answer.
+    pub(crate) unanswered_bytes_max: u64,
     /// Whether nodes set aside what they cannot use and come back as new members.
     pub(crate) rejoin: bool,
     /// By how much each node's clock is off from the start, in milliseconds.
@@ -70,6 +76,8 @@ impl Plan {
             latency: latency(&mut Rng::new(seed, "plan/latency")),
             disk: disk(&mut Rng::new(seed, "plan/disk")),
             map_bytes_max: map_bytes_max(&mut Rng::new(seed, "plan/map")),
+            thin_disks: thin_disks(&mut Rng::new(seed, "plan/thin"), nodes),
+            unanswered_bytes_max: unanswered_bytes_max(&mut Rng::new(seed, "plan/admission")),
             rejoin: nodes > 1 && Rng::new(seed, "plan/rejoin").percent(50),
             clocks_off_ms,
             kinds,
@@ -91,6 +99,8 @@ impl Plan {
             latency: latency(&mut Rng::new(seed, "plan/latency")),
             disk: disk(&mut Rng::new(seed, "plan/disk")),
             map_bytes_max: 1 << 30,
+            thin_disks: thin_disks(&mut Rng::new(seed, "plan/thin"), nodes),
+            unanswered_bytes_max: 256 * MIB,
             rejoin: nodes > 1 && Rng::new(seed, "plan/rejoin").percent(50),
             clocks_off_ms: vec![0; nodes],
             kinds: together(seed, nodes, kinds.iter().copied().collect()),
@@ -107,7 +117,7 @@ impl Plan {
         for kind in self.kinds.iter().copied() {
             let mut rng = Rng::new(self.seed, &format!("plan/faults/{}", kind.name()));
             let every = rng.magnitude(1000, every_ms_max);
-            let longest = rng.magnitude(200, 16_000);
+            let longest = rng.magnitude(200, if kind == Kind::Hang { LONGEST_HANG_MS } else { 16_000 });
             // Before that nobody else can lead.
             let shortest = if kind == Kind::Depose { 1000 } else { 20 };
             let most = if kind.damages() { rng.between(1, 3) } else { u64::MAX };
@@ -148,6 +158,8 @@ impl Plan {
             disk: self.disk,
             raft: self.raft.clone(),
             map_bytes_max: self.map_bytes_max,
+            thin_disks: self.thin_disks.clone(),
+            unanswered_bytes_max: self.unanswered_bytes_max,
             rejoin: self.rejoin,
         }
     }
@@ -165,10 +177,11 @@ impl fmt::Display for Plan {
         )?;
         writeln!(
             f,
-            "  log up to {} KiB, looked at every {} ms, maps up to {} MiB",
+            "  log up to {} KiB, looked at every {} ms, maps up to {} MiB, {} KiB admitted",
             raft.log_bytes_max >> 10,
             raft.retention_interval.as_millis(),
-            self.map_bytes_max / MIB
+            self.map_bytes_max / MIB,
+            self.unanswered_bytes_max >> 10
         )?;
         writeln!(
             f,
@@ -178,6 +191,7 @@ impl fmt::Display for Plan {
             ms(disk.0),
             ms(disk.1)
         )?;
+        writeln!(f, "  the disks of {:?} are thin", self.thin_disks)?;
         writeln!(f, "  clocks are off by {:?} ms", self.clocks_off_ms)?;
         let mut by_kind = BTreeMap::<Kind, usize>::new();
         self.faults.iter().for_each(|s| *by_kind.entry(s.fault.kind()).or_default() += 1);
@@ -216,7 +230,9 @@ fn raft(rng: &mut Rng) -> quorate_raft::Settings {
         election_ms_max,
         log_bytes_max,
         retention_interval: Duration::from_millis(rng.magnitude(100, 1000)),
-        snapshot_timeout: Duration::from_secs(20),
+        snapshot_stall: Duration::from_secs(10),
+        log_stall_after: Duration::from_millis(rng.magnitude(1000, 6000)),
+        ..quorate_raft::Settings::default()
     }
 }
 
@@ -238,6 +254,18 @@ fn map_bytes_max(rng: &mut Rng) -> u64 {
     }
 }
 
+fn thin_disks(rng: &mut Rng, nodes: usize) -> Vec<usize> {
+    (0..nodes).filter(|_| rng.percent(50)).collect()
+}
+
+/// Mostly as little as the clients of a run reach.
+fn unanswered_bytes_max(rng: &mut Rng) -> u64 {
+    match rng.below(4) {
+        0 => 256 * MIB,
+        _ => rng.magnitude(64 << 10, MIB),
+    }
+}
+
 /// A random part of the kinds, in some seeds none.
 fn kinds(rng: &mut Rng) -> BTreeSet<Kind> {
     let percent = *rng.pick(&[0, 10, 20, 35, 35, 50, 50, 70, 100]);
@@ -245,8 +273,16 @@ fn kinds(rng: &mut Rng) -> BTreeSet<Kind> {
     Kind::ALL.into_iter().filter(|_| rng.percent(percent)).collect()
 }
 
-/// Of these kinds those that go together. A minority may be damaged, and while members are removed, that is nobody.
+/// Of these kinds those that go together. A minority may be damaged, and while members are removed, that is nobody. Where a node
+/// may come back as a new member, all run one program: an old one would be refused when the version was raised without it.
 fn together(seed: u64, nodes: usize, mut kinds: BTreeSet<Kind>) -> BTreeSet<Kind> {
+    if kinds.contains(&Kind::Upgrade) {
+        let upgrades = Rng::new(seed, "plan/upgrade-or-come-back").percent(50);
+        kinds.retain(|kind| match kind {
+            Kind::Upgrade => upgrades,
+            kind => !upgrades || *kind != Kind::Remove && !kind.damages(),
+        });
+    }
     let removes = kinds.contains(&Kind::Remove) && nodes > 2;
     let damages = kinds.iter().any(|kind| kind.damages());
     let removes = removes && (!damages || Rng::new(seed, "plan/remove-or-damage").percent(50));

@@ -7,6 +7,9 @@ use crate::seed::Rng;
 /// The longest that a producer session may be remembered: no clock that jumps lets it be forgotten.
 pub(crate) const TTL_LONG_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
+/// Messages that fall due together, at most.
+const CROWD_MAX: u64 = 900;
+
 /// A queue that lasts for the whole run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct QueuePlan {
@@ -52,6 +55,8 @@ pub(crate) enum Role {
     Reader(ReaderPlan),
     Admin(AdminPlan),
     Everything(EverythingPlan),
+    Again(AgainPlan),
+    Crowd(CrowdPlan),
 }
 
 /// See [`Role`].
@@ -133,6 +138,28 @@ pub(crate) struct EverythingPlan {
     pub(crate) every_ms: (u64, u64),
 }
 
+/// See [`Role`].
+#[derive(Debug, Clone)]
+pub(crate) struct AgainPlan {
+    pub(crate) every_ms: (u64, u64),
+    /// Of 100 acts, how many delete a queue.
+    pub(crate) delete_percent: u64,
+    /// How many deliveries it keeps in hand at most, to settle them late.
+    pub(crate) keep: u64,
+}
+
+/// See [`Role`].
+#[derive(Debug, Clone)]
+pub(crate) struct CrowdPlan {
+    pub(crate) every_ms: (u64, u64),
+    /// That have something in common.
+    pub(crate) messages: u64,
+    /// It sends long requests instead in so many of 100 cases.
+    pub(crate) long_percent: u64,
+    /// Most of those at once, and most long parts in each.
+    pub(crate) long_max: u64,
+}
+
 /// All parameters of a run's clients.
 #[derive(Debug, Clone)]
 pub(crate) struct WorkloadPlan {
@@ -177,9 +204,40 @@ impl WorkloadPlan {
             quiet: actors.percent(25).then(|| some_quiet(&mut actors)),
             role,
         };
-        let actors = roles.into_iter().map(place).collect();
+        let mut actors: Vec<ActorPlan> = roles.into_iter().map(place).collect();
+        // From streams of their own behind all others: whoever else there is in a seed does what it did.
+        actors.extend(some_again(&mut rng.fork(), hosts.len() as u64));
+        actors.extend(some_crowd(&mut rng.fork(), hosts.len()));
         WorkloadPlan { seed, queues, hosts, actors }
     }
+}
+
+/// In some runs, a few that delete queues under each other's hands and make them again.
+fn some_again(rng: &mut Rng, hosts: u64) -> Vec<ActorPlan> {
+    let count = if rng.percent(40) { rng.between(2, 3) } else { 0 };
+    let actor = |_| ActorPlan {
+        host: rng.below(hosts) as usize,
+        timeout: Duration::from_millis(rng.between(2000, 10_000)),
+        quiet: None,
+        role: Role::Again(AgainPlan {
+            every_ms: spread(rng, 50, 500),
+            delete_percent: rng.between(2, 8),
+            keep: rng.between(1, 8),
+        }),
+    };
+    (0..count).map(actor).collect()
+}
+
+fn some_crowd(rng: &mut Rng, hosts: usize) -> Option<ActorPlan> {
+    let crowd = CrowdPlan {
+        every_ms: spread(rng, 500, 6000),
+        messages: rng.magnitude(20, CROWD_MAX),
+        long_percent: *rng.pick(&[0, 30, 100]),
+        long_max: rng.between(2, 8),
+    };
+    let (host, timeout) =
+        (rng.below(hosts as u64) as usize, Duration::from_millis(rng.between(4000, 10_000)));
+    rng.percent(40).then_some(ActorPlan { host, timeout, quiet: None, role: Role::Crowd(crowd) })
 }
 
 fn some_quiet(rng: &mut Rng) -> Quiet {
@@ -320,7 +378,8 @@ mod tests {
                     Role::Consumer(c) => {
                         assert!(c.queue < plan.queues.len() && (1..=500).contains(&c.credit))
                     }
-                    Role::Reader(_) | Role::Admin(_) | Role::Everything(_) => {}
+                    Role::Again(again) => assert!(again.delete_percent < 50 && again.keep > 0),
+                    Role::Reader(_) | Role::Admin(_) | Role::Everything(_) | Role::Crowd(_) => {}
                 }
             }
         }
@@ -338,5 +397,11 @@ mod tests {
         assert!(any(&|plan| plan.queues.iter().any(|q| q.total) && plan.queues.iter().any(|q| !q.total)));
         assert!(any(&|plan| plan.hosts.iter().all(|host| host.lives_ms.is_none())));
         assert!(any(&|plan| plan.actors.iter().any(|a| matches!(a.role, Role::Admin(_)))));
+        let again = |plan: &WorkloadPlan| plan.actors.iter().any(|a| matches!(a.role, Role::Again(_)));
+        assert!(any(&again) && any(&|plan| !again(plan)));
+        let crowd = |is: &dyn Fn(&CrowdPlan) -> bool| {
+            any(&|plan| plan.actors.iter().any(|a| matches!(&a.role, Role::Crowd(c) if is(c))))
+        };
+        assert!(crowd(&|c| c.messages > CROWD_MAX / 2) && crowd(&|c| c.long_percent == 100));
     }
 }

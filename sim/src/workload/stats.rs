@@ -91,6 +91,8 @@ fn verb(call: &Call) -> &'static str {
         Call::ShowQueue { .. } => "show_queue",
         Call::Members => "members",
         Call::Status => "status",
+        Call::Version => "version",
+        Call::RaiseVersion => "raise_version",
         Call::RemoveMember { .. } => "remove_member",
         Call::Manage { verb, .. } => verb,
     }

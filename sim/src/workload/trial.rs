@@ -1,6 +1,6 @@
 //! A run of the workload alone, for its own test: real nodes that crash now and then, and no checker but the obvious.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -81,6 +81,8 @@ fn options(seed: u64, plan: &WorkloadPlan, dir: &Path) -> WorldOptions {
         disk: DiskSpeed { latency: (ms(1), ms(4)) },
         raft: quorate_raft::Settings::default(),
         map_bytes_max: 1 << 30,
+        thin_disks: Vec::new(),
+        unanswered_bytes_max: 256 << 20,
         rejoin: false,
     }
 }
@@ -155,12 +157,21 @@ fn report(workload: &Workload, history: &History, elapsed: Duration, applied: u6
     Trial { summary, problems, done, history: lines }
 }
 
+/// A name that a call to delete mentions.
+fn deleted(event: &crate::history::Event) -> Option<&str> {
+    match &event.what {
+        What::Invoke(_, Call::DeleteQueue { queue }) => Some(queue),
+        _ => None,
+    }
+}
+
 /// Messages with a receipt that no consumer was handed, in queues that were not deleted.
 fn lost(events: &[crate::history::Event]) -> Option<String> {
+    let deleted: BTreeSet<&str> = events.iter().filter_map(deleted).collect();
     let (mut open, mut missing) = (BTreeMap::new(), BTreeMap::new());
     for event in events {
         match &event.what {
-            What::Invoke(op, Call::Publish { queue, body, .. }) if !queue.starts_with("scratch") => {
+            What::Invoke(op, Call::Publish { queue, body, .. }) if !deleted.contains(queue.as_str()) => {
                 open.insert(*op, (queue.clone(), *body));
             }
             What::Return(op, Answer::Receipt { position, .. }) => {

@@ -5,6 +5,7 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use quorate_client::Client;
@@ -27,6 +28,12 @@ pub(crate) struct ClientHost {
     rng: RefCell<Rng>,
     work: RefCell<Option<Box<dyn Fn() -> Work>>>,
     lives: Cell<u32>,
+    /// What this life runs on.
+    runtime: Cell<Option<tokio::runtime::Id>>,
+    /// How many want it to be.
+    paused: Cell<u32>,
+    /// Goes on with the work.
+    waker: RefCell<Option<Waker>>,
 }
 
 impl ClientHost {
@@ -39,7 +46,32 @@ impl ClientHost {
             rng: RefCell::new(rng),
             work: RefCell::new(None),
             lives: Cell::new(0),
+            runtime: Cell::new(None),
+            paused: Cell::new(0),
+            waker: RefCell::new(None),
         })
+    }
+
+    /// Stops its work where it is, or lets it go on. Time goes on meanwhile, and so do the timers of the client that it uses, as those
+    /// of a node do (see [`Fault::Pause`](crate::plan::Fault::Pause)): whoever pauses the host holds what it sends and is sent.
+    pub(crate) fn pause(&self, paused: bool) {
+        let by = self.paused.get();
+        self.paused.set(if paused { by + 1 } else { by.saturating_sub(1) });
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Does the work, but for the time in which the host is paused.
+    async fn work_on(&self, mut work: Work) {
+        std::future::poll_fn(|context| {
+            if self.paused.get() > 0 {
+                *self.waker.borrow_mut() = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            work.as_mut().poll(context)
+        })
+        .await;
     }
 
     pub(crate) fn name(&self) -> String {
@@ -53,6 +85,11 @@ impl ClientHost {
 
     pub(super) fn stop(&self) {
         *self.work.borrow_mut() = None;
+    }
+
+    /// What it runs on.
+    pub(crate) fn runtime(&self) -> Option<tokio::runtime::Id> {
+        self.runtime.get()
     }
 
     /// How often its process was started.
@@ -95,9 +132,10 @@ impl ClientHost {
 
     pub(super) async fn live(self: Rc<Self>) -> turmoil::Result {
         self.lives.set(self.lives.get() + 1);
+        self.runtime.set(Some(tokio::runtime::Handle::current().id()));
         let work = self.work.borrow().as_ref().map(|work| work());
         if let Some(work) = work {
-            work.await;
+            self.work_on(work).await;
         }
         pending().await
     }

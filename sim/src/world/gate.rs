@@ -14,6 +14,8 @@ pub(crate) struct Gate {
     paused: Arc<AtomicBool>,
     /// The device of its log does nothing.
     log_stalled: Arc<AtomicBool>,
+    /// Its disk does nothing, while it goes on itself.
+    disk_stalled: Arc<AtomicBool>,
 }
 
 impl Gate {
@@ -44,6 +46,14 @@ impl Gate {
 
     pub(crate) fn stall_log(&self, stalled: bool) {
         self.log_stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stall_disk(&self, stalled: bool) {
+        self.disk_stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_disk_stalled(&self) -> bool {
+        self.disk_stalled.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_log_stalled(&self) -> bool {

@@ -14,7 +14,7 @@ pub(crate) use client::ClientHost;
 pub(crate) use clock::HostClock;
 pub(crate) use gate::Gate;
 pub(crate) use net::{Latency, Net};
-pub(crate) use node::{NodeHost, Order, Phase};
+pub(crate) use node::{LOG_QUEUE_BYTES, NEXT, NodeHost, Order, Phase};
 pub(crate) use runner::DiskSpeed;
 
 use std::path::PathBuf;
@@ -43,6 +43,10 @@ pub(crate) struct WorldOptions {
     pub(crate) disk: DiskSpeed,
     pub(crate) raft: quorate_raft::Settings,
     pub(crate) map_bytes_max: u64,
+    /// Nodes whose disks give room only for what is written: see [`crate::disk::Space`].
+    pub(crate) thin_disks: Vec<usize>,
+    /// What a node admits of requests that have no answer.
+    pub(crate) unanswered_bytes_max: u64,
     /// Whether nodes set aside what they cannot use and come back as new members.
     pub(crate) rejoin: bool,
 }

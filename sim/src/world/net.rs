@@ -37,6 +37,14 @@ struct Link {
     latencies: BTreeMap<usize, Latency>,
 }
 
+impl Link {
+    fn is_whole(&self) -> bool {
+        (self.cut_there, self.cut_back, self.held) == (0, 0, 0)
+            && self.losses.is_empty()
+            && self.latencies.is_empty()
+    }
+}
+
 /// All links, and which hosts have power.
 pub(crate) struct Net {
     hosts: Vec<String>,
@@ -142,12 +150,13 @@ impl Net {
 
     /// Whether nothing is wrong with any link, but for hosts without power.
     pub(crate) fn is_whole(&self) -> bool {
-        let whole = |link: &Link| {
-            (link.cut_there, link.cut_back, link.held) == (0, 0, 0)
-                && link.losses.is_empty()
-                && link.latencies.is_empty()
-        };
-        self.links.values().all(whole)
+        self.links.values().all(Link::is_whole)
+    }
+
+    /// Whether the nodes see one another as well as ever, and so well that their heartbeats are answered in time.
+    pub(crate) fn lets_nodes_talk(&self, heartbeat: Duration) -> bool {
+        let between_nodes = self.links.iter().filter(|((_, b), _)| *b < self.nodes);
+        self.latency.1 * 4 < heartbeat && between_nodes.map(|(_, link)| link).all(Link::is_whole)
     }
 
     fn change(&mut self, sim: &mut turmoil::Sim<'_>, a: usize, b: usize, how: impl FnOnce(&mut Link)) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use quorate_machine::Versions;
 use quorate_node::config::Config;
 use quorate_node::node::{Components, Node};
 use quorate_node::shard::Shard;
@@ -20,14 +21,17 @@ use super::random::Seeded;
 use super::reach::Reach;
 use super::runner::SlowRunner;
 use super::{DiskSpeed, Gate, HostClock, WorldOptions};
-use crate::disk::{Disks, Image, Loss, Medium};
+use crate::disk::{Disks, Image, Loss, Medium, Space};
 use crate::seed::Rng;
 
 /// How long a leader that was told to hand over waits for another.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A node whose disk has less than this left admits nothing.
-const DISK_RESERVE_BYTES: u64 = 1 << 20;
+const DISK_RESERVE_BYTES: u64 = 16 << 20;
+
+/// What a node's log takes before it is on disk: little, since a run writes little.
+pub(crate) const LOG_QUEUE_BYTES: u64 = 64 << 10;
 
 /// Where a node's process is in its life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +57,16 @@ pub(crate) enum Order {
     Snapshot,
     /// If it leads, to remove the member of this name.
     Remove(String),
+    /// If it leads, to raise the active version as far as the members read.
+    Raise,
 }
+
+/// The program that follows this one: it reads and writes one more version.
+pub(crate) const NEXT: Versions = Versions {
+    reads_from: Versions::OWN.reads_from,
+    reads_to: Versions::OWN.reads_to + 1,
+    writes: Versions::OWN.writes + 1,
+};
 
 /// A node's host: its clock and disk, and the process that runs on it or does not.
 pub(crate) struct NodeHost {
@@ -61,8 +74,11 @@ pub(crate) struct NodeHost {
     options: WorldOptions,
     pub(crate) clock: Arc<HostClock>,
     pub(crate) speed: Arc<Mutex<DiskSpeed>>,
+    pub(crate) space: Arc<Space>,
     rng: RefCell<Rng>,
     lives: Cell<u32>,
+    /// What the program of the next life reads and writes.
+    program: Cell<Versions>,
     /// What this life runs on.
     runtime: Cell<Option<tokio::runtime::Id>>,
     phase: RefCell<Phase>,
@@ -94,8 +110,10 @@ impl NodeHost {
             options: options.clone(),
             clock: Arc::default(),
             speed: Arc::new(Mutex::new(options.disk)),
+            space: Arc::new(Space::new(options.thin_disks.contains(&id))),
             rng: RefCell::new(rng),
             lives: Cell::new(0),
+            program: Cell::new(Versions::OWN),
             runtime: Cell::new(None),
             phase: RefCell::new(Phase::Down),
             fatal: Arc::default(),
@@ -112,6 +130,11 @@ impl NodeHost {
     /// How many processes the host has had.
     pub(crate) fn lives(&self) -> u32 {
         self.lives.get()
+    }
+
+    /// What it runs on.
+    pub(crate) fn runtime(&self) -> Option<tokio::runtime::Id> {
+        self.runtime.get()
     }
 
     /// Whether the caller runs on this host.
@@ -157,14 +180,55 @@ impl NodeHost {
         self.image.borrow_mut().as_mut().map(look)
     }
 
-    /// A process that is paused keeps its connections and does nothing.
     /// The device of its log does nothing; a restart finds it well.
     pub(crate) fn stall_log(&self, stalled: bool) {
         self.gate.borrow().stall_log(stalled);
     }
 
+    /// Its whole disk does nothing: what was begun does not return, and the process goes on. A restart finds it well.
+    pub(crate) fn stall_disk(&self, stalled: bool) {
+        self.gate.borrow().stall_disk(stalled);
+    }
+
+    /// Removes everything from the disk, under the process that uses it.
+    pub(crate) fn remove_files(&self) {
+        let root = self.root();
+        crate::interpose::unseen(|| std::fs::remove_dir_all(root))
+            .expect("the simulation's directory can be removed");
+    }
+
+    /// Whether its process runs and its disk works, as far as the world can tell.
+    pub(crate) fn is_at_ease(&self) -> bool {
+        let gate = self.gate.borrow();
+        let is_slow = *self.speed.lock() != self.options.disk;
+        let in_trouble = gate.is_paused() || self.is_log_stalled() || is_slow;
+        self.is_running() && !in_trouble && !self.is_full()
+    }
+
+    /// Whether the device of its log does nothing.
+    pub(crate) fn is_log_stalled(&self) -> bool {
+        let gate = self.gate.borrow();
+        gate.is_log_stalled() || gate.is_disk_stalled()
+    }
+
+    /// Whether its files cannot grow.
+    pub(crate) fn is_full(&self) -> bool {
+        self.space.left_bytes() == 0
+    }
+
+    /// How the nodes of this world replicate.
+    pub(crate) fn raft(&self) -> &quorate_raft::Settings {
+        &self.options.raft
+    }
+
+    /// A process that is paused keeps its connections and does nothing.
     pub(crate) fn pause(&self, paused: bool) {
         self.gate.borrow().pause(paused);
+    }
+
+    /// From its next life on the host runs another program.
+    pub(crate) fn install(&self, program: Versions) {
+        self.program.set(program);
     }
 
     /// Asks the process to end in good order.
@@ -193,6 +257,7 @@ impl NodeHost {
         image.restore(&root).expect("the simulation's directory can be written");
         let medium = disks.mount(&root, Some(&image)).expect("the simulation's directory can be read");
         medium.borrow_mut().reseed(self.rng.borrow_mut().fork());
+        medium.borrow_mut().space = Arc::clone(&self.space);
         let gate = Gate::of_host(Arc::clone(&medium.borrow().dead));
         *self.gate.borrow_mut() = gate;
         *self.medium.borrow_mut() = medium;
@@ -231,7 +296,8 @@ impl NodeHost {
         // What a process without power has met is not why it ended.
         let by_power = medium.borrow().lost().is_some();
         medium.borrow_mut().lose_power(loss); // if it was lost before, that image counts
-        *self.image.borrow_mut() = medium.borrow_mut().take_image();
+        // There is no image of a disk whose files were removed.
+        *self.image.borrow_mut() = Some(medium.borrow_mut().take_image().unwrap_or_default());
         disks.unmount(&self.root());
         *self.shard.borrow_mut() = None;
         *self.orders.borrow_mut() = None;
@@ -293,6 +359,8 @@ impl NodeHost {
             raft: self.options.raft.clone(),
             disk_reserve_bytes: DISK_RESERVE_BYTES,
             map_bytes_max: self.options.map_bytes_max,
+            log_queue_bytes: LOG_QUEUE_BYTES,
+            unanswered_bytes_max: self.options.unanswered_bytes_max as usize,
             rejoin: self.options.rejoin,
             ..Config::new(self.name(), self.root())
         };
@@ -307,12 +375,13 @@ impl NodeHost {
                 speed: Arc::clone(&self.speed),
                 gate,
                 rng: Arc::new(Mutex::new(rng())),
-                full: Arc::clone(&self.medium().borrow().full),
+                space: Arc::clone(&self.space),
             }),
             on_fatal: Arc::new(move |error| {
                 fatal.lock().get_or_insert_with(|| error.to_string());
                 on_fatal_gate.abort();
             }),
+            versions: self.program.get(),
         };
         (config, parts)
     }
@@ -328,6 +397,8 @@ async fn obey(shard: Shard, mut orders: mpsc::UnboundedReceiver<Order>) {
             Order::Snapshot => drop(shard.state().snapshot().await),
             // What came of it shows in the membership.
             Order::Remove(name) => drop(shard.members.remove(name).await),
+            // Nor does it matter whether it was too early.
+            Order::Raise => drop(shard.members.raise(0).await),
         }
     }
 }

@@ -4,20 +4,17 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use quorate_storage::disk::{DiskRunner, Inline, Running};
+use quorate_storage::disk::{DiskRunner, Inline, Running, Volume};
 use tokio::time::Sleep;
 
 use super::Gate;
+use crate::disk::Space;
 use crate::seed::Rng;
-
-/// What a disk has left that is not full, whatever is written to it.
-const FREE_BYTES: u64 = 1 << 40;
 
 /// The disk actor that writes the log.
 const LOG_ACTOR: &str = "quorate-log";
@@ -34,8 +31,8 @@ pub(super) struct SlowRunner {
     pub(super) speed: Arc<Mutex<DiskSpeed>>,
     pub(super) gate: Gate,
     pub(super) rng: Arc<Mutex<Rng>>,
-    /// Whether the disk is full.
-    pub(super) full: Arc<AtomicBool>,
+    /// What room the disk has.
+    pub(super) space: Arc<Space>,
 }
 
 impl DiskRunner for SlowRunner {
@@ -55,8 +52,8 @@ impl DiskRunner for SlowRunner {
         Inline.pause(d)
     }
 
-    fn free_bytes(&self, _path: &Path) -> u64 {
-        if self.full.load(Ordering::Relaxed) { 0 } else { FREE_BYTES }
+    fn volume(&self, _path: &Path) -> Volume {
+        self.space.volume()
     }
 }
 
@@ -85,7 +82,10 @@ impl Future for Slow {
                 }
                 Some(waiting) => {
                     ready!(waiting.as_mut().poll(context));
-                    if this.gate.is_paused() || (this.is_log && this.gate.is_log_stalled()) {
+                    if this.gate.is_paused()
+                        || this.gate.is_disk_stalled()
+                        || (this.is_log && this.gate.is_log_stalled())
+                    {
                         this.waiting = Some(Box::pin(tokio::time::sleep(super::TICK)));
                         continue;
                     }

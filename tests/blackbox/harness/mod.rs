@@ -3,6 +3,7 @@
 mod cluster;
 mod command;
 mod dev;
+mod disk;
 pub mod identity;
 pub mod orders;
 pub mod pages;
@@ -14,6 +15,7 @@ mod tree;
 pub use cluster::Cluster;
 pub use command::{Command, Output, Running};
 pub use dev::Dev;
+pub use disk::{SmallVolume, Stall};
 pub use process::Node;
 pub use terminal::Terminal;
 pub use tree::{Page, pages, pages_with};

@@ -22,6 +22,8 @@ pub struct Node {
     /// Where it keeps its data.
     pub data_dir: PathBuf,
     flags: Vec<String>,
+    env: Vec<(String, String)>,
+    data_bytes_max: Option<u64>,
     stdout: PathBuf,
     stderr: PathBuf,
     child: Option<Child>,
@@ -38,6 +40,8 @@ impl Node {
             http_addr: addr(),
             data_dir: dir.join(name),
             flags: Vec::new(),
+            env: Vec::new(),
+            data_bytes_max: None,
             stdout: dir.join(format!("{name}.out")),
             stderr: dir.join(format!("{name}.err")),
             child: None,
@@ -49,9 +53,19 @@ impl Node {
         self.flags = flags;
     }
 
+    /// From its next start on the process gets no more memory of its own than this (RLIMIT_DATA).
+    pub fn limit_data(&mut self, bytes: u64) {
+        self.data_bytes_max = Some(bytes);
+    }
+
     /// The flags for `serve` that were given.
     pub fn flags(&self) -> &[String] {
         &self.flags
+    }
+
+    /// Variables of its environment, besides those of the test.
+    pub fn set_env(&mut self, env: Vec<(String, String)>) {
+        self.env = env;
     }
 
     /// Starts the process and does not wait.
@@ -60,7 +74,14 @@ impl Node {
         let stdout = File::create(&self.stdout).expect("a file for standard output");
         let stderr =
             File::options().create(true).append(true).open(&self.stderr).expect("a file for the log");
-        let mut command = Command::new(QUORATE);
+        let mut command = match self.data_bytes_max {
+            None => Command::new(QUORATE),
+            Some(bytes) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -d {}; exec \"$0\" \"$@\"", bytes / 1024), QUORATE]);
+                shell
+            }
+        };
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("QUORATE_")) {
             command.env_remove(name);
         }
@@ -70,6 +91,7 @@ impl Node {
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(&self.flags);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         self.child = Some(command.spawn().expect("the node's process starts"));
     }
@@ -156,6 +178,11 @@ impl Node {
     /// SIGCONT.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// Whether the process is there.

@@ -30,6 +30,18 @@ impl Cluster for Fake {
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
         self.gate().map(|()| Response::new(v1::RemoveMemberResponse {}))
     }
+
+    async fn version(&self, _: Request<v1::VersionRequest>) -> Result<Response<v1::VersionResponse>, Status> {
+        Ok(Response::new(v1::VersionResponse { active: 1, members: Vec::new() }))
+    }
+
+    async fn raise_version(
+        &self,
+        request: Request<v1::RaiseVersionRequest>,
+    ) -> Result<Response<v1::RaiseVersionResponse>, Status> {
+        let active = request.into_inner().to;
+        self.gate().map(|()| Response::new(v1::RaiseVersionResponse { active }))
+    }
 }
 
 impl Fake {

@@ -251,7 +251,10 @@ impl State {
             message: self.stored(position).encode_to_vec().into(),
             ..Default::default()
         });
-        receive_response::Response::Deliveries(v1::Deliveries { deliveries: deliveries.collect() })
+        receive_response::Response::Deliveries(v1::Deliveries {
+            deliveries: deliveries.collect(),
+            ..Default::default()
+        })
     }
 
     fn stored(&self, position: u64) -> v1::Message {

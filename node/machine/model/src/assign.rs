@@ -1,18 +1,25 @@
 //! Who gets what, in the model.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use quorate_machine::command::Order;
 use quorate_machine::effect::Effect;
+use quorate_machine::work::Kind;
 
-use crate::naive::{At, Naive, Sub};
+use crate::naive::{At, Naive, Sub, take_first};
 
 /// A consumer and its credit.
 type Credited = (u64, usize);
 
 impl Naive {
-    /// Hands out what can be handed out, in every subscription.
+    /// Hands out what can be handed out, in every subscription; if the machine says that it stopped before, only so much.
     pub fn assign_all(&mut self) {
+        let mut given: BTreeMap<(u64, u32), u64> = BTreeMap::new();
+        while let Some(step) = take_first(&mut self.told, |step| step.kind == Kind::Assigned) {
+            given.insert((step.queue, step.sub), step.end);
+        }
+        self.unassigned = given.keys().copied().collect();
         for queue in self.queues.values_mut() {
             for sub in queue.subs.values_mut() {
                 let consumers: Vec<Credited> = self
@@ -21,8 +28,12 @@ impl Naive {
                     .filter(|(_, row)| (row.queue, row.sub) == (queue.id, sub.id))
                     .map(|(id, row)| (*id, row.credit as usize))
                     .collect();
+                let mut left = given.get(&(queue.id, sub.id)).copied().unwrap_or(u64::MAX);
                 if !sub.is_paused {
-                    sub.assign(&consumers, self.now_ms, &mut self.effects);
+                    sub.assign(&consumers, self.now_ms, &mut left, &mut self.effects);
+                }
+                if left > 0 && left < u64::MAX / 2 {
+                    self.wrong.get_or_insert_with(|| format!("{left} more were handed out of {}", sub.id));
                 }
             }
         }
@@ -30,19 +41,22 @@ impl Naive {
 }
 
 impl Sub {
-    fn assign(&mut self, consumers: &[Credited], now_ms: u64, effects: &mut Vec<Effect>) {
+    fn assign(&mut self, consumers: &[Credited], now_ms: u64, left: &mut u64, effects: &mut Vec<Effect>) {
         if self.order() == Order::Total {
             // The one that attached first has the lowest id.
             let Some(active) = consumers.first() else { return };
-            while self.free(*active) > 0 {
+            while self.free(*active) > 0 && *left > 0 {
                 let Some(next) = self.next_ones().first().copied() else { return };
                 self.give(next, active.0, now_ms, effects);
+                *left -= 1;
             }
             return;
         }
         loop {
-            while self.continue_a_key(consumers, now_ms, effects) {}
-            if !self.deal_a_round(consumers, now_ms, effects) {
+            while *left > 0 && self.continue_a_key(consumers, now_ms, effects) {
+                *left -= 1;
+            }
+            if *left == 0 || !self.deal_a_round(consumers, now_ms, left, effects) {
                 return;
             }
         }
@@ -78,7 +92,13 @@ impl Sub {
     }
 
     /// Deals what is on offer once round the consumers with credit left.
-    fn deal_a_round(&mut self, consumers: &[Credited], now_ms: u64, effects: &mut Vec<Effect>) -> bool {
+    fn deal_a_round(
+        &mut self,
+        consumers: &[Credited],
+        now_ms: u64,
+        left: &mut u64,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let mut offered = self.next_ones();
         if self.order() == Order::Key {
             let holders = self.holders();
@@ -94,10 +114,12 @@ impl Sub {
         waiting.rotate_left(served);
         let share = offered.len().div_ceil(waiting.len());
         for consumer in waiting {
-            let take = self.free(consumer).min(share).min(offered.len());
+            let most = usize::try_from(*left).unwrap_or(usize::MAX);
+            let take = self.free(consumer).min(share).min(offered.len()).min(most);
             for position in offered.drain(..take) {
                 self.give(position, consumer.0, now_ms, effects);
                 self.served_last = consumer.0;
+                *left -= 1;
             }
         }
         true

@@ -8,8 +8,9 @@ use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::read::{self, Peeked, QueueInfo, State, StateEntry, SubInfo};
 use quorate_machine::reply::Outcome;
 use quorate_machine::store::Read;
+use quorate_machine::tables::Table;
 
-use crate::naive::{Naive, Queue, Sub};
+use crate::naive::{At, Naive, Queue, Sub};
 use crate::view;
 
 /// Nothing, or what differs.
@@ -28,6 +29,7 @@ fn failed(error: impl std::fmt::Display) -> String {
 
 /// Answers and effects of an entry, against the answers of the model and the effects that it noted.
 pub fn answers(applied: &Applied, expected: &[Outcome], naive: &Naive) -> Same {
+    naive.wrong.clone().map_or(Ok(()), Err)?;
     same("number of answers", &applied.replies.len(), &expected.len())?;
     for (at, (given, expected)) in applied.replies.iter().zip(expected).enumerate() {
         same(&format!("answer to command {at}"), &view::reply(given), &view::reply(expected))?;
@@ -35,11 +37,33 @@ pub fn answers(applied: &Applied, expected: &[Outcome], naive: &Naive) -> Same {
     same("effects", &view::effects(&applied.effects), &view::effects(&naive.effects))
 }
 
+/// Takes note of what the machine has not swept yet: until then nothing should ask where storage begins.
+pub fn note_sweeps(store: &impl Read, naive: &mut Naive) -> Same {
+    let table = Table::Garbage as u8;
+    let (mut from, end) = (vec![table, 1], [table, 7]);
+    naive.unswept = false;
+    naive.queues.values_mut().for_each(|queue| queue.is_unswept = false);
+    while let Some((key, _)) = store.first(&from, &end).map_err(failed)? {
+        match key[1] {
+            1 | 2 => naive.unswept = true,
+            _ => {
+                let id = key.get(6..14).and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
+                let queue = naive.queues.values_mut().find(|queue| Some(queue.id) == id);
+                queue.into_iter().for_each(|queue| queue.is_unswept = true);
+            }
+        }
+        from = [&key[..], &[0]].concat();
+    }
+    Ok(())
+}
+
 /// When the next tick is due.
 pub fn deadline(applied: &Applied, naive: &Naive) -> Same {
     let (given, expected) = (applied.next_deadline_ms, view::next_deadline(naive));
     let is_at_once = given.is_some_and(|due_ms| due_ms <= naive.now_ms);
-    if naive.unswept {
+    let mut subs = naive.queues.values().flat_map(|queue| queue.subs.values());
+    let is_behind = subs.any(|sub| sub.rows.last().is_some_and(|row| row.at == At::Unseen));
+    if naive.unswept || is_behind || !naive.leaving.is_empty() || !naive.unassigned.is_empty() {
         return if is_at_once {
             Ok(())
         } else {
@@ -68,7 +92,7 @@ pub fn sent(store: &impl Read, applied: &Applied, naive: &Naive) -> Same {
         let sent = read::lease_messages(store, lease).map_err(failed)?;
         same("number of messages of a lease", &sent.len(), &(lease.count as usize))?;
         for (sent, single) in sent.iter().zip(view::singles(lease)) {
-            let row = &queue.messages[sent.position as usize - 1];
+            let row = queue.message(sent.position);
             let (position, token) = (single.first_position, single.first_token);
             same("leased", &(sent.position, sent.token), &(position, token))?;
             let given = (sent.published_at_ms, &sent.message);
@@ -81,6 +105,7 @@ pub fn sent(store: &impl Read, applied: &Applied, naive: &Naive) -> Same {
 /// Every read there is, over the whole state.
 pub fn reads(store: &impl Read, naive: &Naive) -> Same {
     same("time", &read::now_ms(store).map_err(failed)?, &naive.now_ms)?;
+    same("active version", &read::active_version(store).map_err(failed)?, &naive.version())?;
     queues(store, naive)?;
     for (name, queue) in &naive.queues {
         subs(store, name, queue)?;
@@ -191,7 +216,7 @@ fn log(store: &impl Read, name: &str, queue: &Queue) -> Same {
         found.extend(page.messages.into_iter().map(|row| (row.position, row.published_at_ms, row.message)));
         missing.extend(page.missing.into_iter().flat_map(|(from, to)| from..to));
     }
-    let all = || (1..).zip(&queue.messages);
+    let all = || queue.positions().zip(&queue.messages);
     let expected: Vec<_> = all()
         .filter(|(position, _)| queue.is_stored(*position) && !queue.is_superseded(*position))
         .map(|(position, row)| (position, row.published_at_ms, row.bytes.clone()))
@@ -202,9 +227,10 @@ fn log(store: &impl Read, name: &str, queue: &Queue) -> Same {
         |position: &u64| !queue.is_stored(*position) && (!is_sparse || *position < queue.past_to);
     let expected: Vec<u64> = (1..queue.next_position()).filter(is_missing).collect();
     // Of what was superseded it is not said why it left: with others for their age, or before that.
-    missing.retain(|position| !queue.is_superseded(*position));
-    let expected: Vec<u64> =
-        expected.into_iter().filter(|position| !queue.is_superseded(*position)).collect();
+    let is_superseded =
+        |position: &u64| queue.positions().contains(position) && queue.is_superseded(*position);
+    missing.retain(|position| !is_superseded(position));
+    let expected: Vec<u64> = expected.into_iter().filter(|position| !is_superseded(position)).collect();
     same(&format!("what is missing of {name}"), &missing, &expected)
 }
 

@@ -1,15 +1,17 @@
 //! Which values a command's fields may have, and what is meant where a zero says «the default».
 
+use prost::Message as _;
 use quorate_machine::command::{
     Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, Put, QueueSettings, Retain,
     Selector, Settings, SettleRange, Transact,
 };
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
-    FILTER_HEADERS_MAX, JITTER_PERCENT_DEFAULT, JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX,
-    LEASE_MS_MIN, NAME_BYTES_MAX, PER_KEY_INFLIGHT_MAX, PRODUCER_HOLDER_BYTES, PRODUCER_NAME_BYTES_MAX,
-    PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, REASON_BYTES_MAX, ROUTES_MAX,
-    SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    FILTER_BYTES_MAX, FILTER_HEADERS_MAX, JITTER_PERCENT_DEFAULT, JITTER_PERCENT_MAX, LEASE_MS_DEFAULT,
+    LEASE_MS_MAX, LEASE_MS_MIN, NAME_BYTES_MAX, PER_KEY_INFLIGHT_MAX, PRODUCER_HOLDER_BYTES,
+    PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN,
+    PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, ROUTES_MAX, SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT,
+    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX,
     STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, SUBJECT_BYTES_MAX, TRANSACTION_PARTS_MAX,
     TRANSACTIONS_UNACKED_MAX, TTL_MS_MAX,
 };
@@ -18,7 +20,7 @@ use quorate_machine::reply::Refusal;
 use crate::filter::is_pattern;
 use crate::naive::invalid;
 
-fn require(holds: bool, field: &'static str) -> Result<(), Refusal> {
+pub(crate) fn require(holds: bool, field: &'static str) -> Result<(), Refusal> {
     if holds { Ok(()) } else { Err(invalid(field)) }
 }
 
@@ -28,10 +30,10 @@ fn number(field: &'static str, given: u64, default: u64, min: u64, max: u64) -> 
     Ok(meant)
 }
 
-pub(crate) fn name(name: &str) -> Result<(), Refusal> {
+pub(crate) fn is_name(name: &str) -> bool {
     let first = name.chars().next().is_some_and(|first| first.is_ascii_alphanumeric());
     let rest = name.chars().all(|one| one.is_ascii_alphanumeric() || ".-_".contains(one));
-    require(first && rest && name.len() <= NAME_BYTES_MAX, "name")
+    first && rest && name.len() <= NAME_BYTES_MAX
 }
 
 pub(crate) fn namespace(name: &str) -> Result<(), Refusal> {
@@ -116,7 +118,8 @@ pub(crate) fn filter(given: Option<&Filter>) -> Result<Option<Filter>, Refusal> 
     let is_fine = filter.subject.len() <= SUBJECT_BYTES_MAX
         && is_pattern(&filter.subject)
         && filter.headers.len() <= FILTER_HEADERS_MAX
-        && filter.headers.iter().all(|header| !header.name.is_empty());
+        && filter.headers.iter().all(|header| !header.name.is_empty())
+        && filter.encoded_len() <= FILTER_BYTES_MAX;
     require(is_fine, "filter")?;
     let has_a_condition = !filter.subject.is_empty() || !filter.headers.is_empty();
     Ok(has_a_condition.then(|| filter.clone()))
@@ -155,7 +158,6 @@ pub(crate) fn routes(routes: &[String]) -> Result<(), Refusal> {
 
 /// A transaction's number in its session.
 pub(crate) fn seq(given: u64, acked: u64) -> Result<(), Refusal> {
-    require(given > 0, "seq")?;
     if given <= acked {
         return Err(Refusal::ReceiptForgotten { given, acked });
     }
@@ -168,7 +170,12 @@ pub(crate) fn seq(given: u64, acked: u64) -> Result<(), Refusal> {
 pub(crate) fn transaction(given: &Transact) -> Result<(), Refusal> {
     let most = TRANSACTION_PARTS_MAX;
     require(given.require.len() <= most, "require")?;
-    require(given.publish.len() <= most, "publish")?;
+    let settled: u64 = given.settle.iter().map(|lease| u64::from(lease.range.count)).sum();
+    require(given.settle.len() <= SETTLE_RANGES_MAX && settled <= SETTLE_MESSAGES_MAX, "settle")?;
+    let messages: usize = given.publish.iter().map(|batch| batch.lengths.len()).sum();
+    let bytes: usize = given.publish.iter().map(|batch| batch.messages.len()).sum();
+    let is_of_a_size = messages <= PUBLISH_MESSAGES_MAX && bytes <= PUBLISH_BYTES_MAX;
+    require(given.publish.len() <= most && is_of_a_size, "publish")?;
     require(given.put.len() <= most, "put")?;
     let parts = given.require.len() + given.settle.len() + given.publish.len() + given.put.len();
     require(parts > 0, "transaction")
@@ -228,5 +235,5 @@ pub(crate) fn range(range: &SettleRange, reasons: &[String]) -> Result<(), Refus
         return Ok(()); // it means nothing
     }
     let reason = reasons.get(range.reason as usize - 1);
-    require(reason.is_some_and(|reason| reason.len() <= REASON_BYTES_MAX), "reason")
+    require(reason.is_some(), "reason")
 }

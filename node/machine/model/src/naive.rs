@@ -1,16 +1,14 @@
-//! The model's state, and which command is carried out where.
+//! The model's state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use quorate_machine::FORMAT_VERSION;
-use quorate_machine::command::{Batch, Filter, Order, QueueSettings, Settings, Verb};
+use quorate_machine::command::{Action, Filter, Order, QueueSettings, Selector, Settings};
 use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::message;
 use quorate_machine::read::Failure;
-use quorate_machine::reply::{Outcome, Refusal, Reply, Transacted};
-
-use crate::fields;
+use quorate_machine::reply::{Refusal, Transacted};
+use quorate_machine::work::Step;
 
 /// Where a message stands in a subscription.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +38,8 @@ pub enum At {
     },
     /// It is gone.
     Done,
+    /// It was not looked at yet; neither was what comes after it.
+    Unseen,
 }
 
 /// A message, until its queue is deleted.
@@ -57,6 +57,15 @@ pub struct Message {
     pub ttl_ms: u64,
     /// No tick has passed over its expiry yet.
     pub expiry_is_ahead: bool,
+}
+
+/// What positions and tokens of a name go on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The last position that there was.
+    pub position: u64,
+    /// The last token that there was.
+    pub token: u64,
 }
 
 /// Messages that were published together, and are stored together.
@@ -110,7 +119,9 @@ pub struct Sub {
     pub revision: u64,
     /// Whether it leases nothing.
     pub is_paused: bool,
-    /// The message at position p is at index p - 1.
+    /// As of its queue.
+    pub before: u64,
+    /// The message at position p is at index p - 1 - before.
     pub rows: Vec<Row>,
     /// So many messages from the front are done: nothing below asks for them one by one.
     pub done_up_to: usize,
@@ -141,7 +152,11 @@ pub struct Queue {
     pub revision: u64,
     /// When it was created.
     pub created_at_ms: u64,
-    /// The message at position p is at index p - 1.
+    /// The last position that there was under its name when it was created.
+    pub before: u64,
+    /// The last token that a subscription which is deleted gave out, here or before under the name.
+    pub last_token: u64,
+    /// The message at position p is at index p - 1 - before.
     pub messages: Vec<Message>,
     /// Those that are stored.
     pub batches: Vec<Together>,
@@ -210,6 +225,25 @@ pub struct Kept {
     pub expires_ms: Option<u64>,
 }
 
+/// A redrive or discard that is not through.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Id of its queue.
+    pub queue: u64,
+    /// Number of its subscription.
+    pub sub: u32,
+    /// What becomes of the messages.
+    pub action: Action,
+    /// Which they are.
+    pub selector: Selector,
+    /// It concerns nothing from there on.
+    pub end: u64,
+    /// It has been through everything before that which was parked by itself.
+    pub next: u64,
+    /// When it goes on.
+    pub due_ms: u64,
+}
+
 /// The whole state.
 #[derive(Clone, Default)]
 pub struct Naive {
@@ -217,6 +251,12 @@ pub struct Naive {
     pub now_ms: u64,
     /// By name.
     pub queues: BTreeMap<String, Queue>,
+    /// What deleted queues left, by their names, with the number of the deletion.
+    pub former: BTreeMap<String, (u64, Ends)>,
+    /// What names that are in neither go on from.
+    pub floor: Ends,
+    /// How many names were given up.
+    pub(crate) deletions: u64,
     /// By id.
     pub consumers: BTreeMap<u64, Consumer>,
     /// By id.
@@ -225,18 +265,36 @@ pub struct Naive {
     pub state: BTreeMap<String, Kept>,
     /// Of the last write of the state.
     pub last_version: u64,
+    /// Consumers that ended and whose leases are not released yet, with their queue and the number of their subscription.
+    pub leaving: BTreeMap<u64, (u64, u32)>,
+    /// Subscriptions that have more to hand out, by their queue and number.
+    pub unassigned: BTreeSet<(u64, u32)>,
+    /// Redrives and discards that are not through, by their ids. The machine says which.
+    pub jobs: BTreeMap<u64, Job>,
     /// Of the entry under way.
     pub effects: Vec<Effect>,
+    /// What the machine says that it got done of what was due, and the model has not done yet; none: the model does all of it.
+    pub told: Option<Vec<Step>>,
+    /// What the machine got done that was not to be done yet.
+    pub wrong: Option<String>,
     /// A deleted queue or ended producer waits for a tick.
     pub unswept: bool,
     pub(crate) last_queue: u64,
     pub(crate) last_consumer: u64,
     pub(crate) last_producer: u64,
-    last_node: u64,
+    pub(crate) last_node: u64,
+    /// The highest version that was asked for.
+    pub(crate) raised_to: u32,
 }
 
 pub(crate) fn invalid(field: &'static str) -> Refusal {
     Refusal::Invalid { field, problem: String::new() }
+}
+
+/// The next that the machine says that it did, if it is of a kind.
+pub(crate) fn take_first(told: &mut Option<Vec<Step>>, is_one: impl Fn(&Step) -> bool) -> Option<Step> {
+    let told = told.as_mut()?;
+    is_one(told.first()?).then(|| told.remove(0))
 }
 
 impl Message {
@@ -276,19 +334,24 @@ impl Sub {
 
     /// Whether a consumer holds a position under this token.
     pub(crate) fn is_held(&self, consumer: u64, position: u64, token: u64) -> bool {
-        let row = position.checked_sub(1).and_then(|at| self.rows.get(at as usize));
-        row.is_some_and(
+        self.find(position).is_some_and(
             |row| matches!(row.at, At::Leased { consumer: c, token: t, .. } if c == consumer && t == token),
         )
     }
 
+    /// A message, if there is one.
+    pub fn find(&self, position: u64) -> Option<&Row> {
+        let index = position.checked_sub(1)?.checked_sub(self.before)?;
+        self.rows.get(index as usize)
+    }
+
     /// A message that was published.
     pub fn row(&self, position: u64) -> &Row {
-        &self.rows[position as usize - 1]
+        &self.rows[(position - 1 - self.before) as usize]
     }
 
     pub(crate) fn row_mut(&mut self, position: u64) -> &mut Row {
-        &mut self.rows[position as usize - 1]
+        &mut self.rows[(position - 1 - self.before) as usize]
     }
 
     /// The lease of a message that is leased.
@@ -310,7 +373,28 @@ impl Sub {
 impl Queue {
     /// The position of the next message.
     pub fn next_position(&self) -> u64 {
-        self.messages.len() as u64 + 1
+        self.before + self.messages.len() as u64 + 1
+    }
+
+    /// The positions of all its messages.
+    pub fn positions(&self) -> std::ops::Range<u64> {
+        self.before + 1..self.next_position()
+    }
+
+    /// A message, if there is one.
+    pub fn find(&self, position: u64) -> Option<&Message> {
+        let index = position.checked_sub(1)?.checked_sub(self.before)?;
+        self.messages.get(index as usize)
+    }
+
+    /// A message that was published.
+    pub fn message(&self, position: u64) -> &Message {
+        &self.messages[(position - 1 - self.before) as usize]
+    }
+
+    /// The messages from a position on.
+    pub fn messages_from(&self, position: u64) -> &[Message] {
+        &self.messages[(position - 1 - self.before) as usize..]
     }
 
     /// Whether the message at a position is stored.
@@ -330,85 +414,16 @@ impl Queue {
     }
 
     /// What follows from a command: batches go that nobody needs and no bound keeps.
-    fn tidy(&mut self) {
+    pub(crate) fn tidy(&mut self) {
         for sub in self.subs.values_mut() {
             let open = sub.done_up_to;
             sub.done_up_to += sub.rows[open..].iter().take_while(|row| row.at == At::Done).count();
         }
-        let is_open = |position: u64| self.subs.values().any(|sub| sub.row(position).at != At::Done);
+        // A log does not wait for who has not looked yet.
+        let waits = self.settings.retain.until_done;
+        let is_left = |at: At| at != At::Done && (waits || at != At::Unseen);
+        let is_open = |position: u64| self.subs.values().any(|sub| is_left(sub.row(position).at));
         let stays = |batch: &&Together| (batch.first..batch.end).any(is_open) || self.is_within_bounds(batch);
         self.batches = self.batches.iter().filter(stays).cloned().collect();
-    }
-}
-
-impl Naive {
-    /// Applies an entry of the log. Returns an answer for each of its commands; the effects are in [`Naive::effects`].
-    pub fn apply(&mut self, entry: &Batch) -> Vec<Outcome> {
-        self.effects.clear();
-        if entry.format_version != FORMAT_VERSION {
-            return vec![Err(Refusal::Malformed(String::new()))];
-        }
-        self.now_ms = self.now_ms.max(entry.time_ms);
-        let mut answers = Vec::new();
-        for command in &entry.commands {
-            answers.push(match &command.verb {
-                Some(verb) => self.carry_out(verb),
-                None => Err(Refusal::Malformed(String::new())),
-            });
-        }
-        self.assign_all();
-        answers
-    }
-
-    /// Carries out one command. After the last one of an entry comes [`Naive::assign_all`].
-    pub fn carry_out(&mut self, verb: &Verb) -> Outcome {
-        let answer = match verb {
-            Verb::CreateQueue(command) => self.create(command),
-            Verb::UpdateQueue(command) => self.update(command),
-            Verb::DeleteQueue(command) => self.delete(command),
-            Verb::Purge(command) => self.purge(command),
-            Verb::CreateSub(command) => self.create_sub(command),
-            Verb::UpdateSub(command) => self.update_sub(command),
-            Verb::DeleteSub(command) => self.delete_sub(command),
-            Verb::Pause(command) => self.pause(command),
-            Verb::Seek(command) => self.seek(command),
-            Verb::OpenProducer(command) => self.open(command),
-            Verb::CloseProducer(command) => self.close(command.producer, command.epoch),
-            Verb::Publish(command) => self.publish(command),
-            Verb::Attach(command) => self.attach(command),
-            Verb::Credit(command) => self.credit(command),
-            Verb::Detach(command) => self.detach(command.consumer, command.generation),
-            Verb::Settle(command) => self.settle(command),
-            Verb::Unpark(command) => self.unpark(command),
-            Verb::Transact(command) => self.transact(command),
-            Verb::Reschedule(command) => self.reschedule(command),
-            Verb::Tick(_) => self.tick(),
-            Verb::GiveNodeIds(command) => self.give_node_ids(command.above, command.count),
-        };
-        self.queues.values_mut().for_each(Queue::tidy);
-        answer
-    }
-
-    /// A queue by name.
-    pub(crate) fn queue(&mut self, namespace: &str, name: &str) -> Result<&mut Queue, Refusal> {
-        fields::namespace(namespace)?;
-        self.queues.get_mut(name).ok_or_else(|| Refusal::UnknownQueue(name.into()))
-    }
-
-    /// The subscription of a consumer.
-    pub(crate) fn sub_of(&mut self, queue: u64, sub: u32) -> &mut Sub {
-        let queue = self.queues.values_mut().find(|row| row.id == queue);
-        let sub = queue.and_then(|queue| queue.subs.values_mut().find(|row| row.id == sub));
-        sub.expect("consumers end with their subscription")
-    }
-
-    fn give_node_ids(&mut self, above: u64, count: u64) -> Outcome {
-        let limit = 4_294_967_295;
-        let last = u128::from(self.last_node.max(above)) + u128::from(count);
-        if last > limit.into() {
-            return Err(Refusal::LimitReached { what: "ids of nodes", limit });
-        }
-        self.last_node = last as u64;
-        Ok(Reply::NodeIdsGiven(self.last_node))
     }
 }

@@ -51,7 +51,10 @@ impl Sub {
         let mut next_ones = Vec::new();
         let mut keys: BTreeSet<&Bytes> = BTreeSet::new();
         for row in self.open() {
-            if matches!(row.at, At::Done | At::Delayed | At::Parked { blocks: false } | At::Leased { .. }) {
+            if matches!(
+                row.at,
+                At::Done | At::Unseen | At::Delayed | At::Parked { blocks: false } | At::Leased { .. }
+            ) {
                 continue; // it is not the next of its domain, nor in anybody's way
             }
             let is_first = match self.order() {

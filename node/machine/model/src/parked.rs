@@ -4,8 +4,9 @@ use bytes::Bytes;
 use quorate_machine::command::{Action, OnExhausted, Selector, Unpark};
 use quorate_machine::read::Failure;
 use quorate_machine::reply::{LeftHow, Outcome, Reply};
+use quorate_machine::work::{Kind, Step, number_of_key};
 
-use crate::naive::{At, Message, Naive, Row, Sub};
+use crate::naive::{At, Job, Message, Naive, Row, Sub, take_first};
 use crate::order::Went;
 use crate::{fields, filter};
 
@@ -97,7 +98,8 @@ impl Sub {
         let mut positions = Vec::new();
         for row in self.open().filter(|row| matches!(row.at, At::Parked { .. })) {
             let is_within = row.position >= from && (to == 0 || row.position <= to);
-            let is_taken = filter::takes(filter, &messages[row.position as usize - 1].content);
+            let is_taken =
+                filter::takes(filter, &messages[(row.position - 1 - self.before) as usize].content);
             if is_within && is_taken && is_of_key(&row.key) {
                 positions.push(row.position);
             }
@@ -128,8 +130,8 @@ impl Sub {
     }
 
     /// Returns how many messages are done. Only a discard of whole keys ends their parking.
-    fn discard_parked(&mut self, mut positions: Vec<u64>, keys: &[Bytes]) -> usize {
-        positions.extend(self.parked_with(keys));
+    fn discard_parked(&mut self, mut positions: Vec<u64>, keys: &[Bytes], end: u64) -> usize {
+        positions.extend(self.parked_with(keys).into_iter().filter(|position| *position < end));
         for position in &positions {
             self.discard(*position);
         }
@@ -141,17 +143,105 @@ impl Sub {
 impl Naive {
     pub(crate) fn unpark(&mut self, command: &Unpark) -> Outcome {
         let queue = self.queue(&command.namespace, &command.queue)?;
-        queue.sub(&command.subscription)?;
+        let (id, end) = (queue.id, queue.next_position());
+        let sub = queue.sub(&command.subscription)?.id;
         let action = fields::action(command.action)?;
         let selector = fields::selector(&command.selector)?;
-        let messages = std::mem::take(&mut queue.messages);
-        let (positions, keys) = queue.sub(&command.subscription)?.selected(&selector, &messages);
-        queue.messages = messages;
-        let sub = queue.sub(&command.subscription)?;
-        let count = match action {
-            Action::Discard => sub.discard_parked(positions, &keys),
-            _ => sub.redrive(&positions, keys),
+        let mut job = Job { queue: id, sub, action, selector, end, next: 0, due_ms: 0 };
+        if self.told.is_none() {
+            let (positions, keys) = self.selected_by(&job);
+            let count = self.carry_out_on(&job, positions, keys);
+            return Ok(Reply::Unparked { messages: count as u64, job: 0 });
+        }
+        take_first(&mut self.told, |step| step.kind == Kind::Unpark);
+        let messages = self.go_on_with(&mut job);
+        let job = self.put_aside(job);
+        Ok(Reply::Unparked { messages, job })
+    }
+
+    /// A tick goes on with a job.
+    pub(crate) fn carry_on(&mut self, id: u64) {
+        let Some(mut job) = self.jobs.remove(&id) else {
+            return self.complain(format!("there is no job {id}"));
         };
-        Ok(Reply::Unparked { messages: count as u64, job: 0 })
+        let queue = self.queues.values().find(|queue| queue.id == job.queue);
+        if queue.is_some_and(|queue| queue.subs.values().any(|sub| sub.id == job.sub)) {
+            self.go_on_with(&mut job);
+            self.put_aside(job);
+        }
+    }
+
+    /// Does what the machine says that it did. Returns of how many messages that was.
+    fn go_on_with(&mut self, job: &mut Job) -> u64 {
+        let mut messages = 0;
+        let is_of_job =
+            |step: &Step| matches!(step.kind, Kind::Unparked | Kind::DiscardedInKey | Kind::UnparkedKey);
+        while let Some(step) = take_first(&mut self.told, is_of_job) {
+            let (mut positions, mut keys) = self.selected_by(job);
+            keys.retain(|key| number_of_key(key) == step.first);
+            if step.kind == Kind::Unparked {
+                if positions.iter().any(|position| *position < step.first) {
+                    self.complain(format!("{step:?}, and of {positions:?} nothing was done"));
+                }
+                positions.retain(|position| (step.first..step.end).contains(position));
+                messages += self.carry_out_on(job, positions, Vec::new()) as u64;
+                job.next = step.end;
+                continue;
+            }
+            if !positions.is_empty() || keys.is_empty() {
+                self.complain(format!("{step:?} of {keys:?}, and {positions:?} come first"));
+            }
+            messages += match step.kind {
+                Kind::DiscardedInKey => self.discard_in(job, &keys, step.end),
+                _ => self.carry_out_on(job, Vec::new(), keys) as u64,
+            };
+        }
+        messages
+    }
+
+    /// What is left of a job is left to a tick, if the machine says so. Returns its id.
+    fn put_aside(&mut self, job: Job) -> u64 {
+        match take_first(&mut self.told, |step| step.kind == Kind::JobLeft) {
+            Some(step) => {
+                self.jobs.insert(step.first, Job { due_ms: step.time_ms, ..job });
+                step.first
+            }
+            None => {
+                let left = self.selected_by(&job);
+                if left != (Vec::new(), Vec::new()) {
+                    self.complain(format!("a job is over, and {left:?} is left"));
+                }
+                0
+            }
+        }
+    }
+
+    /// The parked messages that a job still concerns, and the keys.
+    fn selected_by(&mut self, job: &Job) -> (Vec<u64>, Vec<Bytes>) {
+        let Some(queue) = self.queues.values().find(|queue| queue.id == job.queue) else {
+            return (Vec::new(), Vec::new());
+        };
+        let sub = queue.subs.values().find(|sub| sub.id == job.sub);
+        let (mut positions, keys) =
+            sub.map(|sub| sub.selected(&job.selector, &queue.messages)).unwrap_or_default();
+        positions.retain(|position| (job.next..job.end).contains(position));
+        (positions, keys)
+    }
+
+    fn carry_out_on(&mut self, job: &Job, positions: Vec<u64>, keys: Vec<Bytes>) -> usize {
+        let sub = self.sub_of(job.queue, job.sub);
+        match job.action {
+            Action::Discard => sub.discard_parked(positions, &keys, job.end),
+            _ => sub.redrive(&positions, keys),
+        }
+    }
+
+    /// Discards the lowest of what is parked with keys.
+    fn discard_in(&mut self, job: &Job, keys: &[Bytes], count: u64) -> u64 {
+        let sub = self.sub_of(job.queue, job.sub);
+        let mut positions = sub.parked_with(keys);
+        positions.retain(|position| *position < job.end);
+        positions.truncate(count as usize);
+        sub.discard_parked(positions, &[], job.end) as u64
     }
 }

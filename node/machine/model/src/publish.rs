@@ -1,14 +1,17 @@
 //! The model's producers.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_machine::command::{OnFull, OpenProducer, Publish, QueueSettings};
 use quorate_machine::effect::Effect;
 use quorate_machine::message::{self, PRIORITISED};
 use quorate_machine::reply::{Outcome, PositionRun, ProducerOpened, Refusal, Reply};
+use quorate_machine::work::{Kind, Step};
 
 use crate::fields;
-use crate::naive::{At, Message, Naive, Producer, Queue, Sub, Together, invalid};
+use crate::naive::{At, Message, Naive, Producer, Queue, Row, Sub, Together, invalid, take_first};
 
 impl Naive {
     pub(crate) fn open(&mut self, command: &OpenProducer) -> Outcome {
@@ -91,7 +94,7 @@ impl Naive {
             .filter(|at| !row.receipts.contains_key(&seqs[*at]))
             .map(|at| messages[at].clone())
             .collect();
-        let mut placed = queue.take_in(&new, self.now_ms, &mut self.effects)?.into_iter();
+        let mut placed = queue.take_in(&new, self.now_ms, &mut self.told, &mut self.effects)?.into_iter();
         let mut positions = Vec::new();
         for seq in seqs {
             let known = row.receipts.get(&seq).map(|(_, at)| PositionRun {
@@ -116,6 +119,7 @@ impl Queue {
         &mut self,
         messages: &[Bytes],
         now_ms: u64,
+        told: &mut Option<Vec<Step>>,
         effects: &mut Vec<Effect>,
     ) -> Result<Vec<PositionRun>, Refusal> {
         let known = self.known_by_id(messages);
@@ -129,12 +133,24 @@ impl Queue {
             positions.push(PositionRun { first_position, count: 1, duplicate: known.is_some() });
         }
         self.batch(&positions, now_ms);
+        self.leave_unseen(told);
         if !fresh.is_empty() {
-            self.make_room(effects);
+            self.make_room(told, effects);
             // Nothing gets too old but in a tick.
             self.retain(0, effects);
         }
         Ok(positions)
+    }
+
+    /// What the machine says that subscriptions have not looked at.
+    fn leave_unseen(&mut self, told: &mut Option<Vec<Step>>) {
+        let (id, next) = (self.id, self.next_position());
+        let is_here = |step: &Step| (step.kind, step.queue) == (Kind::Unseen, id) && step.first < next;
+        while let Some(step) = take_first(told, is_here) {
+            let sub = self.subs.values_mut().find(|sub| sub.id == step.sub);
+            let rows = sub.into_iter().flat_map(|sub| sub.rows.iter_mut());
+            rows.filter(|row| row.position >= step.first).for_each(|row| row.at = At::Unseen);
+        }
     }
 
     /// What the settings ask of messages.
@@ -150,9 +166,9 @@ impl Queue {
 
     /// How many messages a subscription has, and of how many bytes.
     fn size(messages: &[Message], sub: &Sub) -> (u64, u64) {
-        let open: Vec<u64> = sub.open().filter(|row| row.at != At::Done).map(|row| row.position).collect();
-        let bytes = open.iter().map(|position| messages[*position as usize - 1].bytes.len() as u64).sum();
-        (open.len() as u64, bytes)
+        let left = || sub.open().filter(|row| row.at != At::Done);
+        let bytes = |row: &Row| messages[(row.position - 1 - sub.before) as usize].bytes.len() as u64;
+        (left().count() as u64, left().filter(|row| row.at != At::Unseen).map(bytes).sum())
     }
 
     /// The limits: refuses what does not fit, or could not stay.
@@ -189,18 +205,23 @@ impl Queue {
     }
 
     /// Drops the oldest of each subscription that has too much.
-    fn make_room(&mut self, effects: &mut Vec<Effect>) {
+    fn make_room(&mut self, told: &mut Option<Vec<Step>>, effects: &mut Vec<Effect>) {
+        let mut dropped: BTreeMap<u32, u64> = BTreeMap::new();
+        while let Some(step) = take_first(told, |step| step.kind == Kind::Dropped && step.queue == self.id) {
+            dropped.insert(step.sub, step.end);
+        }
         let QueueSettings { max_length, max_bytes, .. } = self.settings;
         let drops = self.settings.on_full() == OnFull::DropOldest;
         for sub in self.subs.values_mut() {
             let max_lag = sub.settings.max_lag;
             let drops_lag = max_lag > 0 && sub.settings.on_lag() == OnFull::DropOldest;
-            loop {
+            for _ in 0..dropped.get(&sub.id).copied().unwrap_or(u64::MAX) {
                 let (length, bytes) = Self::size(&self.messages, sub);
                 let queue_is_full =
                     max_length > 0 && length > max_length || max_bytes > 0 && bytes > max_bytes;
                 let has_too_much = drops && queue_is_full || drops_lag && length > max_lag;
-                let oldest = sub.open().find(|row| row.at != At::Done).map(|row| row.position);
+                let oldest =
+                    sub.open().find(|row| !matches!(row.at, At::Done | At::Unseen)).map(|row| row.position);
                 let Some(oldest) = oldest.filter(|_| has_too_much) else { break };
                 sub.drop_one(oldest, effects);
             }
@@ -209,9 +230,13 @@ impl Queue {
 
     /// The last message with an id, if some subscription is not done with it.
     pub(crate) fn find_id(&self, id: &str) -> Option<u64> {
-        let last =
-            (1..self.next_position()).rev().find(|at| self.messages[*at as usize - 1].content.id == id)?;
-        self.subs.values().any(|sub| sub.row(last).at != At::Done).then_some(last)
+        let last = self.positions().rev().find(|at| self.message(*at).content.id == id)?;
+        // What nobody has looked at leaves with its batch, which a log lets go of without waiting.
+        let waits = self.settings.retain.until_done;
+        let mut batches = self.batches.iter().filter(|batch| (batch.first..batch.end).contains(&last));
+        let stays = batches.any(|batch| waits || self.is_within_bounds(batch));
+        let is_left = |at: At| at != At::Done && (at != At::Unseen || stays);
+        self.subs.values().any(|sub| is_left(sub.row(last).at)).then_some(last)
     }
 
     /// Where the queue has these messages already by their ids, if they are published now, one after the other.
@@ -254,10 +279,14 @@ impl Queue {
         let expiry_is_ahead = ttl_ms > 0;
         let message = Message { published_at_ms: now_ms, bytes, content, due_ms, ttl_ms, expiry_is_ahead };
         for sub in self.subs.values_mut() {
-            sub.look(&message, true, now_ms);
+            let is_behind = sub.rows.last().is_some_and(|row| row.at == At::Unseen);
+            sub.note_new(&message);
+            if !is_behind {
+                sub.look(&message, sub.before + sub.rows.len() as u64, true, now_ms);
+            }
         }
         self.messages.push(message);
-        self.messages.len() as u64
+        self.next_position() - 1
     }
 }
 

@@ -1,18 +1,20 @@
 //! The model's queues: created, changed, emptied and deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_machine::command::{CreateQueue, DeleteQueue, Order, Purge, Start, StartKind, UpdateQueue};
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
 
 use crate::fields;
-use crate::naive::{At, Naive, Queue, Sub, invalid};
+use crate::naive::{At, Ends, Naive, Queue, Sub, invalid};
+
+/// Names of deleted queues that are remembered one by one.
+const FORMER_NAMES_MAX: usize = 100_000;
 
 impl Naive {
     pub(crate) fn create(&mut self, command: &CreateQueue) -> Outcome {
         fields::namespace(&command.namespace)?;
-        fields::name(&command.name)?;
         let settings = fields::settings(&command.settings)?;
         let queue = fields::queue_settings(&command.queue)?;
         let filter = fields::filter(command.filter.as_ref())?;
@@ -31,12 +33,15 @@ impl Naive {
             return Ok(Reply::QueueCreated { settings, created: false, created_at_ms, queue });
         }
         self.last_queue += 1;
+        let begin = self.former.remove(&command.name).map_or(self.floor, |(_, ends)| ends);
         let mut row = Queue {
             id: self.last_queue,
             settings: queue,
             routes: command.routes.clone(),
             revision: 1,
             created_at_ms: now_ms,
+            before: begin.position,
+            last_token: begin.token,
             messages: Vec::new(),
             batches: Vec::new(),
             subs: BTreeMap::new(),
@@ -45,7 +50,7 @@ impl Naive {
             is_unswept: false,
         };
         let start = Start { kind: StartKind::Latest.into(), at: 0 };
-        row.add_sub("default", settings, filter, &start, now_ms)?;
+        row.add_sub("default", settings, filter, &start, now_ms, &mut None)?;
         self.queues.insert(command.name.clone(), row);
         Ok(Reply::QueueCreated { settings, created: true, created_at_ms: now_ms, queue })
     }
@@ -77,15 +82,37 @@ impl Naive {
     }
 
     pub(crate) fn delete(&mut self, command: &DeleteQueue) -> Outcome {
-        let id = self.queue(&command.namespace, &command.name)?.id;
+        let queue = self.queue(&command.namespace, &command.name)?;
+        let (id, position) = (queue.id, queue.next_position() - 1);
+        let tokens = queue.subs.values().map(|sub| sub.last_token);
+        let token = tokens.fold(queue.last_token, u64::max);
         self.queues.remove(&command.name);
+        self.remember(&command.name, Ends { position, token });
         self.end_consumers(id, None);
         self.unswept = true;
         Ok(Reply::Done)
     }
 
+    /// A name is given up. If that is one too many, the oldest raises the floor.
+    fn remember(&mut self, name: &str, ends: Ends) {
+        if ends.position <= self.floor.position && ends.token <= self.floor.token {
+            return;
+        }
+        self.deletions += 1;
+        self.former.insert(name.into(), (self.deletions, ends));
+        if self.former.len() <= FORMER_NAMES_MAX {
+            return;
+        }
+        let oldest = self.former.iter().min_by_key(|(_, (number, _))| *number).map(|(name, _)| name.clone());
+        if let Some((_, ends)) = oldest.and_then(|oldest| self.former.remove(&oldest)) {
+            self.floor.position = self.floor.position.max(ends.position);
+            self.floor.token = self.floor.token.max(ends.token);
+        }
+    }
+
     /// Ends the consumers of a queue, or of one of its subscriptions.
     pub(crate) fn end_consumers(&mut self, queue: u64, sub: Option<u32>) {
+        self.leaving.retain(|_, place| place.0 != queue || sub.is_some_and(|sub| sub != place.1));
         let ended: Vec<u64> = self
             .consumers
             .iter()
@@ -99,16 +126,23 @@ impl Naive {
     }
 
     pub(crate) fn purge(&mut self, command: &Purge) -> Outcome {
+        let live: BTreeSet<u64> = self.consumers.keys().copied().collect();
         let queue = self.queue(&command.namespace, &command.name)?;
+        let (id, mut numbers) = (queue.id, Vec::new());
         for sub in queue.subs.values_mut() {
             for row in sub.open_mut() {
-                if !matches!(row.at, At::Leased { .. }) {
+                // What a consumer holds that has ended is as good as ready.
+                if !matches!(row.at, At::Leased { consumer, .. } if live.contains(&consumer)) {
                     row.at = At::Done;
                 }
             }
             sub.parked_keys.clear();
+            queue.last_sub += 1;
+            numbers.push((sub.id, queue.last_sub));
+            sub.id = queue.last_sub;
         }
         queue.is_unswept = true;
+        numbers.into_iter().for_each(|(before, after)| self.renumber(id, before, after));
         Ok(Reply::Done)
     }
 }

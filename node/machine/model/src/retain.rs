@@ -8,7 +8,7 @@ use crate::naive::{At, Queue, Sub, Together};
 impl Sub {
     /// A message leaves, whatever state it is in.
     pub(crate) fn drop_one(&mut self, position: u64, effects: &mut Vec<Effect>) {
-        if self.row(position).at == At::Done {
+        if matches!(self.row(position).at, At::Done | At::Unseen) {
             return;
         }
         if let At::Leased { consumer, .. } = self.row(position).at {
@@ -22,8 +22,8 @@ impl Sub {
 impl Queue {
     /// Whether a later message has the same key, in a queue that retains the latest of each.
     pub fn is_superseded(&self, position: u64) -> bool {
-        let key = &self.messages[position as usize - 1].content.key;
-        let mut later = self.messages[position as usize..].iter();
+        let key = &self.message(position).content.key;
+        let mut later = self.messages_from(position + 1).iter();
         self.settings.retain.latest_per_key && later.any(|message| message.content.key == *key)
     }
 
@@ -42,9 +42,9 @@ impl Queue {
     }
 
     /// Whether a batch is beyond the bounds of age, as it is at a time, of size or of number.
-    fn is_beyond(&self, batch: &Together, time_ms: u64) -> bool {
+    pub(crate) fn is_beyond(&self, batch: &Together, time_ms: u64) -> bool {
         let Retain { bytes, count, .. } = self.settings.retain;
-        let after = &self.messages[batch.end as usize - 1..];
+        let after = self.messages_from(batch.end);
         let bytes_after = || after.iter().map(|message| message.bytes.len() as u64).sum::<u64>();
         count > 0 && after.len() as u64 >= count
             || bytes > 0 && bytes_after() >= bytes

@@ -78,7 +78,8 @@ impl Sub {
 
     /// Whether there may have been such a lease: exactly that is not remembered.
     fn was_leased(&self, position: u64, token: u64) -> bool {
-        (1..=self.rows.len() as u64).contains(&position) && (1..=self.last_token).contains(&token)
+        (1..=self.before + self.rows.len() as u64).contains(&position)
+            && (1..=self.last_token).contains(&token)
     }
 
     /// Carries out a range for what is held of it. Returns what was to go back, and left.

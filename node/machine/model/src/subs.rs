@@ -7,17 +7,32 @@ use quorate_machine::command::{
 };
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
+use quorate_machine::work::{Kind, Step};
 
-use crate::naive::{At, Message, Naive, Queue, Row, Sub, invalid};
+use crate::naive::{At, Consumer, Message, Naive, Queue, Row, Sub, invalid, take_first};
 use crate::{fields, filter};
 
 /// Most subscriptions of a queue.
 const SUBSCRIPTIONS_MAX: usize = 256;
 
 impl Sub {
-    /// Looks at the message that follows those that it has looked at.
-    pub(crate) fn look(&mut self, message: &Message, is_wanted: bool, now_ms: u64) {
-        let position = self.rows.len() as u64 + 1;
+    /// A message is there, and not looked at.
+    pub(crate) fn note_new(&mut self, message: &Message) {
+        self.rows.push(Row {
+            position: self.before + self.rows.len() as u64 + 1,
+            key: message.content.key.clone(),
+            priority: if self.order() == Order::None { message.content.priority } else { 0 },
+            due_ms: message.due_ms,
+            expires_ms: message.expires_ms(),
+            at: At::Unseen,
+            attempt: 1,
+            failures: Vec::new(),
+            is_kept: false,
+        });
+    }
+
+    /// Looks at a message; those before it were looked at.
+    pub(crate) fn look(&mut self, message: &Message, position: u64, is_wanted: bool, now_ms: u64) {
         let expires_ms = message.expires_ms();
         let at = if !is_wanted || !filter::takes(self.filter.as_ref(), &message.content) {
             At::Done
@@ -29,17 +44,8 @@ impl Sub {
         } else {
             At::Ready
         };
-        self.rows.push(Row {
-            position,
-            key: message.content.key.clone(),
-            priority: if self.order() == Order::None { message.content.priority } else { 0 },
-            due_ms: message.due_ms,
-            expires_ms,
-            at,
-            attempt: 1,
-            failures: Vec::new(),
-            is_kept: false,
-        });
+        let row = self.row_mut(position);
+        (row.at, row.due_ms, row.expires_ms) = (at, message.due_ms, expires_ms);
     }
 }
 
@@ -55,19 +61,33 @@ impl Queue {
             Ok(StartKind::Position) => Err(Refusal::OutOfRange { position: start.at, first, next }),
             Ok(StartKind::Time) => {
                 let is_later = |position: u64| {
-                    self.is_stored(position)
-                        && self.messages[position as usize - 1].published_at_ms >= start.at
+                    self.is_stored(position) && self.message(position).published_at_ms >= start.at
                 };
                 Ok((first..next).find(|position| is_later(*position)).unwrap_or(next))
             }
         }
     }
 
-    /// Looks at every message anew, from a position on.
-    fn look_from(&self, sub: &mut Sub, start: u64, now_ms: u64) {
-        for (position, message) in (1..).zip(&self.messages) {
+    /// Begins to look anew, at what is there from a position on; if the machine says how far it got, up to there.
+    fn look_from(&self, sub: &mut Sub, start: u64, now_ms: u64, told: &mut Option<Vec<Step>>) {
+        self.messages.iter().for_each(|message| sub.note_new(message));
+        sub.rows.iter_mut().filter(|row| row.position < start).for_each(|row| row.at = At::Done);
+        let all = told.is_none();
+        let to = match take_first(told, |step| step.kind == Kind::Begun && step.queue == self.id) {
+            Some(step) => step.end,
+            None if all => self.next_position(),
+            None => start,
+        };
+        self.look_up_to(sub, to, now_ms);
+    }
+
+    /// A subscription looks at what comes next, up to a position.
+    pub(crate) fn look_up_to(&self, sub: &mut Sub, to: u64, now_ms: u64) {
+        let is_next = |row: &&Row| row.at == At::Unseen && row.position < to;
+        let positions: Vec<u64> = sub.open().filter(is_next).map(|row| row.position).collect();
+        for position in positions {
             let is_there = self.is_stored(position) && !self.is_superseded(position);
-            sub.look(message, position >= start && is_there, now_ms);
+            sub.look(self.message(position), position, is_there, now_ms);
         }
     }
 
@@ -78,6 +98,7 @@ impl Queue {
         filter: Option<Filter>,
         start: &Start,
         now_ms: u64,
+        told: &mut Option<Vec<Step>>,
     ) -> Result<(), Refusal> {
         let start = self.resolve(start)?;
         self.last_sub += 1;
@@ -88,26 +109,33 @@ impl Queue {
             filter,
             revision: 1,
             is_paused: false,
+            before: self.before,
             rows: Vec::new(),
             done_up_to: 0,
             parked_keys: BTreeSet::new(),
-            last_token: 0,
+            last_token: self.last_token,
             served_last: 0,
             expired: 0,
             discarded: 0,
             dropped: 0,
         };
-        self.look_from(&mut sub, start, now_ms);
+        self.look_from(&mut sub, start, now_ms, told);
         self.subs.insert(name.into(), sub);
         Ok(())
     }
 }
 
 impl Naive {
+    /// A subscription has another number: so have its consumers.
+    pub(crate) fn renumber(&mut self, queue: u64, before: u32, after: u32) {
+        let is_here = |row: &&mut Consumer| (row.queue, row.sub) == (queue, before);
+        self.consumers.values_mut().filter(is_here).for_each(|row| row.sub = after);
+        self.forget_leaving(queue, before);
+    }
+
     pub(crate) fn create_sub(&mut self, command: &CreateSub) -> Outcome {
-        let now_ms = self.now_ms;
+        let (now_ms, mut told) = (self.now_ms, self.told.clone());
         let queue = self.queue(&command.namespace, &command.queue)?;
-        fields::name(&command.name)?;
         let settings = fields::settings(&command.settings)?;
         let filter = fields::filter(command.filter.as_ref())?;
         if let Some(known) = queue.subs.get(&command.name) {
@@ -123,8 +151,9 @@ impl Naive {
             let limit = SUBSCRIPTIONS_MAX as u64;
             return Err(Refusal::LimitReached { what: "subscriptions of a queue", limit });
         }
-        queue.add_sub(&command.name, settings, filter, &command.start, now_ms)?;
-        Ok(Reply::SubCreated { settings, created: true })
+        let added = queue.add_sub(&command.name, settings, filter, &command.start, now_ms, &mut told);
+        self.told = told;
+        added.map(|()| Reply::SubCreated { settings, created: true })
     }
 
     pub(crate) fn update_sub(&mut self, command: &UpdateSub) -> Outcome {
@@ -151,6 +180,8 @@ impl Naive {
         if queue.subs.len() == 1 {
             return Err(Refusal::LastSubscription);
         }
+        let last_token = queue.sub(&command.name)?.last_token;
+        queue.last_token = queue.last_token.max(last_token);
         queue.subs.retain(|_, row| row.id != sub);
         queue.is_unswept = true;
         self.end_consumers(queue_id, Some(sub));
@@ -163,13 +194,16 @@ impl Naive {
     }
 
     pub(crate) fn seek(&mut self, command: &Seek) -> Outcome {
-        let now_ms = self.now_ms;
+        let (now_ms, mut told) = (self.now_ms, self.told.clone());
+        let live: BTreeSet<u64> = self.consumers.keys().copied().collect();
         let queue = self.queue(&command.namespace, &command.queue)?;
         let old = queue.sub(&command.name)?.clone();
         let position = queue.resolve(&command.to)?;
         let mut revoked = Vec::new();
         for row in old.open() {
-            if let At::Leased { consumer, .. } = row.at {
+            if let At::Leased { consumer, .. } = row.at
+                && live.contains(&consumer)
+            {
                 revoked.push(Effect::Revoked { consumer, lease: old.lease(row.position) });
             }
         }
@@ -183,9 +217,13 @@ impl Naive {
             dropped: 0,
             ..old
         };
-        queue.look_from(&mut sub, position, now_ms);
+        queue.look_from(&mut sub, position, now_ms, &mut told);
         queue.is_unswept = true;
-        *queue.sub(&command.name)? = sub;
+        queue.last_sub += 1;
+        let (queue_id, before, after) = (queue.id, sub.id, queue.last_sub);
+        *queue.sub(&command.name)? = Sub { id: after, ..sub };
+        self.told = told;
+        self.renumber(queue_id, before, after);
         self.effects.extend(revoked);
         Ok(Reply::Sought { position })
     }

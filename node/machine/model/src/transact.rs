@@ -94,7 +94,7 @@ impl Naive {
                 (version != wanted.version).then_some(Found::Version(version))
             }
             Condition::Tail(wanted) => {
-                let last = self.queue(namespace, &wanted.queue)?.messages.len() as u64;
+                let last = self.queue(namespace, &wanted.queue)?.next_position() - 1;
                 (last != wanted.position).then_some(Found::Tail(last))
             }
             Condition::LengthBelow(wanted) => {
@@ -108,8 +108,9 @@ impl Naive {
                 let range =
                     SettleRange { first_position, count, first_token, outcome, ..SettleRange::default() };
                 fields::range(&range, &[])?;
+                let leaving: Vec<u64> = self.leaving.keys().copied().collect();
                 let sub = self.queue(namespace, queue)?.sub(subscription)?;
-                sub.held_as_named(&range).err().map(Found::NotHeld)
+                sub.held_as_named(&range, &leaving).err().map(Found::NotHeld)
             }
         })
     }
@@ -117,11 +118,10 @@ impl Naive {
     fn settle_lease(&mut self, command: &Transact, nth: u32, lease: &SettleLease) -> Result<(), Refusal> {
         let now_ms = self.now_ms;
         let mut effects = Vec::new();
+        let leaving: Vec<u64> = self.leaving.keys().copied().collect();
         let sub = self.queue(&command.namespace, &lease.queue)?.sub(&lease.subscription)?;
-        let held = sub.held_as_named(&lease.range).map_err(|position| Refusal::PreconditionFailed {
-            part: Part::Settle,
-            nth,
-            found: Found::NotHeld(position),
+        let held = sub.held_as_named(&lease.range, &leaving).map_err(|position| {
+            Refusal::PreconditionFailed { part: Part::Settle, nth, found: Found::NotHeld(position) }
         })?;
         let reason = (lease.range.reason as usize).checked_sub(1).and_then(|at| command.reasons.get(at));
         sub.carry_out(&lease.range, &held, reason.map_or("", String::as_str), now_ms, &mut effects);
@@ -135,12 +135,15 @@ impl Naive {
         messages: &[Bytes],
         attributes: u32,
     ) -> Result<Vec<PositionRun>, Refusal> {
-        let (now_ms, mut effects) = (self.now_ms, Vec::new());
-        let queue = self.queue("", name)?;
-        queue.check_messages(messages, attributes)?;
-        let positions = queue.take_in(messages, now_ms, &mut effects)?;
+        let (now_ms, mut effects, mut told) = (self.now_ms, Vec::new(), self.told.take());
+        let queue = self.queue("", name);
+        let positions = queue.and_then(|queue| {
+            queue.check_messages(messages, attributes)?;
+            queue.take_in(messages, now_ms, &mut told, &mut effects)
+        });
+        self.told = told;
         self.effects.extend(effects);
-        Ok(positions)
+        positions
     }
 
     /// Each message gets into every queue that has a route for its subject.
@@ -181,12 +184,11 @@ impl Naive {
         Ok(self.last_version)
     }
 
-    /// Keys whose time has come are absent.
-    pub(crate) fn expire_state(&mut self) {
-        let is_over = |kept: &Kept| kept.expires_ms.is_some_and(|expires_ms| expires_ms <= self.now_ms);
-        let over: Vec<String> =
-            self.state.iter().filter(|(_, kept)| is_over(kept)).map(|(key, _)| key.clone()).collect();
-        for key in over {
+    /// The first key whose time is this one is absent.
+    pub(crate) fn expire_key(&mut self, time_ms: u64) {
+        let is_over = |kept: &Kept| kept.expires_ms == Some(time_ms);
+        let over = self.state.iter().find(|(_, kept)| is_over(kept)).map(|(key, _)| key.clone());
+        if let Some(key) = over {
             self.state.remove(&key);
             self.effects.push(Effect::StateChanged { namespace: 1, key: key_hash(&key) });
         }
@@ -196,13 +198,10 @@ impl Naive {
 impl Sub {
     /// The positions of a range, if whoever holds the first holds all of them under the tokens that it names; otherwise the first that
     /// is not held like that.
-    fn held_as_named(&self, range: &SettleRange) -> Result<Vec<u64>, u64> {
-        let holder = |position: u64| {
-            let row = position.checked_sub(1).and_then(|at| self.rows.get(at as usize))?;
-            match row.at {
-                At::Leased { consumer, .. } => Some(consumer),
-                _ => None,
-            }
+    fn held_as_named(&self, range: &SettleRange, leaving: &[u64]) -> Result<Vec<u64>, u64> {
+        let holder = |position: u64| match self.find(position)?.at {
+            At::Leased { consumer, .. } if !leaving.contains(&consumer) => Some(consumer),
+            _ => None,
         };
         let first = holder(range.first_position).ok_or(range.first_position)?;
         let mut held = Vec::new();

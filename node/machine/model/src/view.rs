@@ -11,7 +11,6 @@ use crate::naive::{At, Naive, Queue, Row, Sub};
 fn refusal(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Invalid { field, .. } => format!("invalid {field}"),
-        Refusal::Malformed(_) => "malformed".into(),
         other => format!("{other:?}"),
     }
 }
@@ -103,8 +102,8 @@ pub fn effects(effects: &[Effect]) -> Vec<Effect> {
 /// The figures of a subscription, counted.
 pub fn stat(queue: &Queue, sub: &Sub, naive: &Naive) -> Stat {
     let count = |state: State| sub.open().filter(|row| state_of(sub, row) == state).count() as u64;
-    let left = || sub.open().filter(|row| row.at != At::Done);
-    let message = |row: &Row| &queue.messages[row.position as usize - 1];
+    let left = || sub.open().filter(|row| !matches!(row.at, At::Done | At::Unseen));
+    let message = |row: &Row| queue.message(row.position);
     Stat {
         length: left().count() as u64,
         ready: count(State::Ready),
@@ -114,14 +113,14 @@ pub fn stat(queue: &Queue, sub: &Sub, naive: &Naive) -> Stat {
         parked: count(State::Parked),
         bytes: left().map(|row| message(row).bytes.len() as u64).sum(),
         first_position: left().next().map_or(0, |row| row.position),
-        last_position: queue.messages.len() as u64,
+        last_position: queue.next_position() - 1,
         oldest_age_ms: left().next().map_or(0, |row| naive.now_ms - message(row).published_at_ms),
         consumers: naive.consumers.values().filter(|row| (row.queue, row.sub) == (queue.id, sub.id)).count()
             as u32,
         expired: sub.expired,
         discarded: sub.discarded,
         dropped: sub.dropped,
-        unseen: 0,
+        unseen: sub.open().filter(|row| row.at == At::Unseen).count() as u64,
     }
 }
 
@@ -134,7 +133,7 @@ pub fn state_of(sub: &Sub, row: &Row) -> State {
         At::Leased { .. } => State::Leased,
         At::Retrying { .. } => State::Retrying,
         At::Parked { .. } => State::Parked,
-        At::Done => State::Done,
+        At::Done | At::Unseen => State::Done,
     }
 }
 
@@ -150,9 +149,9 @@ fn peeked(queue: &Queue, sub: &Sub, row: &Row) -> Peeked {
         At::Leased { token, deadline_ms, .. } => (token, deadline_ms),
         At::Retrying { at_ms } => (0, at_ms),
         At::Delayed => (0, row.due_ms),
-        At::Ready | At::Parked { .. } | At::Done => (0, 0),
+        At::Ready | At::Parked { .. } | At::Done | At::Unseen => (0, 0),
     };
-    let message = &queue.messages[row.position as usize - 1];
+    let message = queue.message(row.position);
     Peeked {
         position: row.position,
         state: state_of(sub, row),
@@ -172,21 +171,22 @@ pub fn next_deadline(naive: &Naive) -> Option<u64> {
         At::Leased { deadline_ms, .. } => Some(deadline_ms),
         At::Retrying { at_ms } => Some(at_ms),
         At::Delayed => Some(row.due_ms),
-        At::Ready | At::Parked { .. } | At::Done => None,
+        At::Ready | At::Parked { .. } | At::Done | At::Unseen => None,
     });
     let of_expiries = naive.queues.values().flat_map(expiries);
     let of_producers = naive.producers.values().map(|row| row.look_at_ms);
+    let of_jobs = naive.jobs.values().map(|job| job.due_ms);
     let of_state = naive.state.values().filter_map(|kept| kept.expires_ms);
     let of_ages = naive.queues.values().filter_map(|queue| {
         let mut within = queue.batches.iter().filter(|batch| !batch.is_past);
         within.next().and_then(|batch| queue.too_old_ms(batch))
     });
-    of_rows.chain(of_expiries).chain(of_producers).chain(of_state).chain(of_ages).min()
+    of_rows.chain(of_expiries).chain(of_producers).chain(of_jobs).chain(of_state).chain(of_ages).min()
 }
 
 /// A message has a deadline for its expiry until a tick has passed over it, or it is no longer stored: whoever is done with it.
 fn expiries(queue: &Queue) -> impl Iterator<Item = u64> {
     let stored = queue.batches.iter().flat_map(|batch| batch.first..batch.end);
-    let messages = stored.map(|position| &queue.messages[position as usize - 1]);
+    let messages = stored.map(|position| queue.message(position));
     messages.filter(|message| message.expiry_is_ahead).filter_map(|message| message.expires_ms())
 }

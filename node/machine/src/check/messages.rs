@@ -45,7 +45,9 @@ pub(super) fn check(store: &impl Read, view: &mut View, id: QueueId, queue: &Que
             view.expected.insert(key::deadline_expiry(time_ms, id, first).to_vec());
         }
         let kept = retained(store, queue, id, &chunk)?;
-        let mut needed = kept || store.get(&key::garbage_chunks(id)).map_err(failed)?.is_some();
+        let swept = |key: &key::Key| store.get(key).map(|row| row.is_some()).map_err(failed);
+        let mut needed =
+            kept || swept(&key::garbage_chunks(id))? || swept(&key::garbage_chunk(id, chunk.first))?;
         for sub in &queue.subs {
             let sub = SubId { queue: id, sub: *sub };
             let run = runs::before(store, sub, end).map_err(failed)?;

@@ -1,5 +1,6 @@
 //! Every structural invariant of the state, checked by a scan: for tests and the simulator, after any entry.
 
+mod former;
 mod lanes;
 mod messages;
 mod producers;
@@ -31,6 +32,7 @@ pub fn check(store: &impl Read) -> Result<(), String> {
         }
     }
     routes::check(store, &view)?;
+    former::check(store, &view)?;
     sessions::check(store, &view)?;
     producers::check(store, &mut view)?;
     for (key, value) in scan(store, &key::all(Table::Job))? {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{View, ensure, failed, scan};
+use crate::names::ProducerName;
 use crate::store::Read;
 use crate::tables::row::{self, Namespace, Producer, ProducerRun};
 use crate::tables::{Table, key};
@@ -19,7 +20,8 @@ pub(super) fn check(store: &impl Read, view: &mut View) -> Result<(), String> {
         let id = key::last_u64(key).map_err(failed)?;
         let row: Producer = row::decode(key, value.clone()).map_err(failed)?;
         counts.entry(row.namespace).or_default().producers += 1;
-        let named = row::get_u64(store, &key::producer_name(row.namespace, &row.name)).map_err(failed)?;
+        let name = key::producer_name(row.namespace, ProducerName::stored(&row.name).map_err(failed)?);
+        let named = row::get_u64(store, &name).map_err(failed)?;
         ensure(named == Some(id), || format!("the name of producer {id} names {named:?}"))?;
         ensure(row.idle_check_ms <= row.used_at_ms.saturating_add(row.ttl_ms), || {
             format!("producer {id} is looked at too late")
@@ -35,8 +37,9 @@ pub(super) fn check(store: &impl Read, view: &mut View) -> Result<(), String> {
     }
     for (namespace, counted) in counts {
         let row: Namespace = row::get(store, &key::namespace(namespace)).map_err(failed)?.unwrap_or_default();
-        let last_version = row.last_version;
-        ensure(row == Namespace { last_version, ..counted } && last_version >= counted.last_version, || {
+        let Namespace { queues, producers, state_keys, state_bytes, last_version, .. } = counted;
+        let expected = Namespace { queues, producers, state_keys, state_bytes, ..row };
+        ensure(row == expected && row.last_version >= last_version, || {
             format!("namespace {namespace} has {row:?}, and its rows {counted:?}")
         })?;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{View, ensure, failed, scan};
+use crate::names::Name;
 use crate::store::Read;
 use crate::tables::key::Fields;
 use crate::tables::row::{self, Routed, Routes};
@@ -22,7 +23,8 @@ pub(super) fn check(store: &impl Read, view: &View) -> Result<(), String> {
         let namespace = u32::from_be_bytes(key[1..5].try_into().map_err(|_| "a short key")?);
         let id = QueueId { namespace, queue: key::last_u64(&key).map_err(failed)? };
         let Routed { name, patterns } = row::decode(&key, value).map_err(failed)?;
-        let named = row::get_u64(store, &key::queue_name(namespace, &name)).map_err(failed)?;
+        let name_key = key::queue_name(namespace, Name::stored(&name).map_err(failed)?);
+        let named = row::get_u64(store, &name_key).map_err(failed)?;
         ensure(named == Some(id.queue), || format!("a route of {id:?} names {name:?}"))?;
         let found = found.entry(id).or_default();
         found.extend(patterns);

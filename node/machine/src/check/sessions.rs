@@ -1,6 +1,7 @@
 //! Consumer sessions, and the indexes that lead to them.
 
 use super::{View, ensure, failed, scan};
+use crate::names::SessionName;
 use crate::store::Read;
 use crate::subs::runs;
 use crate::tables::row::Consumer;
@@ -20,7 +21,8 @@ pub(super) fn check(store: &impl Read, view: &View) -> Result<(), String> {
         let row: Consumer = row::decode(key, value.clone()).map_err(failed)?;
         let sub = row.sub_id();
         ensure(view.subs.contains_key(&sub), || format!("consumer {id} is attached to nothing"))?;
-        let name = key::consumer_name(row.namespace, &row.session);
+        let session = SessionName::stored(&row.session).map_err(failed)?;
+        let name = key::consumer_name(row.namespace, session);
         let named = row::get_u64(store, &name).map_err(failed)?;
         ensure(named == Some(id), || format!("the session of consumer {id} names {named:?}"))?;
         let is_attached = store.get(&key::sub_consumer(sub, id)).map_err(failed)?.is_some();

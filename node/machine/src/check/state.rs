@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{View, ensure, failed, scan};
+use crate::names::StateKey;
 use crate::reply::Transacted;
 use crate::store::Read;
 use crate::tables::row::{self, Namespace, Producer, Value};
@@ -20,7 +21,8 @@ pub(super) fn check(store: &impl Read, view: &mut View) -> Result<BTreeMap<u32, 
         counts.state_bytes += (name.len() + value.len()) as u64;
         counts.last_version = counts.last_version.max(version);
         if expires_ms != 0 {
-            view.expected.insert(key::deadline_state(expires_ms, namespace, &name).to_vec());
+            let name = StateKey::stored(&name).map_err(failed)?;
+            view.expected.insert(key::deadline_state(expires_ms, namespace, name).to_vec());
         }
     }
     for (key, value) in scan(store, &key::all(Table::Receipt))? {

@@ -90,6 +90,11 @@ pub struct SettleRange {
     pub reason: u32,
 }
 
+impl SettleRange {
+    /// In place of the number of a reason that was too long to be taken along: the range is refused, and others are not.
+    pub const REASON_TOO_LONG: u32 = u32::MAX;
+}
+
 /// What becomes of a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]

@@ -1,7 +1,8 @@
 //! What an entry of the log holds: a batch of commands, stamped with the leader's time.
 //!
-//! The encoding is protobuf, written by prost from the types below: fields are found by their tags, unknown
-//! ones are skipped, and byte fields of a decoded batch are slices of the entry. Tags are frozen.
+//! The encoding is protobuf, written by prost from the types below: fields are found by their tags, and byte fields of a
+//! decoded batch are slices of the entry. Tags are frozen. Prost skips unknown ones, so what is added belongs to a new version:
+//! see [`crate::versions`].
 
 use bytes::Bytes;
 
@@ -9,6 +10,7 @@ mod consumer;
 mod message;
 mod producer;
 mod queue;
+mod size;
 mod subscription;
 mod transact;
 
@@ -16,6 +18,7 @@ pub use consumer::{Attach, Credit, Detach, Outcome, Settle, SettleRange};
 pub use message::{Action, Reschedule, Selector, Unpark};
 pub use producer::{CloseProducer, OpenProducer, Publish};
 pub use queue::{CreateQueue, DeleteQueue, OnFull, Purge, QueueSettings, Retain, UpdateQueue};
+pub use size::Measured;
 pub use subscription::{
     CreateSub, DeleteSub, Filter, OnExhausted, Order, Pause, Seek, Settings, Start, StartKind, UpdateSub,
 };
@@ -28,7 +31,7 @@ pub use transact::{
 /// One entry of the log.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Batch {
-    /// Version of the commands' format: [`crate::FORMAT_VERSION`].
+    /// Which version it takes to read it. The first field, also in time to come: see [`crate::versions::of_entry`].
     #[prost(uint32, tag = "1")]
     pub format_version: u32,
     /// The leader's clock when it proposed the entry, in milliseconds since 1970.
@@ -46,7 +49,7 @@ impl From<Verb> for Command {
 }
 
 impl Batch {
-    /// A batch of this version's format.
+    /// A batch of the newest version that this program writes. A leader writes what is active.
     pub fn new(time_ms: u64, commands: Vec<Command>) -> Self {
         Self { format_version: crate::FORMAT_VERSION, time_ms, commands }
     }
@@ -60,10 +63,10 @@ impl Batch {
 /// One change of the state.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Command {
-    /// What to do. A command without a known verb is refused.
+    /// What to do. A batch with a verb that is not known cannot be read.
     #[prost(
         oneof = "Verb",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22"
     )]
     pub verb: Option<Verb>,
 }
@@ -134,6 +137,9 @@ pub enum Verb {
     /// Settles, publishes and writes state, all or nothing.
     #[prost(message, tag = "21")]
     Transact(Transact),
+    /// Lets leaders write a later version.
+    #[prost(message, tag = "22")]
+    RaiseVersion(RaiseVersion),
 }
 
 /// See [`Verb::Tick`].
@@ -149,4 +155,12 @@ pub struct GiveNodeIds {
     /// How many; with 0 only `above` is noted.
     #[prost(uint64, tag = "2")]
     pub count: u64,
+}
+
+/// See [`Verb::RaiseVersion`].
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct RaiseVersion {
+    /// The version that is active from then on, if it is above the one that is.
+    #[prost(uint32, tag = "1")]
+    pub to: u32,
 }

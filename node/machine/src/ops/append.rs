@@ -9,7 +9,7 @@ use quorate_simpoint::{Bug, local_clock_ms, planted};
 
 use super::Stop;
 use crate::command::QueueSettings;
-use crate::limits::{PRIORITY_MAX, PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX};
+use crate::limits::PRIORITY_MAX;
 use crate::message::{DELAYED, EXPIRES, IDENTIFIED, KEYED, Message, PRIORITISED, attributes};
 use crate::reply::{PositionRun, Refusal};
 use crate::store::{Store, StoreError};
@@ -31,24 +31,6 @@ pub(super) struct Messages<'a> {
 }
 
 impl Messages<'_> {
-    /// Whether there are messages, not too many, and their lengths are those of the bytes.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
-        if !(1..=PUBLISH_MESSAGES_MAX).contains(&self.lengths.len()) {
-            let problem = format!("a batch holds 1 to {PUBLISH_MESSAGES_MAX} messages");
-            return Err(Refusal::Invalid { field: "messages", problem });
-        }
-        if self.bytes.len() > PUBLISH_BYTES_MAX {
-            let problem = format!("a batch is at most {PUBLISH_BYTES_MAX} bytes long");
-            return Err(Refusal::Invalid { field: "messages", problem });
-        }
-        let sum: u64 = self.lengths.iter().map(|length| u64::from(*length)).sum();
-        if sum != self.bytes.len() as u64 {
-            let problem = format!("they add up to {sum}, not {}", self.bytes.len());
-            return Err(Refusal::Invalid { field: "lengths", problem });
-        }
-        Ok(())
-    }
-
     /// Whether a queue takes what is special about them.
     pub(super) fn check_attributes<S: Store>(&self, tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), Stop> {
         if self.attributes & PRIORITISED != 0 && !tx.queue(queue)?.settings.priorities {
@@ -146,7 +128,9 @@ impl Plan<'_> {
             (at, offset) = (end, offset + size);
         }
         if positions.iter().any(|run| !run.duplicate) {
-            make_room(tx, queue)?;
+            let new = known.iter().filter(|known| known.is_none()).count();
+            let count = if known.is_empty() { lengths.len() } else { new };
+            make_room(tx, queue, (count as u64, bytes.len() as u64))?;
             superseded.sort_unstable();
             retain::after_publish(tx, queue, &superseded)?;
         }
@@ -154,7 +138,7 @@ impl Plan<'_> {
     }
 }
 
-/// Adds messages to the positions of a batch, which is at most [`PUBLISH_MESSAGES_MAX`] long.
+/// Adds messages to the positions of a batch, which is at most [`crate::limits::PUBLISH_MESSAGES_MAX`] long.
 pub(super) fn push(positions: &mut Vec<PositionRun>, first_position: u64, count: u64, duplicate: bool) {
     let count = count as u32;
     match positions.last_mut() {

@@ -4,49 +4,36 @@ use super::{Done, Stop, in_range};
 use crate::command::Attach;
 use crate::effect::Effect;
 use crate::limits::{
-    CONSUMER_LABEL_BYTES_MAX, CONSUMERS_MAX, CREDIT_MAX, SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT,
-    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    CONSUMERS_MAX, SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN,
+    TOTAL_CREDIT_MAX,
 };
-use crate::names;
+use crate::names::{self, SessionName};
 use crate::reply::{Attached, Refusal, Reply};
 use crate::store::Store;
 use crate::subs::runs;
-use crate::tables::row::{self, Consumer, Ids};
+use crate::tables::row::{self, Consumer, Ids, Sub};
 use crate::tables::{SubId, key};
 use crate::tx::Tx;
 
 pub(crate) fn attach<S: Store>(tx: &mut Tx<'_, S>, command: Attach) -> Done {
-    if command.session.len() != SESSION_NAME_BYTES {
-        let problem = format!("must be {SESSION_NAME_BYTES} bytes");
-        return Err(Refusal::Invalid { field: "session", problem }.into());
-    }
-    if command.name.len() > CONSUMER_LABEL_BYTES_MAX {
-        let problem = format!("must be at most {CONSUMER_LABEL_BYTES_MAX} bytes");
-        return Err(Refusal::Invalid { field: "name", problem }.into());
-    }
-    check_credit(command.credit)?;
-    let session_timeout_ms = in_range(
-        "session_timeout_ms",
-        command.session_timeout_ms,
-        SESSION_TIMEOUT_MS_DEFAULT,
-        SESSION_TIMEOUT_MS_MIN,
-        SESSION_TIMEOUT_MS_MAX,
-    )?;
+    let session = SessionName::of(&command.session)?;
+    let session_timeout_ms = session_timeout_ms(command.session_timeout_ms)?;
     let queue = names::queue(&tx.rows, &command.namespace, &command.queue)?;
     let sub = names::sub(&tx.rows, queue, &command.subscription)?;
-    let known = row::get_u64(&tx.rows, &key::consumer_name(queue.namespace, &command.session))?;
+    let known = row::get_u64(&tx.rows, &key::consumer_name(queue.namespace, session))?;
     let consumer = match known {
         Some(consumer) if tx.consumer(consumer)?.sub_id() == sub => consumer,
         Some(_) => {
             let problem = "is attached to another subscription: detach it first".into();
             return Err(Refusal::Invalid { field: "session", problem }.into());
         }
-        None => add(tx, sub, &command)?,
+        None => add(tx, sub, session)?,
     };
+    let credit = credit_in(tx.sub(sub)?, command.credit);
     tx.set_consumer(consumer, |row| {
         if let Some(row) = row {
             row.generation += 1;
-            row.credit = command.credit;
+            row.credit = credit;
             row.session_timeout_ms = session_timeout_ms;
             row.label = command.name;
         }
@@ -64,15 +51,19 @@ pub(crate) fn attach<S: Store>(tx: &mut Tx<'_, S>, command: Attach) -> Done {
     }))
 }
 
-pub(super) fn check_credit(credit: u32) -> Result<(), Refusal> {
-    if credit > CREDIT_MAX {
-        return Err(Refusal::Invalid { field: "credit", problem: format!("must be at most {CREDIT_MAX}") });
-    }
-    Ok(())
+/// How long the session outlives its stream.
+pub(crate) fn session_timeout_ms(given: u64) -> Result<u64, Refusal> {
+    let (least, most) = (SESSION_TIMEOUT_MS_MIN, SESSION_TIMEOUT_MS_MAX);
+    in_range("session_timeout_ms", given, SESSION_TIMEOUT_MS_DEFAULT, least, most)
+}
+
+/// The credit that a consumer has that asks for so much.
+pub(super) fn credit_in(sub: &Sub, credit: u32) -> u32 {
+    if sub.is_total() { credit.min(TOTAL_CREDIT_MAX) } else { credit }
 }
 
 /// Adds a session, still without credit.
-fn add<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, command: &Attach) -> Result<u64, Stop> {
+fn add<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, session: SessionName<'_>) -> Result<u64, Stop> {
     if tx.sub(sub)?.consumers >= CONSUMERS_MAX {
         let limit = CONSUMERS_MAX.into();
         return Err(Refusal::LimitReached { what: "consumers of a subscription", limit }.into());
@@ -82,7 +73,7 @@ fn add<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, command: &Attach) -> Result<u64
     ids.last_consumer += 1;
     tx.put_message(&key::ids(), &ids)?;
     let id = ids.last_consumer;
-    tx.rows.insert(&key::consumer_name(sub.queue.namespace, &command.session), row::of_u64(id))?;
+    tx.rows.insert(&key::consumer_name(sub.queue.namespace, session), row::of_u64(id))?;
     tx.rows.insert(&key::sub_consumer(sub, id), bytes::Bytes::new())?;
     tx.set_consumer(id, |row| {
         *row = Some(Consumer {
@@ -90,7 +81,7 @@ fn add<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, command: &Attach) -> Result<u64
             queue: sub.queue.queue,
             sub: sub.sub,
             // A row is kept beyond the entry: a slice would pin the whole of it.
-            session: bytes::Bytes::copy_from_slice(&command.session),
+            session: bytes::Bytes::copy_from_slice(session.bytes()),
             ..Consumer::default()
         });
     })?;

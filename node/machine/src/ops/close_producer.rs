@@ -4,6 +4,7 @@ use quorate_simpoint::{Bug, planted};
 
 use super::{Done, Stop};
 use crate::command::CloseProducer;
+use crate::names::ProducerName;
 use crate::reply::{Refusal, Reply};
 use crate::store::{Store, StoreError};
 use crate::tables::key;
@@ -32,7 +33,7 @@ pub(super) fn current<'t, S: Store>(
 /// Removes a session; its id is not used again, so that its receipts can wait for the sweep.
 pub(super) fn forget_producer<S: Store>(tx: &mut Tx<'_, S>, id: u64) -> Result<(), StoreError> {
     let Some(row) = tx.find_producer(id)?.take() else { return Ok(()) };
-    tx.rows.delete(&key::producer_name(row.namespace, &row.name))?;
+    tx.rows.delete(&key::producer_name(row.namespace, ProducerName::stored(&row.name)?))?;
     tx.rows.delete(&key::deadline_producer(row.idle_check_ms, id))?;
     let counts_key = key::namespace(row.namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();

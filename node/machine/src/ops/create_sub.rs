@@ -4,18 +4,20 @@ use bytes::Bytes;
 
 use super::{Done, Stop};
 use crate::command::{CreateSub, Filter, Settings, Start, StartKind};
-use crate::limits::{LOOK_MESSAGES_MAX, SUBSCRIPTIONS_MAX};
+use crate::limits::SUBSCRIPTIONS_MAX;
+use crate::names::{self, Name};
 use crate::reply::{Refusal, Reply};
+use crate::settings;
 use crate::store::{Read, Store, StoreError};
 use crate::subs::{filter, look};
 use crate::tables::row::{self, Sub};
 use crate::tables::{QueueId, SubId, chunk, key};
 use crate::tx::Tx;
-use crate::{names, settings};
+use crate::work::Kind;
 
 pub(crate) fn create_sub<S: Store>(tx: &mut Tx<'_, S>, command: &CreateSub) -> Done {
     let queue = names::queue(&tx.rows, &command.namespace, &command.queue)?;
-    names::check(&command.name)?;
+    let name = Name::of("name", &command.name)?;
     let resolved = settings::resolve(&command.settings)?;
     let filter = filter::check(command.filter.as_ref())?;
     if let Ok(sub) = names::sub(&tx.rows, queue, &command.name) {
@@ -32,7 +34,7 @@ pub(crate) fn create_sub<S: Store>(tx: &mut Tx<'_, S>, command: &CreateSub) -> D
         return Err(Refusal::LimitReached { what: "subscriptions of a queue", limit }.into());
     }
     let start = position_of(tx, queue, &command.start)?;
-    let sub = add_sub(tx, queue, &command.name, resolved, filter, start)?;
+    let sub = add_sub(tx, queue, name, resolved, filter, start)?;
     begin_to_look(tx, sub)?;
     Ok(Reply::SubCreated { settings: resolved, created: true })
 }
@@ -41,7 +43,7 @@ pub(crate) fn create_sub<S: Store>(tx: &mut Tx<'_, S>, command: &CreateSub) -> D
 pub(super) fn add_sub<S: Store>(
     tx: &mut Tx<'_, S>,
     queue: QueueId,
-    name: &str,
+    name: Name<'_>,
     settings: Settings,
     filter: Option<&Filter>,
     start: u64,
@@ -51,6 +53,7 @@ pub(super) fn add_sub<S: Store>(
     let id = SubId { queue, sub: row.last_sub };
     row.subs.push(id.sub);
     let bytes_done = row.bytes_published;
+    let next_token = row.first_token;
     let unseen_from = if start < row.next_position { start } else { 0 };
     tx.rows.insert(&key::sub_name(queue, name), Bytes::copy_from_slice(&id.sub.to_be_bytes()))?;
     if let Some(filter) = filter {
@@ -59,7 +62,7 @@ pub(super) fn add_sub<S: Store>(
     *tx.find_sub(id)? = Some(Sub {
         settings,
         cursor: start,
-        next_token: 1,
+        next_token,
         revision: 1,
         filtered: filter.is_some(),
         unseen_from,
@@ -75,7 +78,9 @@ pub(super) fn begin_to_look<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(
         return Ok(());
     }
     tx.rows.insert(&key::looking(id), Bytes::new())?;
-    look::catch_up(tx, id, &mut LOOK_MESSAGES_MAX.clone())
+    let (from, to) = look::catch_up(tx, id)?;
+    tx.did(Kind::Begun, id, from, to);
+    Ok(())
 }
 
 /// The position that a start means.

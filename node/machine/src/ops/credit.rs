@@ -2,7 +2,7 @@
 
 use quorate_simpoint::{Bug, planted};
 
-use super::attach::check_credit;
+use super::attach::credit_in;
 use super::{Done, Stop};
 use crate::command::Credit;
 use crate::reply::{Refusal, Reply};
@@ -11,11 +11,11 @@ use crate::tables::SubId;
 use crate::tx::Tx;
 
 pub(crate) fn credit<S: Store>(tx: &mut Tx<'_, S>, command: Credit) -> Done {
-    check_credit(command.credit)?;
     let sub = current(tx, command.consumer, command.generation)?;
+    let credit = credit_in(tx.sub(sub)?, command.credit);
     tx.set_consumer(command.consumer, |row| {
         if let Some(row) = row {
-            row.credit = command.credit;
+            row.credit = credit;
         }
     })?;
     tx.touch(sub);

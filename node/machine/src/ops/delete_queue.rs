@@ -3,19 +3,23 @@
 use super::Done;
 use crate::command::DeleteQueue;
 use crate::effect::Effect;
+use crate::former;
+use crate::names::{self, Name, SessionName};
 use crate::reply::Reply;
+use crate::routes;
 use crate::store::{Read, Store, StoreError};
-use crate::tables::row::{self, Namespace};
+use crate::tables::row::{self, Namespace, Queue};
 use crate::tables::{Key, SubId, Table, key};
 use crate::tx::Tx;
-use crate::{names, routes};
 
 pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) -> Done {
     let id = names::queue(&tx.rows, &command.namespace, &command.name)?;
-    tx.rows.delete(&key::queue_name(id.namespace, &command.name))?;
-    let subs = tx.queue(id)?.subs.clone();
+    let name = Name::of("name", &command.name)?;
+    tx.rows.delete(&key::queue_name(id.namespace, name))?;
+    let Queue { subs, next_position, first_token: mut next_token, .. } = tx.queue(id)?.clone();
     for sub in subs {
         let sub = SubId { queue: id, sub };
+        next_token = next_token.max(tx.sub(sub)?.next_token);
         end_consumers(tx, sub)?;
         *tx.find_sub(sub)? = None;
         tx.forget_lanes(sub);
@@ -33,6 +37,7 @@ pub(crate) fn delete_queue<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteQueue) 
     let counts_key = key::namespace(id.namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
     counts.queues = counts.queues.saturating_sub(1);
+    former::keep(tx, &mut counts, id.namespace, name, (next_position, next_token))?;
     tx.put_message(&counts_key, &counts)?;
     tx.rows.insert(&key::garbage_queue(id), bytes::Bytes::new())?;
     Ok(Reply::Done)
@@ -56,7 +61,7 @@ pub(super) fn forget_consumer<S: Store>(
     consumer: u64,
 ) -> Result<(), StoreError> {
     let session = tx.consumer(consumer)?.session.clone();
-    tx.rows.delete(&key::consumer_name(sub.queue.namespace, &session))?;
+    tx.rows.delete(&key::consumer_name(sub.queue.namespace, SessionName::stored(&session)?))?;
     tx.rows.remove(&key::sub_consumer(sub, consumer), &[])?;
     tx.set_consumer(consumer, |row| *row = None)?;
     let row = tx.sub(sub)?;

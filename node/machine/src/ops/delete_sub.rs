@@ -1,11 +1,12 @@
 //! Deleting a subscription: its name and sessions go at once, its progress with the ticks after it.
 
 use bytes::Bytes;
+use quorate_simpoint::{Bug, planted};
 
 use super::Done;
 use super::delete_queue::end_consumers;
 use crate::command::DeleteSub;
-use crate::names;
+use crate::names::{self, Name};
 use crate::reply::{Refusal, Reply};
 use crate::store::{Store, StoreError};
 use crate::tables::{QueueId, SubId, key};
@@ -17,9 +18,14 @@ pub(crate) fn delete_sub<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteSub) -> D
     if tx.queue(queue)?.subs.len() == 1 {
         return Err(Refusal::LastSubscription.into());
     }
-    let name = if command.name.is_empty() { names::DEFAULT } else { &command.name };
+    let name = Name::or_default("name", &command.name)?;
     tx.rows.delete(&key::sub_name(queue, name))?;
     end_consumers(tx, id)?;
+    let next_token = tx.sub(id)?.next_token;
+    let row = tx.queue(queue)?;
+    if !planted(Bug::TokensBeginAgain) {
+        row.first_token = row.first_token.max(next_token);
+    }
     give_up(tx, id)?;
     Ok(Reply::Done)
 }

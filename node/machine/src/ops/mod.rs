@@ -1,5 +1,5 @@
-//! The verbs, one file each. An operation checks everything before it writes anything, so that a refused command
-//! changes nothing.
+//! The verbs, one file each, of commands that are [`crate::lawful()`]. An operation checks everything before it writes anything, so that a refused
+//! command changes nothing.
 
 mod append;
 mod attach;
@@ -15,6 +15,7 @@ mod give_node_ids;
 mod open_producer;
 mod publish;
 pub(crate) mod put;
+mod raise_version;
 mod ranges;
 mod require;
 mod reschedule;
@@ -26,7 +27,7 @@ mod unpark;
 mod update_queue;
 mod update_sub;
 
-pub(crate) use attach::attach;
+pub(crate) use attach::{attach, session_timeout_ms};
 pub(crate) use close_producer::close_producer;
 pub(crate) use create_queue::create_queue;
 pub(crate) use create_sub::create_sub;
@@ -35,8 +36,10 @@ pub(crate) use delete_queue::delete_queue;
 pub(crate) use delete_sub::delete_sub;
 pub(crate) use detach::detach;
 pub(crate) use give_node_ids::give_node_ids;
-pub(crate) use open_producer::open_producer;
+pub(crate) use open_producer::{open_producer, ttl_ms};
 pub(crate) use publish::publish;
+pub(crate) use raise_version::raise_version;
+pub(crate) use ranges::Range;
 pub(crate) use reschedule::reschedule;
 pub(crate) use seek::{purge, seek};
 pub(crate) use settle::settle;

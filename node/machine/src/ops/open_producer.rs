@@ -8,11 +8,8 @@ use quorate_simpoint::{Bug, planted};
 
 use super::{Done, in_range};
 use crate::command::OpenProducer;
-use crate::limits::{
-    PRODUCER_HOLDER_BYTES, PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX,
-    PRODUCER_TTL_MS_MIN, PRODUCERS_MAX,
-};
-use crate::names;
+use crate::limits::{PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN, PRODUCERS_MAX};
+use crate::names::{self, ProducerName};
 use crate::reply::{ProducerOpened, Refusal, Reply};
 use crate::store::{Store, StoreError};
 use crate::tables::row::{self, Ids, Namespace, Producer};
@@ -21,27 +18,13 @@ use crate::tx::Tx;
 
 pub(crate) fn open_producer<S: Store>(tx: &mut Tx<'_, S>, command: &OpenProducer) -> Done {
     let namespace = names::namespace(&command.namespace)?;
-    if !(1..=PRODUCER_NAME_BYTES_MAX).contains(&command.session.len()) {
-        let problem = format!("must be 1 to {PRODUCER_NAME_BYTES_MAX} bytes");
-        return Err(Refusal::Invalid { field: "session", problem }.into());
-    }
-    if command.holder.len() != PRODUCER_HOLDER_BYTES {
-        let problem = format!("must be {PRODUCER_HOLDER_BYTES} bytes");
-        return Err(Refusal::Invalid { field: "holder", problem }.into());
-    }
-    let ttl_ms = in_range(
-        "ttl_ms",
-        command.ttl_ms,
-        PRODUCER_TTL_MS_DEFAULT,
-        PRODUCER_TTL_MS_MIN,
-        PRODUCER_TTL_MS_MAX,
-    )?;
-    let known = row::get_u64(&tx.rows, &key::producer_name(namespace, &command.session))?;
+    let (name, ttl_ms) = (ProducerName::of(&command.session)?, ttl_ms(command.ttl_ms)?);
+    let known = row::get_u64(&tx.rows, &key::producer_name(namespace, name))?;
     let resumes = command.resume != 0;
     let id = match known {
         Some(id) if !resumes || id == command.resume => id,
         _ if resumes => return Err(Refusal::UnknownProducer.into()),
-        _ => add(tx, namespace, &command.session)?,
+        _ => add(tx, namespace, name)?,
     };
     let used_at_ms = tx.now_ms;
     let idle_check_ms = used_at_ms.saturating_add(ttl_ms);
@@ -61,12 +44,17 @@ pub(crate) fn open_producer<S: Store>(tx: &mut Tx<'_, S>, command: &OpenProducer
     Ok(Reply::ProducerOpened(opened))
 }
 
+/// How long the session is remembered without use.
+pub(crate) fn ttl_ms(given: u64) -> Result<u64, Refusal> {
+    in_range("ttl_ms", given, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MIN, PRODUCER_TTL_MS_MAX)
+}
+
 fn missing(id: u64) -> StoreError {
     StoreError(format!("producer {id} has a name and no row"))
 }
 
 /// Adds a session that was never opened.
-fn add<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, name: &str) -> Result<u64, super::Stop> {
+fn add<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, name: ProducerName<'_>) -> Result<u64, super::Stop> {
     let counts_key = key::namespace(namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
     if counts.producers >= PRODUCERS_MAX {
@@ -81,6 +69,6 @@ fn add<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, name: &str) -> Result<u64, 
     tx.put_message(&key::ids(), &ids)?;
     let id = ids.last_producer;
     tx.rows.insert(&key::producer_name(namespace, name), row::of_u64(id))?;
-    *tx.find_producer(id)? = Some(Producer { namespace, name: name.into(), ..Producer::default() });
+    *tx.find_producer(id)? = Some(Producer { namespace, name: name.as_str().into(), ..Producer::default() });
     Ok(id)
 }

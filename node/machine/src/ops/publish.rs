@@ -23,7 +23,6 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
     let Publish { lengths, messages: bytes, attributes, .. } = &command;
     let (lengths, attributes) = (&lengths[..], *attributes);
     let all = Messages { lengths, bytes, attributes };
-    all.check()?;
     let id = names::queue(&tx.rows, &command.namespace, &command.queue)?;
     all.check_attributes(tx, id)?;
     if command.producer == 0 && command.epoch == 0 && command.first_seq == 0 {
@@ -62,9 +61,6 @@ pub(crate) fn publish<S: Store>(tx: &mut Tx<'_, S>, command: Publish) -> Done {
 fn check_session<S: Store>(tx: &mut Tx<'_, S>, command: &Publish) -> Result<u64, Stop> {
     let row = current(tx, command.producer, command.epoch)?;
     let (first, count) = (command.first_seq, command.lengths.len() as u64);
-    if first == 0 {
-        return Err(Refusal::Invalid { field: "first_seq", problem: "must be at least 1".into() }.into());
-    }
     if command.acked_seq > row.last_seq {
         let problem = format!("{} was not published yet: the last is {}", command.acked_seq, row.last_seq);
         return Err(Refusal::Invalid { field: "acked_seq", problem }.into());
@@ -106,7 +102,9 @@ fn receipts<S: Store>(
             return Err(lost(seq).into());
         }
         if run.queue != id.queue {
-            let problem = format!("sequence number {seq} was published to another queue");
+            let problem = format!(
+                "sequence number {seq} was published to another queue, or to one of this name that was deleted"
+            );
             return Err(Refusal::Invalid { field: "queue", problem }.into());
         }
         let count = (run.count - skipped).min(end - seq);

@@ -7,33 +7,28 @@ use prost::Message as _;
 use super::Stop;
 use crate::command::Put;
 use crate::effect::Effect;
-use crate::limits::{
-    STATE_BYTES_MAX, STATE_KEY_BYTES_MAX, STATE_KEYS_MAX, STATE_VALUE_BYTES_MAX, TTL_MS_MAX,
-};
+use crate::limits::{STATE_BYTES_MAX, STATE_KEYS_MAX};
+use crate::names::StateKey;
 use crate::reply::Refusal;
 use crate::store::{Store, StoreError};
 use crate::tables::row::{self, Namespace, Value};
 use crate::tables::{Key, key};
 use crate::tx::Tx;
 
-/// Whether a key can be one.
-pub(crate) fn check_key(key: &str) -> Result<(), Refusal> {
-    if (1..=STATE_KEY_BYTES_MAX).contains(&key.len()) {
-        return Ok(());
-    }
-    Err(Refusal::Invalid { field: "key", problem: format!("must be 1 to {STATE_KEY_BYTES_MAX} bytes") })
-}
-
 /// The version of a key; 0 if it is absent.
-pub(super) fn version<S: Store>(tx: &Tx<'_, S>, namespace: u32, key: &str) -> Result<u64, StoreError> {
+pub(super) fn version<S: Store>(
+    tx: &Tx<'_, S>,
+    namespace: u32,
+    key: StateKey<'_>,
+) -> Result<u64, StoreError> {
     let found: Option<Value> = row::get(&tx.rows, &key::state(namespace, key))?;
     Ok(found.map_or(0, |value| value.version))
 }
 
 /// Writes or deletes a key. Returns its version; of one that was deleted, that of the deletion.
 pub(super) fn put<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, put: &Put) -> Result<u64, Stop> {
-    check(put)?;
-    let key = key::state(namespace, &put.key);
+    let name = StateKey::of(&put.key)?;
+    let key = key::state(namespace, name);
     let old: Option<Value> = row::get(&tx.rows, &key)?;
     let counts_key = key::namespace(namespace);
     let mut counts: Namespace = row::get(&tx.rows, &counts_key)?.unwrap_or_default();
@@ -44,7 +39,7 @@ pub(super) fn put<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, put: &Put) -> Re
         counts.state_keys = counts.state_keys.saturating_sub(1);
         counts.state_bytes = counts.state_bytes.saturating_sub(size(&old.value));
         if old.expires_ms != 0 {
-            tx.rows.remove(&key::deadline_state(old.expires_ms, namespace, &put.key), &[])?;
+            tx.rows.remove(&key::deadline_state(old.expires_ms, namespace, name), &[])?;
         }
     }
     if put.delete {
@@ -63,7 +58,7 @@ pub(super) fn put<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, put: &Put) -> Re
         }
         let expires_ms = if put.ttl_ms == 0 { 0 } else { tx.now_ms.saturating_add(put.ttl_ms) };
         if expires_ms != 0 {
-            tx.rows.insert(&key::deadline_state(expires_ms, namespace, &put.key), Bytes::new())?;
+            tx.rows.insert(&key::deadline_state(expires_ms, namespace, name), Bytes::new())?;
         }
         tx.put_message(&counts_key, &counts)?;
         let value = Value { version, value: put.value.clone(), expires_ms };
@@ -73,27 +68,11 @@ pub(super) fn put<S: Store>(tx: &mut Tx<'_, S>, namespace: u32, put: &Put) -> Re
     Ok(version)
 }
 
-fn check(put: &Put) -> Result<(), Refusal> {
-    check_key(&put.key)?;
-    if put.value.len() > STATE_VALUE_BYTES_MAX {
-        let problem = format!("{} bytes, and {STATE_VALUE_BYTES_MAX} is the most", put.value.len());
-        return Err(Refusal::Invalid { field: "value", problem });
-    }
-    if put.ttl_ms > TTL_MS_MAX {
-        return Err(Refusal::Invalid { field: "ttl_ms", problem: format!("must be at most {TTL_MS_MAX}") });
-    }
-    if put.delete && (!put.value.is_empty() || put.ttl_ms != 0) {
-        let problem = "a key that is deleted has neither a value nor a time to live".into();
-        return Err(Refusal::Invalid { field: "delete", problem });
-    }
-    Ok(())
-}
-
-/// The time to live of a key is over. Returns how many keys that concerned.
-pub(super) fn expire<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, StoreError> {
+/// The time to live of a key is over.
+pub(super) fn expire<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<(), StoreError> {
     let deadline = Key::read(row)?;
     let (namespace, name) = key::of_deadline_state(row)?;
-    let key = key::state(namespace, &name);
+    let key = key::state(namespace, StateKey::stored(&name)?);
     let old: Value = row::get(&tx.rows, &key)?
         .ok_or_else(|| StoreError(format!("the key {name:?} expires and is not there")))?;
     let counts_key = key::namespace(namespace);
@@ -104,7 +83,7 @@ pub(super) fn expire<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<usize, 
     tx.rows.remove(&deadline, &[])?;
     tx.rows.delete(&key)?;
     tx.effects.push(changed(namespace, &name));
-    Ok(1)
+    Ok(())
 }
 
 fn changed(namespace: u32, key: &str) -> Effect {

@@ -14,7 +14,7 @@ use crate::tx::Tx;
 /// One range, or several given one after the other that continue each other: clients that settle message by
 /// message then cost no more than those that settle in ranges.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
+pub(crate) struct Range {
     pub(super) first: u64,
     pub(super) end: u64,
     pub(super) first_token: u64,
@@ -32,7 +32,7 @@ pub(super) struct Part {
 }
 
 impl Range {
-    pub(super) fn check(range: &SettleRange, reasons: &[String]) -> Result<Self, Refusal> {
+    pub(crate) fn check(range: &SettleRange, reasons: &[String]) -> Result<Self, Refusal> {
         let invalid = |field, problem: &str| Err(Refusal::Invalid { field, problem: problem.into() });
         let outcome = match Outcome::try_from(range.outcome) {
             Ok(Outcome::Unspecified) | Err(_) => return invalid("outcome", "is not known"),
@@ -61,10 +61,11 @@ impl Range {
             _ => 0, // they need none
         };
         if reason != 0 {
-            match reasons.get(reason as usize - 1) {
-                Some(reason) if reason.len() <= REASON_BYTES_MAX => {}
-                Some(_) => return invalid("reason", "is longer than 256 bytes"),
-                None => return invalid("reason", "names none of the reasons"),
+            if reason == SettleRange::REASON_TOO_LONG {
+                return invalid("reason", &format!("is longer than {REASON_BYTES_MAX} bytes"));
+            }
+            if reasons.get(reason as usize - 1).is_none() {
+                return invalid("reason", "names none of the reasons");
             }
         }
         let (first, first_token, delay_ms) = (range.first_position, range.first_token, range.delay_ms);

@@ -1,13 +1,11 @@
 //! The requirements of a transaction.
 
-use super::ranges::Range;
 use super::transact::not_held;
 use super::{Stop, put};
 use crate::command::{
-    Condition, LeaseRange, Outcome, Require, RequireLengthBelow, RequireTail, RequireVersion, SettleRange,
-    Transact,
+    Condition, LeaseRange, Require, RequireLengthBelow, RequireTail, RequireVersion, Transact,
 };
-use crate::names;
+use crate::names::{self, StateKey};
 use crate::reply::{Found, Part, Refusal};
 use crate::store::Store;
 use crate::tx::Tx;
@@ -26,9 +24,8 @@ pub(super) fn require<S: Store>(
             return Err(Refusal::Invalid { field: "require", problem }.into());
         }
         Some(Condition::Version(RequireVersion { key, version })) => {
-            put::check_key(key)?;
             let namespace = names::namespace(&command.namespace)?;
-            let found = put::version(tx, namespace, key)?;
+            let found = put::version(tx, namespace, StateKey::of(key)?)?;
             (found != *version).then_some(Found::Version(found))
         }
         Some(Condition::Tail(RequireTail { queue: name, position })) => {
@@ -44,11 +41,7 @@ pub(super) fn require<S: Store>(
             (found >= *length).then_some(Found::Length(found))
         }
         Some(Condition::Held(leases)) => {
-            let LeaseRange { queue: name, subscription, first_position, count, first_token } = leases;
-            let outcome = Outcome::Extend.into();
-            let (first_position, count, first_token) = (*first_position, *count, *first_token);
-            let range = SettleRange { first_position, count, first_token, outcome, ..SettleRange::default() };
-            Range::check(&range, &[])?;
+            let LeaseRange { queue: name, subscription, .. } = leases;
             let id = queue(tx, name)?;
             let sub = names::sub(&tx.rows, id, subscription)?;
             not_held(tx, sub, leases)?.map(Found::NotHeld)

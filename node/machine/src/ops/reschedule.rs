@@ -4,7 +4,7 @@ use super::{Done, Stop};
 use crate::command::Reschedule;
 use crate::reply::{Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
-use crate::subs::leave::{Why, chunk_of, expiries, leave, note_expiry};
+use crate::subs::leave::{Why, chunk_of, expiries, expiry_counts, leave, note_expiry};
 use crate::subs::look::make_ready;
 use crate::subs::runs::{self, Run, State};
 use crate::tables::chunk::Chunk;
@@ -17,10 +17,8 @@ pub(crate) fn reschedule<S: Store>(tx: &mut Tx<'_, S>, command: &Reschedule) -> 
     let position = match (command.position, &command.id[..]) {
         (position, "") => position,
         (0, id) => ids::position_of(tx, queue, id)?.ok_or_else(|| Refusal::UnknownId(id.into()))?,
-        _ => {
-            let problem = "one of position and id can be given, not both".into();
-            return Err(Refusal::Invalid { field: "id", problem }.into());
-        }
+        // What names two is unlawful, and does not come here.
+        (position, _) => position,
     };
     let found = delayed(tx, queue, position)?;
     if command.deliver_at_ms != 0 {
@@ -83,7 +81,8 @@ fn move_times<S: Store>(
         let key = key::deadline_expiry(time_ms, queue, first);
         if let Some(row) = tx.rows.get(&key)? {
             tx.rows.remove(&key, &row)?;
-            pending.push(first..first + u64::from(count));
+            let (_, done) = expiry_counts(&row)?;
+            pending.push(first + u64::from(done)..first + u64::from(count));
         }
     }
     let row = chunk.with_times(position, due_ms, expires_ms);

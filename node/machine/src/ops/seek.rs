@@ -9,7 +9,7 @@ use super::delete_sub::{give_up, sweep_chunks};
 use super::update_sub::find;
 use crate::command::{Filter, Purge, Seek};
 use crate::effect::Effect;
-use crate::names;
+use crate::names::{self, Name};
 use crate::reply::Reply;
 use crate::store::{Read, Store, StoreError};
 use crate::subs::failures;
@@ -29,7 +29,7 @@ pub(crate) fn seek<S: Store>(tx: &mut Tx<'_, S>, command: &Seek) -> Done {
         }
         take_lease(tx, id, &run)?;
     }
-    let name = if command.name.is_empty() { names::DEFAULT } else { &command.name };
+    let name = Name::or_default("name", &command.name)?;
     let new = renumber(tx, id, name, position)?;
     begin_to_look(tx, new)?;
     tx.touch(new);
@@ -39,14 +39,14 @@ pub(crate) fn seek<S: Store>(tx: &mut Tx<'_, S>, command: &Seek) -> Done {
 pub(crate) fn purge<S: Store>(tx: &mut Tx<'_, S>, command: &Purge) -> Done {
     let queue = names::queue(&tx.rows, &command.namespace, &command.name)?;
     for (name, sub) in names::subs(&tx.rows, queue)? {
-        purge_sub(tx, sub, &name)?;
+        purge_sub(tx, sub, Name::stored(&name)?)?;
     }
     sweep_chunks(tx, queue)?;
     Ok(Reply::Done)
 }
 
 /// Nothing is left but what is held.
-fn purge_sub<S: Store>(tx: &mut Tx<'_, S>, id: SubId, name: &str) -> Result<(), StoreError> {
+fn purge_sub<S: Store>(tx: &mut Tx<'_, S>, id: SubId, name: Name<'_>) -> Result<(), StoreError> {
     let held = all_held(tx, id)?;
     for run in &held {
         take_lease(tx, id, run)?;
@@ -94,7 +94,12 @@ fn take_lease<S: Store>(tx: &mut Tx<'_, S>, id: SubId, run: &Run) -> Result<(), 
 
 /// Gives a subscription that holds nothing another number, under which it begins at a position. Tokens and consumers
 /// go with it.
-fn renumber<S: Store>(tx: &mut Tx<'_, S>, id: SubId, name: &str, start: u64) -> Result<SubId, StoreError> {
+fn renumber<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    name: Name<'_>,
+    start: u64,
+) -> Result<SubId, StoreError> {
     let Sub { settings, next_token, revision, paused, last_served, .. } = *tx.sub(id)?;
     let filter: Option<Filter> = row::get(&tx.rows, &key::filter(id))?;
     let attached = key::of_sub(Table::SubConsumer, id);

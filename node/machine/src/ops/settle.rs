@@ -10,7 +10,6 @@ use super::Done;
 use super::ranges::{Part, Range};
 use crate::command::{OnExhausted, Outcome, Settings, Settle};
 use crate::effect::Effect;
-use crate::limits::{SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX};
 use crate::reply::{Left, NotSettled, Refusal, Reply, Settled};
 use crate::store::{Store, StoreError};
 use crate::subs::back::{Behind, Failed, fail, go_back, leave_leased, revoke_behind};
@@ -22,15 +21,6 @@ use crate::tables::SubId;
 use crate::tx::Tx;
 
 pub(crate) fn settle<S: Store>(tx: &mut Tx<'_, S>, command: &Settle) -> Done {
-    if command.ranges.len() > SETTLE_RANGES_MAX {
-        let problem = format!("at most {SETTLE_RANGES_MAX} at once");
-        return Err(Refusal::Invalid { field: "ranges", problem }.into());
-    }
-    let messages: u64 = command.ranges.iter().map(|range| u64::from(range.count)).sum();
-    if messages > SETTLE_MESSAGES_MAX {
-        let problem = format!("they name {messages} messages, and {SETTLE_MESSAGES_MAX} is the most at once");
-        return Err(Refusal::Invalid { field: "ranges", problem }.into());
-    }
     let sub = tx.find_consumer(command.consumer)?.ok_or(Refusal::UnknownConsumer)?.sub_id();
 
     let mut ranges: Vec<Result<Range, NotSettled>> = Vec::with_capacity(command.ranges.len());

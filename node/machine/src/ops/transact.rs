@@ -16,10 +16,7 @@ use super::close_producer::current;
 use super::ranges::Range;
 use super::{Done, Stop, put, require, settle};
 use crate::command::{LeaseRange, PublishTo, SettleLease, Transact};
-use crate::limits::{
-    PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX, TRANSACTION_PARTS_MAX,
-    TRANSACTIONS_UNACKED_MAX,
-};
+use crate::limits::TRANSACTIONS_UNACKED_MAX;
 use crate::reply::{Found, Part, Placed, PositionRun, Refusal, Reply, Transacted};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::runs::{self, State};
@@ -36,7 +33,6 @@ pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done
     if let Some(receipt) = receipt(tx, command)? {
         return Ok(Reply::Transacted(receipt));
     }
-    check(command)?;
     let done = tx.whole(|tx| {
         for (nth, condition) in (0..).zip(&command.require) {
             require::require(tx, command, nth, condition)?;
@@ -55,31 +51,6 @@ pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done
         keep_receipt(tx, command, acked_seq, &done)?;
     }
     Ok(Reply::Transacted(done))
-}
-
-/// Whether it is of a size that can be carried out.
-fn check(command: &Transact) -> Result<(), Refusal> {
-    let Transact { require, settle, publish, put, .. } = command;
-    let limited = |field, given: u64, max: u64, what: &str| {
-        let problem = || format!("{given} {what}, and {max} is the most in a transaction");
-        if given <= max { Ok(()) } else { Err(Refusal::Invalid { field, problem: problem() }) }
-    };
-    let messages = publish.iter().map(|publish| publish.lengths.len() as u64).sum();
-    let bytes = publish.iter().map(|publish| publish.messages.len() as u64).sum();
-    let settled = settle.iter().map(|lease| u64::from(lease.range.count)).sum();
-    let parts = TRANSACTION_PARTS_MAX as u64;
-    limited("require", require.len() as u64, parts, "requirements")?;
-    limited("settle", settle.len() as u64, SETTLE_RANGES_MAX as u64, "ranges")?;
-    limited("settle", settled, SETTLE_MESSAGES_MAX, "messages")?;
-    limited("publish", publish.len() as u64, parts, "batches")?;
-    limited("publish", messages, PUBLISH_MESSAGES_MAX as u64, "messages")?;
-    limited("publish", bytes, PUBLISH_BYTES_MAX as u64, "bytes")?;
-    limited("put", put.len() as u64, parts, "keys")?;
-    if require.is_empty() && settle.is_empty() && publish.is_empty() && put.is_empty() {
-        let problem = "there is nothing in it".into();
-        return Err(Refusal::Invalid { field: "transaction", problem });
-    }
-    Ok(())
 }
 
 /// Acknowledgements and extensions first, then what goes back or is parked, as [`super::settle()`] does it.
@@ -107,18 +78,18 @@ fn settle_all<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<(), St
     Ok(())
 }
 
-/// Who holds a message.
-fn holder<S: Store>(tx: &Tx<'_, S>, sub: SubId, position: u64) -> Result<Option<u64>, StoreError> {
+/// Who holds a message. Whose session is over holds nothing.
+fn holder<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, position: u64) -> Result<Option<u64>, StoreError> {
     let run = runs::at(&tx.rows, sub, position)?;
-    Ok(run.and_then(|run| match run.state {
-        State::Leased { consumer, .. } => Some(consumer),
-        _ => None,
-    }))
+    match run.map(|run| run.state) {
+        Some(State::Leased { consumer, .. }) => Ok(tx.find_consumer(consumer)?.map(|_| consumer)),
+        _ => Ok(None),
+    }
 }
 
 /// The first position of a range that one consumer does not hold, under the tokens that it names.
 pub(super) fn not_held<S: Store>(
-    tx: &Tx<'_, S>,
+    tx: &mut Tx<'_, S>,
     sub: SubId,
     leases: &LeaseRange,
 ) -> Result<Option<u64>, StoreError> {
@@ -148,7 +119,6 @@ fn publish_to<S: Store>(
 ) -> Result<(), Stop> {
     let PublishTo { queue, lengths, messages: bytes, attributes } = publish;
     let messages = Messages { lengths, bytes, attributes: *attributes };
-    messages.check()?;
     if queue.is_empty() {
         return route(tx, command, nth, messages, published);
     }
@@ -207,9 +177,6 @@ fn route<S: Store>(
 fn check_session<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<u64, Stop> {
     let row = current(tx, command.producer, command.epoch)?;
     let (given, acked) = (command.seq, row.transactions_acked.max(command.acked_seq));
-    if given == 0 {
-        return Err(Refusal::Invalid { field: "seq", problem: "must be at least 1".into() }.into());
-    }
     if given <= acked {
         return Err(Refusal::ReceiptForgotten { given, acked }.into());
     }

@@ -7,30 +7,23 @@ use prost::Message as _;
 use super::Done;
 use super::update_sub::find;
 use crate::command::{Action, Selector, Unpark};
-use crate::limits::UNPARK_MESSAGES_MAX;
 use crate::message::Message;
-use crate::reply::{Refusal, Reply};
+use crate::reply::Reply;
 use crate::store::{Read, Store, StoreError};
 use crate::subs::filter::{self, takes};
 use crate::subs::lanes::{self, LaneId};
 use crate::subs::leave::chunk_of;
 use crate::subs::park::{discard, discard_key, redrive};
-use crate::subs::runs;
+use crate::subs::{self, runs};
 use crate::tables::chunk::{self, lane_of};
 use crate::tables::row::{self, Ids, Job};
 use crate::tables::{Key, QueueId, SubId, Table, key};
 use crate::tx::Tx;
+use crate::work::{Kind, Step};
 
 pub(crate) fn unpark<S: Store>(tx: &mut Tx<'_, S>, command: &Unpark) -> Done {
     let id = find(tx, &command.namespace, &command.queue, &command.subscription)?;
-    if !matches!(Action::try_from(command.action), Ok(Action::Redrive | Action::Discard)) {
-        return Err(Refusal::Invalid { field: "action", problem: "is not known".into() }.into());
-    }
     let Selector { from_position, to_position, .. } = command.selector;
-    if to_position != 0 && from_position > to_position {
-        let problem = format!("{from_position} is behind {to_position}");
-        return Err(Refusal::Invalid { field: "selector", problem }.into());
-    }
     let filter = filter::check(command.selector.filter.as_ref())?.cloned();
     let tail = tx.queue(id.queue)?.next_position;
     let mut job = Job {
@@ -47,6 +40,7 @@ pub(crate) fn unpark<S: Store>(tx: &mut Tx<'_, S>, command: &Unpark) -> Done {
         due_ms: 0,
         lane: None,
     };
+    tx.did(Kind::Unpark, id, 0, 0);
     if step(tx, &mut job)? {
         return Ok(Reply::Unparked { messages: job.done, job: 0 });
     }
@@ -58,12 +52,13 @@ pub(crate) fn unpark<S: Store>(tx: &mut Tx<'_, S>, command: &Unpark) -> Done {
 }
 
 /// A tick carries on with a job whose time has come.
-pub(super) fn carry_on<S: Store>(tx: &mut Tx<'_, S>, deadline: &[u8]) -> Result<usize, StoreError> {
+pub(super) fn carry_on<S: Store>(tx: &mut Tx<'_, S>, deadline: &[u8]) -> Result<(), StoreError> {
     let id = key::last_u64(deadline)?;
+    let (time_ms, _) = key::deadline(deadline)?;
+    tx.steps.push(Step { time_ms, kind: Kind::Job, queue: 0, sub: 0, first: id, end: id.saturating_add(1) });
     let job_key = key::job(id);
     tx.rows.delete(&Key::read(deadline)?)?;
-    let Some(mut job) = row::get::<Job>(&tx.rows, &job_key)? else { return Ok(1) };
-    let before = job.done;
+    let Some(mut job) = row::get::<Job>(&tx.rows, &job_key)? else { return Ok(()) };
     let sub = sub_of(&job);
     if tx.find_sub(sub)?.is_none() || step(tx, &mut job)? {
         tx.rows.delete(&job_key)?;
@@ -71,8 +66,7 @@ pub(super) fn carry_on<S: Store>(tx: &mut Tx<'_, S>, deadline: &[u8]) -> Result<
         put(tx, id, &job)?;
     }
     tx.touch(sub);
-    // At most a thousand.
-    Ok((job.done - before) as usize + 1)
+    Ok(())
 }
 
 fn sub_of(job: &Job) -> SubId {
@@ -93,43 +87,48 @@ fn put<S: Store>(tx: &mut Tx<'_, S>, id: u64, job: &Job) -> Result<(), StoreErro
         per_second => job.started_at_ms.saturating_add((job.done * 1000).div_ceil(per_second)),
     };
     let job = Job { due_ms, ..job.clone() };
+    tx.steps.push(Step { time_ms: due_ms, kind: Kind::JobLeft, queue: 0, sub: 0, first: id, end: 0 });
     tx.rows.insert(&key::deadline_job(due_ms, id), bytes::Bytes::new())?;
     tx.put_message(&key::job(id), &job)
 }
 
-/// Does as much as one entry may. True if nothing is left.
+/// Does as much as there is room for, and something in any case if the rate allows it. True if nothing is left.
 fn step<S: Store>(tx: &mut Tx<'_, S>, job: &mut Job) -> Result<bool, StoreError> {
     let id = sub_of(job);
     tx.touch(id);
-    let mut left = UNPARK_MESSAGES_MAX;
+    let mut begun = false;
     while job.lane.is_none() {
-        let most = left.min(allowed(job, tx.now_ms).saturating_sub(job.done));
+        let most = most(tx, job, begun)?;
         if most == 0 {
             return Ok(false);
         }
-        let looked_at = step_runs(tx, id, job, most)?;
-        left = left.saturating_sub(looked_at);
+        step_runs(tx, id, job, most)?;
+        begun = true;
     }
     while let Some(lane) = next_key(&tx.rows, id, job)? {
-        let most = left.min(allowed(job, tx.now_ms).saturating_sub(job.done));
+        let most = most(tx, job, begun)?;
         if most == 0 {
             return Ok(false);
         }
-        let lane_id = LaneId { sub: id, lane };
-        let done = match job.action() {
-            Action::Redrive => lanes::unpark(tx, lane_id)?,
-            _ => discard_key(tx, lane_id, job.end, most)?,
-        };
-        job.done += done;
-        left = left.saturating_sub(done.max(1));
+        step_key(tx, LaneId { sub: id, lane }, job, most)?;
+        begun = true;
         // A key of which something is left is still parked, and is found again.
-        job.lane = Some(if tx.lane(lane_id)?.parked { lane } else { lane.saturating_add(1) });
+        let parked = tx.lane(LaneId { sub: id, lane })?.parked;
+        job.lane = Some(if parked { lane } else { lane.saturating_add(1) });
     }
     Ok(true)
 }
 
-/// Goes on with the parked runs. Returns how many messages it looked at; at the end it turns to the keys.
-fn step_runs<S: Store>(tx: &mut Tx<'_, S>, id: SubId, job: &mut Job, most: u64) -> Result<u64, StoreError> {
+/// How many messages may be redriven or discarded before it is asked again; 0: that is for a later entry.
+fn most<S: Store>(tx: &mut Tx<'_, S>, job: &Job, begun: bool) -> Result<u64, StoreError> {
+    if begun && tx.is_full() {
+        return Ok(0);
+    }
+    Ok(subs::room(tx, sub_of(job))?.min(allowed(job, tx.now_ms).saturating_sub(job.done)))
+}
+
+/// Goes on with the parked runs; at the end it turns to the keys.
+fn step_runs<S: Store>(tx: &mut Tx<'_, S>, id: SubId, job: &mut Job, most: u64) -> Result<(), StoreError> {
     let next = job.next_position;
     let begins_before = runs::at(&tx.rows, id, next)?
         .filter(|run| matches!(run.state, runs::State::Parked | runs::State::Blocked));
@@ -145,14 +144,14 @@ fn step_runs<S: Store>(tx: &mut Tx<'_, S>, id: SubId, job: &mut Job, most: u64) 
     };
     let Some(run) = run.filter(|run| run.first < job.end) else {
         job.lane = Some(0);
-        return Ok(0);
+        return Ok(());
     };
     let from = run.first.max(next);
-    let mut stop = run.end().min(job.end).min(from + most);
+    let mut stop = run.end().min(job.end).min(from.saturating_add(most));
     // One stretch of messages that are, or are not, selected.
     let selected = selects(tx, id.queue, &job.selector, from)?;
     for position in from + 1..stop {
-        if selects(tx, id.queue, &job.selector, position)? != selected {
+        if tx.is_full() || selects(tx, id.queue, &job.selector, position)? != selected {
             stop = position;
             break;
         }
@@ -167,7 +166,24 @@ fn step_runs<S: Store>(tx: &mut Tx<'_, S>, id: SubId, job: &mut Job, most: u64) 
         };
     }
     job.next_position = stop;
-    Ok(stop - from)
+    tx.did(Kind::Unparked, id, from, stop);
+    Ok(())
+}
+
+/// Goes on with a parked key.
+fn step_key<S: Store>(tx: &mut Tx<'_, S>, id: LaneId, job: &mut Job, most: u64) -> Result<(), StoreError> {
+    let done = match job.action() {
+        Action::Redrive => lanes::unpark(tx, id)?,
+        _ => discard_key(tx, id, job.end, most)?,
+    };
+    job.done += done;
+    if job.action() != Action::Redrive && done > 0 {
+        tx.did(Kind::DiscardedInKey, id.sub, id.lane, done);
+    }
+    if !tx.lane(id)?.parked {
+        tx.did(Kind::UnparkedKey, id.sub, id.lane, 0);
+    }
+    Ok(())
 }
 
 fn selects<S: Store>(

@@ -20,7 +20,6 @@ pub(crate) fn update_queue<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateQueue) 
     }
     let before = tx.queue(id)?.settings;
     settings::check_retain(&before.retain, &queue.retain)?;
-    routes::check(&command.routes)?;
     let has_other_routes = routes::set(tx, id, &command.name, &command.routes)?;
     if before.retain != queue.retain {
         // What has left must not come back because the new bounds would keep it.

@@ -28,7 +28,7 @@ use crate::ops::Stop;
 use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Queue, Sub};
-use crate::tables::{QueueId, SubId, key};
+use crate::tables::{Key, QueueId, SubId, key};
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -60,10 +60,26 @@ pub fn digest(store: &impl Read) -> Result<[u8; 16], StoreError> {
     Ok(crate::digest::stored(store)?.to_be_bytes())
 }
 
+/// The version that leaders may write: see [`crate::versions`]. Fails like the store.
+pub fn active_version(store: &impl Read) -> Result<u32, StoreError> {
+    crate::versions::active(store)
+}
+
 /// When the next tick has something to do, by replicated time in milliseconds: see
 /// [`crate::Applied::next_deadline_ms`]. Fails like the store.
 pub fn next_deadline(store: &impl Read) -> Result<Option<u64>, StoreError> {
     crate::apply::next_deadline_ms(store)
+}
+
+/// Where a listing goes on behind a name: at the first if it is empty.
+fn behind(all: &Key, after: &str, bytes_max: usize) -> Result<Key, Refusal> {
+    let problem = || format!("{} bytes, and {bytes_max} is the most", after.len());
+    let invalid = || Refusal::Invalid { field: "after", problem: problem() };
+    if after.is_empty() {
+        return Ok(all.clone());
+    }
+    let last = if after.len() <= bytes_max { all.then(after) } else { None };
+    Ok(last.ok_or_else(invalid)?.next())
 }
 
 fn queue_row(store: &impl Read, id: QueueId) -> Result<Queue, StoreError> {

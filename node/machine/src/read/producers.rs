@@ -3,7 +3,6 @@
 use super::ReadError;
 use crate::limits::{PAGE_MAX, PRODUCER_NAME_BYTES_MAX};
 use crate::names;
-use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Producer};
 use crate::tables::{Key, key};
@@ -34,17 +33,10 @@ pub fn producers(
     limit: u32,
 ) -> Result<(Vec<ProducerInfo>, bool), ReadError> {
     let namespace = names::namespace(namespace)?;
-    if after.len() > PRODUCER_NAME_BYTES_MAX {
-        let problem = format!("must be at most {PRODUCER_NAME_BYTES_MAX} bytes");
-        return Err(Refusal::Invalid { field: "after", problem }.into());
-    }
     let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) } as usize;
-    let all = key::producer_name(namespace, "");
+    let all = key::producer_names(namespace);
     let end = all.end();
-    let mut from = key::producer_name(namespace, after);
-    if !after.is_empty() {
-        from = from.next();
-    }
+    let mut from = super::behind(&all, after, PRODUCER_NAME_BYTES_MAX)?;
     let mut found = Vec::new();
     while let Some((row, value)) = store.first(&from, &end)? {
         if found.len() == limit {

@@ -3,9 +3,8 @@
 use super::{ReadError, queue_row, sub_row};
 use crate::command::{Filter, QueueSettings, Settings};
 use crate::limits::{NAME_BYTES_MAX, PAGE_MAX};
-use crate::names;
+use crate::names::{self, Name};
 use crate::ops::Stop;
-use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Queue, Sub};
 use crate::tables::{Key, QueueId, key};
@@ -52,17 +51,10 @@ pub fn queues(
     limit: u32,
 ) -> Result<(Vec<QueueInfo>, bool), ReadError> {
     let namespace = names::namespace(namespace)?;
-    if after.len() > NAME_BYTES_MAX {
-        let problem = format!("must be at most {NAME_BYTES_MAX} bytes");
-        return Err(Refusal::Invalid { field: "after", problem }.into());
-    }
     let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) } as usize;
-    let all = key::queue_name(namespace, "");
+    let all = key::queue_names(namespace);
     let end = all.end();
-    let mut from = key::queue_name(namespace, after);
-    if !after.is_empty() {
-        from = from.next();
-    }
+    let mut from = super::behind(&all, after, NAME_BYTES_MAX)?;
     let mut found = Vec::new();
     while let Some((key, value)) = store.first(&from, &end)? {
         if found.len() == limit {
@@ -84,7 +76,7 @@ pub fn queue(store: &impl Read, namespace: &str, name: &str) -> Result<QueueInfo
 }
 
 fn info(store: &impl Read, id: QueueId, name: &str) -> Result<QueueInfo, StoreError> {
-    let settings = match names::sub(store, id, names::DEFAULT) {
+    let settings = match names::sub(store, id, Name::DEFAULT.as_str()) {
         Ok(sub) => Some((sub_row(store, sub)?.settings, row::get(store, &key::filter(sub))?)),
         Err(Stop::Refused(_)) => None,
         Err(Stop::Store(error)) => return Err(error),

@@ -4,8 +4,7 @@ use bytes::Bytes;
 
 use super::ReadError;
 use crate::limits::{PAGE_MAX, PEEK_BYTES_MAX, STATE_KEY_BYTES_MAX, TRANSACTION_PARTS_MAX};
-use crate::names;
-use crate::ops::put::check_key;
+use crate::names::{self, StateKey};
 use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Value};
@@ -34,8 +33,7 @@ pub fn state(store: &impl Read, namespace: &str, keys: &[String]) -> Result<Vec<
     }
     let mut found = Vec::new();
     for name in keys {
-        check_key(name)?;
-        let value: Option<Value> = row::get(store, &key::state(namespace, name))?;
+        let value: Option<Value> = row::get(store, &key::state(namespace, StateKey::of(name)?))?;
         found.extend(value.map(|value| entry(name.clone(), value)));
     }
     Ok(found)
@@ -52,20 +50,17 @@ pub fn state_keys(
     limit: u32,
 ) -> Result<(Vec<StateEntry>, bool), ReadError> {
     let namespace = names::namespace(namespace)?;
-    for (field, given) in [("prefix", prefix), ("after", after)] {
-        if given.len() > STATE_KEY_BYTES_MAX {
-            let problem = format!("must be at most {STATE_KEY_BYTES_MAX} bytes");
-            return Err(Refusal::Invalid { field, problem }.into());
-        }
-    }
     let limit = if limit == 0 { PAGE_MAX } else { limit.min(PAGE_MAX) } as usize;
-    let all = key::state(namespace, prefix);
+    let keys = key::states(namespace);
+    let fits = Some(prefix).filter(|prefix| prefix.len() <= STATE_KEY_BYTES_MAX);
+    let all = fits.and_then(|prefix| keys.then(prefix)).ok_or_else(|| {
+        let problem = format!("{} bytes, and {STATE_KEY_BYTES_MAX} is the most", prefix.len());
+        Refusal::Invalid { field: "prefix", problem }
+    })?;
     let (end, mut from) = (all.end(), all);
-    if !after.is_empty() {
-        let next = key::state(namespace, after).next();
-        if next[..] > from[..] {
-            from = next;
-        }
+    let next = super::behind(&keys, after, STATE_KEY_BYTES_MAX)?;
+    if next[..] > from[..] {
+        from = next;
     }
     let (mut found, mut bytes) = (Vec::new(), 0);
     while let Some((row, value)) = store.first(&from, &end)? {
@@ -73,7 +68,7 @@ pub fn state_keys(
             return Ok((found, true));
         }
         let unreadable = || StoreError("a key of the state cannot be read".into());
-        let name = row.get(key::state(namespace, "").len()..).ok_or_else(unreadable)?;
+        let name = row.get(keys.len()..).ok_or_else(unreadable)?;
         let name = String::from_utf8(name.to_vec()).map_err(|_| unreadable())?;
         bytes += name.len() + value.len();
         found.push(entry(name, row::decode(&row, value)?));

@@ -10,6 +10,7 @@
 //! Order `total`: only the consumer that attached first is served, with the lowest message that is in its order and not
 //! leased. If that waits for a retry, or is blocked, it holds up everything behind it.
 
+use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
 
 use super::lanes::{self, LaneId};
@@ -18,33 +19,69 @@ use crate::effect::Effect;
 use crate::store::{Read, Store, StoreError};
 use crate::tables::{SubId, Table, key};
 use crate::tx::Tx;
+use crate::work::Kind;
 
-/// Leases what can be leased. The subscription may be gone.
+/// Leases what can be leased, as far as there is room; something in any case. What is left is left to a tick. The subscription may be gone.
 pub(crate) fn assign<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
     let Some(sub) = *tx.find_sub(id)? else { return Ok(()) };
     if sub.waiting == 0 || sub.paused {
         return Ok(());
     }
     let tail = sub.seen_end(tx.queue(id.queue)?.next_position);
-    if sub.is_total() { in_order(tx, id, tail) } else { deal(tx, id, tail) }
+    if sub.is_total() {
+        in_order(tx, id, tail)?
+    } else {
+        deal(tx, id, tail)?
+    }
+    if !is_over(tx, id, sub.next_token)? || !has_more(tx, id, tail)? {
+        return Ok(());
+    }
+    let given = tx.sub(id)?.next_token - sub.next_token;
+    tx.did(Kind::Assigned, id, 0, given);
+    tx.rows.put(&key::unassigned(id), Bytes::new())
+}
+
+/// Whether there may be something that a consumer could have.
+fn has_more<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<bool, StoreError> {
+    let sub = tx.sub(id)?;
+    let offered = sub.returned + tail.saturating_sub(sub.cursor);
+    Ok(sub.waiting > 0 && (offered > 0 || sub.settings.per_key_inflight > 1))
+}
+
+/// Whether the entry has no room for more leases; `before`: the next token when the assignment began.
+fn is_over<S: Store>(tx: &mut Tx<'_, S>, id: SubId, before: u64) -> Result<bool, StoreError> {
+    Ok(tx.is_full() && tx.sub(id)?.next_token > before)
+}
+
+/// Subscriptions that could not hand out everything in the entry before are assigned with those that this one touches.
+pub(crate) fn go_on<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
+    let all = key::all_unassigned();
+    while let Some((row, _)) = tx.rows.first(&all, &all.end())? {
+        tx.touch(key::Fields::of(&row).sub()?);
+        tx.rows.delete(&key::Key::read(&row)?)?;
+    }
+    Ok(())
 }
 
 fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
+    let before = tx.sub(id)?.next_token;
     loop {
-        continue_keys(tx, id)?;
+        continue_keys(tx, id, before)?;
         let sub = *tx.sub(id)?;
         let mut left = sub.returned + tail.saturating_sub(sub.cursor);
-        if left == 0 || sub.waiting == 0 {
+        if left == 0 || sub.waiting == 0 || is_over(tx, id, before)? {
             return Ok(());
         }
         let share = left.div_ceil(u64::from(sub.waiting));
         // Everyone who waits now is served at most once in a round.
         for consumer in next_waiting(&tx.rows, id, sub.last_served, sub.waiting.into(), left)? {
             let take = tx.consumer(consumer)?.free().min(share).min(left);
-            hand_out(tx, id, consumer, take, tail)?;
-            tx.sub(id)?.last_served = consumer;
-            left -= take;
-            if left == 0 {
+            let given = hand_out(tx, id, consumer, take, (tail, before))?;
+            if given > 0 {
+                tx.sub(id)?.last_served = consumer;
+            }
+            left -= given;
+            if left == 0 || is_over(tx, id, before)? {
                 break;
             }
         }
@@ -52,7 +89,7 @@ fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreE
 }
 
 /// Consumers that hold messages of a key get more of them: one after the other, each the lowest first.
-fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
+fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId, before: u64) -> Result<(), StoreError> {
     let sub = *tx.sub(id)?;
     if sub.settings.per_key_inflight <= 1 {
         return Ok(());
@@ -63,6 +100,7 @@ fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreErr
         let consumer = key::last_u64(&row)?;
         let next = key::next_of(id, consumer);
         while tx.consumer(consumer)?.free() > 0
+            && !is_over(tx, id, before)?
             && let Some((row, value)) = tx.rows.first(&next, &next.end())?
         {
             let lane = u64::from_be_bytes(
@@ -104,26 +142,31 @@ fn next_waiting(
     Ok(found)
 }
 
-/// Leases `take` messages that are there, the lowest first.
+/// Leases `take` messages that are there, the lowest first, as far as there is room. Returns how many.
 fn hand_out<S: Store>(
     tx: &mut Tx<'_, S>,
     id: SubId,
     consumer: u64,
     mut take: u64,
-    tail: u64,
-) -> Result<(), StoreError> {
-    while take > 0 {
+    (tail, before): (u64, u64),
+) -> Result<u64, StoreError> {
+    let wanted = take;
+    while take > 0 && !is_over(tx, id, before)? {
         let sub = *tx.sub(id)?;
         let run = match sub.returned {
             0 => None,
             _ => runs::first_ready(&tx.rows, id, 0)?,
         };
         take -= match run {
-            Some(run) => lease_ready(tx, id, consumer, &run, take)?.count,
+            // In order `key` each message of a run is leased on its own.
+            Some(run) => {
+                let most = if sub.is_keyed() { take.min(super::room(tx, id)?) } else { take };
+                lease_ready(tx, id, consumer, &run, most)?.count
+            }
             None => lease_new(tx, id, consumer, take.min(tail.saturating_sub(sub.cursor)))?.count,
         };
     }
-    Ok(())
+    Ok(wanted - take)
 }
 
 fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
@@ -131,8 +174,8 @@ fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), St
     let Some((key, _)) = tx.rows.first(&attached, &attached.end())? else { return Ok(()) };
     let active = key::last_u64(&key)?;
     let mut free = tx.consumer(active)?.free();
-    let mut next = 0;
-    while free > 0 {
+    let (mut next, before) = (0, tx.sub(id)?.next_token);
+    while free > 0 && !is_over(tx, id, before)? {
         let sub = *tx.sub(id)?;
         let run = match sub.returned + sub.retrying + sub.parked {
             0 => None,

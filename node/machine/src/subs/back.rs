@@ -228,14 +228,12 @@ fn revoke<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, part: &Run, over: bool) -> R
 
 const EXPIRED: Failed<'_> = Failed { at_ms: None, reason: "" };
 
-/// A lease ended by time, and with it the others of its domains that are over or behind it. Returns how many runs that were.
-pub(crate) fn expire<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<usize, StoreError> {
-    let Some((consumer, lease)) = run.lease(sub) else { return Ok(0) };
-    let taken = runs::take(tx, sub, run, run.first, run.end())?;
+/// The leases of a run up to `to` ended by time, and with them the others of their domains that are over or behind them.
+pub(crate) fn expire<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run, to: u64) -> Result<(), StoreError> {
+    let Some((consumer, lease)) = run.part(run.first, to).lease(sub) else { return Ok(()) };
+    let taken = runs::take(tx, sub, run, run.first, to)?;
     tx.effects.push(Effect::Revoked { consumer, lease });
     let mut behind = Behind::default();
     fail(tx, sub, taken, EXPIRED, &mut behind)?;
-    let passed = behind.lowest.len().max(1);
-    revoke_behind(tx, sub, consumer, &behind, true)?;
-    Ok(passed)
+    revoke_behind(tx, sub, consumer, &behind, true)
 }

@@ -1,7 +1,7 @@
 //! Messages whose time to live is over.
 
 use super::lanes::{self, LaneId};
-use super::leave::{Why, leave, let_go};
+use super::leave::{Why, count_out, take_out};
 use super::look::end_tail;
 use super::runs::{self, Run, State};
 use crate::store::{Store, StoreError};
@@ -9,7 +9,7 @@ use crate::tables::SubId;
 use crate::tx::Tx;
 
 /// Lets go of `from..to`, but for what a consumer holds, which is seen to when it goes back, and for what is parked,
-/// which never expires any more.
+/// which never expires any more. Whether their chunks are still needed is the caller's to ask.
 pub(crate) fn expire<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u64) -> Result<(), StoreError> {
     let tail = tx.queue(sub.queue)?.next_position;
     // What it has not looked at yet, it finds expired when it does.
@@ -27,7 +27,7 @@ pub(crate) fn expire<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, from: u64, to: u6
     if at < to {
         end_tail(tx, sub, at)?;
         tx.sub(sub)?.cursor = to;
-        leave(tx, sub, &Run::fresh(at, to - at, State::Ready), Why::Expired)?;
+        count_out(tx, sub, &Run::fresh(at, to - at, State::Ready), Why::Expired)?;
     }
     Ok(())
 }
@@ -44,29 +44,55 @@ fn expire_part<S: Store>(
         State::Leased { .. } => Ok(()),
         _ if run.kept => Ok(()),
         State::Parked | State::Blocked => Ok(()), // they are kept
-        State::Ready | State::Retrying { .. } | State::Waiting if keyed => {
-            for (position, lane) in lanes::of(&tx.rows, sub.queue, from, to)? {
-                expire_keyed(tx, LaneId { sub, lane }, position)?;
-            }
-            Ok(())
-        }
+        // Only in a key that is parked anything waits for more than others of its key.
+        State::Waiting if keyed => expire_waiting(tx, sub, run, from, to),
         _ => {
-            let part = runs::take(tx, sub, run, from, to)?;
-            leave(tx, sub, &part, Why::Expired)
+            take_out(tx, sub, run, (from, to))?;
+            count_out(tx, sub, &run.part(from, to), Why::Expired)
         }
     }
 }
 
-fn keep<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run, from: u64, to: u64) -> Result<(), StoreError> {
-    let part = runs::take(tx, sub, run, from, to)?;
-    runs::place(tx, sub, Run { kept: true, ..part })
+/// Messages that wait in their keys: those whose key is parked are kept.
+fn expire_waiting<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    from: u64,
+    to: u64,
+) -> Result<(), StoreError> {
+    // In stretches that have one fate; where one of them leaves, the others of its key are as parked as before.
+    let mut next: Option<(u64, bool)> = None;
+    for (position, lane) in lanes::of(&tx.rows, sub.queue, from, to)? {
+        let parked = tx.lane(LaneId { sub, lane })?.parked;
+        match next {
+            Some((_, last)) if last == parked => {}
+            Some((first, last)) => {
+                expire_stretch(tx, sub, run, (first, position), last)?;
+                next = Some((position, parked));
+            }
+            None => next = Some((position, parked)),
+        }
+    }
+    match next {
+        Some((first, parked)) => expire_stretch(tx, sub, run, (first, to), parked),
+        None => Ok(()),
+    }
 }
 
-/// One message of a subscription that orders by keys. Others that left before it may have changed where it stands.
-fn expire_keyed<S: Store>(tx: &mut Tx<'_, S>, id: LaneId, position: u64) -> Result<(), StoreError> {
-    let run = runs::at(&tx.rows, id.sub, position)?.ok_or_else(|| lanes::lost(id, position))?;
-    if id.lane != 0 && run.state == State::Waiting && tx.lane(id)?.parked {
-        return keep(tx, id.sub, &run, position, position + 1);
+fn expire_stretch<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    (from, to): (u64, u64),
+    parked: bool,
+) -> Result<(), StoreError> {
+    if !parked {
+        take_out(tx, sub, run, (from, to))?;
+        return count_out(tx, sub, &run.part(from, to), Why::Expired);
     }
-    let_go(tx, id.sub, &run, (position, position + 1), Why::Expired)
+    // What left before it may have cut its run.
+    let run = runs::at(&tx.rows, sub, from)?.ok_or_else(|| lanes::lost(LaneId { sub, lane: 0 }, from))?;
+    let part = runs::take(tx, sub, &run, from, to)?;
+    runs::place(tx, sub, Run { kept: true, ..part })
 }

@@ -1,7 +1,9 @@
 //! Which messages a subscription takes.
 
+use prost::Message as _;
+
 use crate::command::Filter;
-use crate::limits::FILTER_HEADERS_MAX;
+use crate::limits::{FILTER_BYTES_MAX, FILTER_HEADERS_MAX};
 use crate::message::Message;
 use crate::pattern;
 use crate::reply::Refusal;
@@ -14,6 +16,10 @@ pub(crate) fn check(filter: Option<&Filter>) -> Result<Option<&Filter>, Refusal>
             "it names {} headers, and {FILTER_HEADERS_MAX} is the most",
             filter.headers.len()
         ));
+    }
+    let bytes = filter.encoded_len();
+    if bytes > FILTER_BYTES_MAX {
+        return invalid(format!("{bytes} bytes encoded, and {FILTER_BYTES_MAX} is the most"));
     }
     if filter.headers.iter().any(|header| header.name.is_empty()) {
         return invalid("a header needs a name".into());

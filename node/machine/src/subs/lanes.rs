@@ -7,6 +7,8 @@
 //!
 //! Whoever changes a lane calls [`advance`] at the end, which offers what can be offered.
 
+use quorate_simpoint::{Bug, planted};
+
 use super::runs::{self, Run, State};
 use crate::store::{Read, Store, StoreError};
 use crate::tables::row::Lane;
@@ -143,7 +145,11 @@ pub(crate) fn unleased<S: Store>(tx: &mut Tx<'_, S>, id: LaneId, position: u64) 
 pub(crate) fn advance<S: Store>(tx: &mut Tx<'_, S>, id: LaneId) -> Result<(), StoreError> {
     let lane = tx.lane(id)?;
     let (offered, closed) = (lane.offered, lane.parked || !lane.leased.is_empty());
-    let low = if lane.queued == 0 { None } else { lowest(&tx.rows, id)? };
+    let low = match lane.queued {
+        0 => None,
+        _ if planted(Bug::KeyLostOnRetry) => waiting_from(&tx.rows, id, 0)?,
+        _ => lowest(&tx.rows, id)?,
+    };
     if offered != 0 && (closed || low.is_some_and(|low| low < offered)) {
         withdraw(tx, id, offered)?;
     }

@@ -49,16 +49,26 @@ pub(crate) fn let_go<S: Store>(
     (from, to): (u64, u64),
     why: Why,
 ) -> Result<(), StoreError> {
+    take_out(tx, sub, run, (from, to))?;
+    leave(tx, sub, &run.part(from, to), why)
+}
+
+/// Takes the part `from..to` of a run out of everything, whatever state it is in.
+pub(crate) fn take_out<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    (from, to): (u64, u64),
+) -> Result<(), StoreError> {
     let in_lanes = !matches!(run.state, State::Parked | State::Delayed { .. });
     if !in_lanes || !tx.sub(sub)?.is_keyed() {
-        let part = runs::take(tx, sub, run, from, to)?;
-        return leave(tx, sub, &part, why);
+        return runs::take(tx, sub, run, from, to).map(drop);
     }
     for (position, lane) in lanes::of(&tx.rows, sub.queue, from, to)? {
         // What left before it may have changed where it stands.
         let run =
             runs::at(&tx.rows, sub, position)?.ok_or_else(|| lanes::lost(LaneId { sub, lane }, position))?;
-        let part = runs::take(tx, sub, &run, position, position + 1)?;
+        runs::take(tx, sub, &run, position, position + 1)?;
         if lane != 0 {
             let id = LaneId { sub, lane };
             match run.state {
@@ -69,7 +79,6 @@ pub(crate) fn let_go<S: Store>(
                 state => lanes::remove(tx, id, position, state)?,
             }
         }
-        leave(tx, sub, &part, why)?;
     }
     Ok(())
 }
@@ -82,32 +91,57 @@ pub(crate) fn leave_all<S: Store>(
     runs: &[(Run, Why)],
 ) -> Result<(), StoreError> {
     for (run, why) in runs {
-        if run.noted {
-            failures::forget(tx, sub, run.first, run.end())?;
-        }
-        let bytes = bytes_of(&tx.rows, sub.queue, run.first, run.end())?;
-        let row = tx.sub(sub)?;
-        row.bytes_done += bytes;
-        match why {
-            Why::Done => {}
-            Why::Expired => row.expired += run.count,
-            Why::Discarded => row.discarded += run.count,
-            Why::Dropped => row.dropped += run.count,
-        }
+        count_out(tx, sub, run, *why)?;
     }
     for (run, _) in runs {
-        let mut at = run.first;
-        while at < run.end() {
-            // It may have gone with the run before this one.
-            let Some(chunk) = chunk::at(&tx.rows, sub.queue, at)? else {
-                at += 1;
-                continue;
-            };
-            if unneeded(tx, sub.queue, &chunk)? {
-                delete(tx, sub.queue, &chunk)?;
+        release(tx, sub.queue, run.first, run.end())?;
+    }
+    Ok(())
+}
+
+/// Counts the messages of a run that is gone from the rows as having left. Whether their chunks are needed is the caller's to ask.
+pub(crate) fn count_out<S: Store>(
+    tx: &mut Tx<'_, S>,
+    sub: SubId,
+    run: &Run,
+    why: Why,
+) -> Result<(), StoreError> {
+    if run.noted {
+        failures::forget(tx, sub, run.first, run.end())?;
+    }
+    let bytes = bytes_of(&tx.rows, sub.queue, run.first, run.end())?;
+    let row = tx.sub(sub)?;
+    row.bytes_done += bytes;
+    match why {
+        Why::Done => {}
+        Why::Expired => row.expired += run.count,
+        Why::Discarded => row.discarded += run.count,
+        Why::Dropped => row.dropped += run.count,
+    }
+    Ok(())
+}
+
+/// Deletes those of the chunks of `from..to` that nobody needs any more; what the entry has no room for is left to ticks.
+pub(crate) fn release<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    from: u64,
+    to: u64,
+) -> Result<(), StoreError> {
+    let mut at = from;
+    while at < to {
+        // It may be gone already.
+        let Some(chunk) = chunk::at_or_after(&tx.rows, queue, at)?.filter(|chunk| chunk.first < to) else {
+            break;
+        };
+        if unneeded(tx, queue, &chunk)? {
+            if tx.is_full() {
+                tx.rows.put(&key::garbage_chunk(queue, chunk.first), bytes::Bytes::new())?;
+            } else {
+                delete(tx, queue, &chunk)?;
             }
-            at = chunk.end();
         }
+        at = chunk.end();
     }
     Ok(())
 }
@@ -195,6 +229,15 @@ pub(crate) fn note_expiry<S: Store>(
 ) -> Result<(), StoreError> {
     let count = bytes::Bytes::copy_from_slice(&count.to_be_bytes());
     tx.rows.insert(&key::deadline_expiry(time_ms, queue, first), count)
+}
+
+/// Of how many messages an expiry is, and of how many of them it was carried out.
+pub(crate) fn expiry_counts(value: &[u8]) -> Result<(u32, u32), StoreError> {
+    let bad = || StoreError("an expiry does not say of how many".into());
+    let (count, done) = value.split_first_chunk().ok_or_else(bad)?;
+    let done = if done.is_empty() { [0; 4] } else { done.try_into().map_err(|_| bad())? };
+    let (count, done) = (u32::from_be_bytes(*count), u32::from_be_bytes(done));
+    if done < count { Ok((count, done)) } else { Err(bad()) }
 }
 
 /// The chunk of a message that some subscription is not done with.

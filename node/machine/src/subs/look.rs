@@ -13,13 +13,13 @@ use super::leave::{Why, leave_all};
 use super::retain;
 use super::runs::{self, Run, State};
 use crate::command::{Filter, Order};
-use crate::limits::LOOK_MESSAGES_MAX;
 use crate::message::{DELAYED, EXPIRES, KEYED, Message, PRIORITISED};
 use crate::store::{Read, Store, StoreError};
 use crate::tables::chunk::{self, Chunk};
 use crate::tables::row::{self, Sub};
 use crate::tables::{Key, QueueId, SubId, key};
 use crate::tx::Tx;
+use crate::work::Kind;
 
 /// What becomes of a message.
 enum Fate {
@@ -44,8 +44,31 @@ pub(crate) fn look_at_new<S: Store>(
             // It will come by; until then they are in no figure.
             sub.bytes_done += chunk.bytes(chunk.first, chunk.end());
         } else if is_seen(sub, chunk, true) {
-            look(tx, id, chunk, body, chunk.first, &[])?;
+            look_as_far_as_there_is_room(tx, id, chunk, body)?;
         }
+    }
+    Ok(())
+}
+
+/// A subscription looks at a new chunk. What the entry has no room for it looks at later, as one that is new does.
+fn look_as_far_as_there_is_room<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    chunk: &Chunk,
+    body: &Bytes,
+) -> Result<(), StoreError> {
+    let mut at = chunk.first;
+    while at < chunk.end() {
+        if tx.is_full() {
+            let sub = tx.sub(id)?;
+            sub.unseen_from = at;
+            sub.bytes_done += chunk.bytes(at, chunk.end());
+            tx.did(Kind::Unseen, id, at, chunk.end());
+            return tx.rows.insert(&key::looking(id), Bytes::new());
+        }
+        let to = chunk.end().min(at + super::room(tx, id)?);
+        look(tx, id, chunk, body, (at, to), &[])?;
+        at = to;
     }
     Ok(())
 }
@@ -60,21 +83,24 @@ fn is_seen(sub: &Sub, chunk: &Chunk, new: bool) -> bool {
     sub.filtered || chunk.has(DELAYED | of_order | if new { 0 } else { EXPIRES })
 }
 
-/// Looks at the messages of a chunk from `from` on, of which some are superseded. Nothing before it is unseen.
+/// Looks at the messages `from..to` of a chunk, of which some are superseded. Nothing before them is unseen.
 fn look<S: Store>(
     tx: &mut Tx<'_, S>,
     id: SubId,
     chunk: &Chunk,
     body: &Bytes,
-    from: u64,
+    (from, to): (u64, u64),
     superseded: &[u64],
 ) -> Result<(), StoreError> {
     end_tail(tx, id, from)?;
     let sub = tx.sub(id)?;
-    sub.cursor = chunk.end();
+    sub.cursor = to;
     let filter: Option<Filter> = if sub.filtered { row::get(&tx.rows, &key::filter(id))? } else { None };
     let order = tx.sub(id)?.settings.order();
     let now_ms = tx.now_ms;
+    if filter.is_some() {
+        tx.rows.work(to - from); // each is decoded
+    }
     let fate = |position| -> Result<Fate, StoreError> {
         if let Some(filter) = &filter {
             let message = Message::decode(chunk.message(body, position)?);
@@ -96,7 +122,7 @@ fn look<S: Store>(
     // All get their rows before any leaves: a chunk without rows would be taken for one that nobody needs.
     let mut gone = Vec::new();
     let mut next: Option<Run> = None;
-    for position in from..chunk.end() {
+    for position in from..to {
         let run = match fate(position)? {
             Fate::Ready(priority) => Run { priority, ..Run::fresh(position, 1, State::Ready) },
             Fate::Delayed(at_ms, priority) => {
@@ -157,48 +183,70 @@ pub(crate) fn make_ready<S: Store>(tx: &mut Tx<'_, S>, id: SubId, run: Run) -> R
     Ok(())
 }
 
-/// Subscriptions that are new or were moved go on looking, a bounded number of messages an entry.
+/// Subscriptions that are behind go on looking, as far as there is room; at least one does.
 pub(crate) fn go_on<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
     let all = key::all_looking();
-    let mut left = LOOK_MESSAGES_MAX;
-    while left > 0 {
+    let mut one_has = false;
+    while !one_has || !tx.is_full() {
         let Some((row, _)) = tx.rows.first(&all, &all.end())? else { return Ok(()) };
         let id = key::Fields::of(&row).sub()?;
         if tx.find_sub(id)?.is_none() {
             tx.rows.delete(&Key::read(&row)?)?;
             continue;
         }
-        catch_up(tx, id, &mut left)?;
+        let (from, to) = catch_up(tx, id)?;
+        tx.did(Kind::Seen, id, from, to);
+        one_has = true;
     }
     Ok(())
 }
 
-/// Looks at what a subscription has not seen, chunk by chunk.
-pub(crate) fn catch_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId, left: &mut u64) -> Result<(), StoreError> {
+/// Looks at what a subscription has not seen, as far as there is room. Returns from where to where that was.
+pub(crate) fn catch_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(u64, u64), StoreError> {
     tx.touch(id);
-    while *left > 0 {
-        let from = tx.sub(id)?.unseen_from;
+    let first = tx.sub(id)?.unseen_from;
+    let mut from = first;
+    while from == first || !tx.is_full() {
         let chunk = chunk::at_or_after(&tx.rows, id.queue, from)?;
         let Some(chunk) = chunk else {
             let tail = tx.queue(id.queue)?.next_position;
             skip(tx, id, from, tail)?;
             tx.sub(id)?.unseen_from = 0;
-            return tx.rows.delete(&key::looking(id));
+            tx.rows.delete(&key::looking(id))?;
+            return Ok((first, tail));
         };
         skip(tx, id, from, chunk.first)?;
-        let from = from.max(chunk.first);
-        *left = left.saturating_sub(chunk.end() - from);
-        let sub = tx.sub(id)?;
-        sub.bytes_done = sub.bytes_done.saturating_sub(chunk.bytes(from, chunk.end()));
-        sub.unseen_from = chunk.end();
-        let seen = is_seen(sub, &chunk, false);
-        let superseded = retain::superseded(&tx.rows, id.queue, &chunk, from)?;
-        if seen || !superseded.is_empty() {
-            let body = chunk::body(&tx.rows, id.queue, &chunk)?;
-            look(tx, id, &chunk, &body, from, &superseded)?;
+        from = look_at_part(tx, id, &chunk, from.max(chunk.first))?;
+        if from == tx.queue(id.queue)?.next_position {
+            tx.sub(id)?.unseen_from = 0;
+            tx.rows.delete(&key::looking(id))?;
+            break;
         }
     }
-    Ok(())
+    Ok((first, from))
+}
+
+/// Looks at a chunk that is not new, from a position on, as far as there is room. Returns up to where.
+fn look_at_part<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    chunk: &Chunk,
+    from: u64,
+) -> Result<u64, StoreError> {
+    let seen = is_seen(tx.sub(id)?, chunk, false);
+    let room = if seen || chunk.has_key_hashes() { super::room(tx, id)? } else { chunk.count() };
+    let to = chunk.end().min(from + room);
+    let superseded = retain::superseded(&tx.rows, id.queue, chunk, (from, to))?;
+    let sub = tx.sub(id)?;
+    sub.bytes_done = sub.bytes_done.saturating_sub(chunk.bytes(from, to));
+    sub.unseen_from = to;
+    if seen || !superseded.is_empty() {
+        // Only a filter asks for what is in them.
+        let filtered = tx.sub(id)?.filtered;
+        let body = if filtered { chunk::body(&tx.rows, id.queue, chunk)? } else { Bytes::new() };
+        look(tx, id, chunk, &body, (from, to), &superseded)?;
+    }
+    Ok(to)
 }
 
 /// Nothing is stored from `from` to `to`.

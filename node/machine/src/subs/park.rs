@@ -100,9 +100,9 @@ pub(crate) fn discard_key<S: Store>(
     end: u64,
     most: u64,
 ) -> Result<u64, StoreError> {
-    let mut discarded = 0;
+    let (mut discarded, mut from) = (0, 0);
     while discarded < most {
-        let next = lanes::waiting_from(&tx.rows, id, 0)?.filter(|position| *position < end);
+        let next = lanes::waiting_from(&tx.rows, id, from)?.filter(|position| *position < end);
         let Some(position) = next else {
             lanes::unpark(tx, id)?;
             break;
@@ -112,6 +112,7 @@ pub(crate) fn discard_key<S: Store>(
         lanes::remove(tx, id, position, State::Waiting)?;
         leave(tx, id.sub, &part, Why::Discarded)?;
         discarded += 1;
+        from = position + 1;
     }
     Ok(discarded)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::leave::{self, Why};
 use super::look::end_tail;
 use super::runs::{self, Run, State};
-use crate::limits::{RETAIN_BATCHES_MAX, RETAIN_MESSAGES_PER_BATCH};
+use crate::limits::RETAIN_ROWS_MIN;
 use crate::store::{Read, Store, StoreError};
 use crate::tables::chunk::{self, Chunk};
 use crate::tables::key::Fields;
@@ -118,16 +118,16 @@ pub(crate) fn is_superseded(
     Ok(row::get_u64(rows, &key::latest(queue, hash))? != Some(position))
 }
 
-/// The messages of a chunk that are superseded, from a position on.
+/// The messages `from..to` of a chunk that are superseded.
 pub(crate) fn superseded(
     rows: &impl Read,
     queue: QueueId,
     chunk: &Chunk,
-    from: u64,
+    (from, to): (u64, u64),
 ) -> Result<Vec<u64>, StoreError> {
     let mut found = Vec::new();
     if chunk.has_key_hashes() {
-        for position in from..chunk.end() {
+        for position in from..to {
             if is_superseded(rows, queue, chunk, position)? {
                 found.push(position);
             }
@@ -163,7 +163,7 @@ pub(crate) fn after_publish<S: Store>(
             }
         }
     }
-    if (retain.count != 0 || retain.bytes != 0) && advance(tx, queue, 0)? == 0 {
+    if (retain.count != 0 || retain.bytes != 0) && !advance(tx, queue, 0)? {
         let from = tx.queue(queue)?.kept_from;
         let from = Bytes::copy_from_slice(&key::chunk(queue, from));
         tx.rows.put(&key::garbage_retain(queue), from)?;
@@ -171,83 +171,137 @@ pub(crate) fn after_publish<S: Store>(
     Ok(())
 }
 
-/// The oldest batch that is retained for a time may be too old. Returns how much was done, at least 1.
-pub(crate) fn due<S: Store>(tx: &mut Tx<'_, S>, row: &[u8], time_ms: u64) -> Result<usize, StoreError> {
+/// The oldest batch that is retained for a time may be too old. Returns from where to where messages were let go.
+pub(crate) fn due<S: Store>(tx: &mut Tx<'_, S>, row: &[u8]) -> Result<(u64, u64), StoreError> {
     let queue = Fields::of(row).queue()?;
+    let (time_ms, _) = key::deadline(row)?;
     tx.rows.delete(&Key::read(row)?)?;
-    let Some(found) = tx.find_queue(queue)? else { return Ok(1) };
+    let Some(found) = tx.find_queue(queue)? else { return Ok((0, 0)) };
     found.retain_due_ms = 0;
-    let left = advance(tx, queue, time_ms)?;
+    let from = found.kept_from;
+    let to = match chunk::from(&tx.rows, queue, from)? {
+        Some(chunk) if is_beyond(tx.queue(queue)?, &chunk, time_ms) => pass_part(tx, queue, &chunk)?,
+        _ => from,
+    };
     set_due(tx, queue)?;
-    Ok((RETAIN_BATCHES_MAX - left).max(1))
+    Ok((from, to))
+}
+
+/// Lets go of a chunk that is beyond the bounds, or of as many of its messages as there is room for. Returns up to where that is done.
+fn pass_part<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, chunk: &Chunk) -> Result<u64, StoreError> {
+    if !tx.queue(queue)?.settings.retain.until_done {
+        let from = first_open(tx, queue, chunk)?;
+        let to = from.saturating_add(super::room_everywhere(tx, queue)?).min(chunk.end());
+        if to < chunk.end() {
+            // It is passed when nothing of it is left.
+            drop_everywhere(tx, queue, from, to)?;
+            return Ok(to);
+        }
+    }
+    tx.queue(queue)?.pass(chunk.end());
+    pass(tx, queue, chunk)?;
+    Ok(chunk.end())
+}
+
+/// The first message of a chunk that some subscription is not done with, or else its end.
+fn first_open<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, chunk: &Chunk) -> Result<u64, StoreError> {
+    let mut first = chunk.end();
+    for at in 0..tx.queue(queue)?.subs.len() {
+        let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
+        let run = runs::at_or_after(&tx.rows, sub, chunk.first)?;
+        let in_run = run.map_or_else(|| chunk.end(), |run| run.first.max(chunk.first));
+        let tail = tx.queue(queue)?.next_position;
+        let row = tx.sub(sub)?;
+        // What it has not looked at leaves with the chunk.
+        let in_tail = if row.cursor < row.seen_end(tail) { row.cursor.max(chunk.first) } else { chunk.end() };
+        first = first.min(in_run).min(in_tail);
+    }
+    Ok(first)
 }
 
 /// The settings were changed: the new bounds apply at once, to everything that is stored.
 pub(crate) fn changed<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), StoreError> {
     tx.queue(queue)?.kept_from = 0;
-    let (mut at, mut left) = (None, RETAIN_BATCHES_MAX);
-    sweep(tx, queue, &mut at, &mut left)?;
+    let mut at = None;
+    let until = tx.until(RETAIN_ROWS_MIN);
+    let through = sweep(tx, queue, &mut at, until)?;
     set_due(tx, queue)?;
     let garbage = key::garbage_retain(queue);
     match at {
-        Some(at) if left == 0 => tx.rows.put(&garbage, Bytes::copy_from_slice(&at)),
+        Some(at) if !through => tx.rows.put(&garbage, Bytes::copy_from_slice(&at)),
         _ => tx.rows.delete(&garbage), // of an earlier change
     }
 }
 
-/// Goes through the chunks from `at` on, and lets go what is not within the bounds; leaves in `at` where to go on.
+/// Goes through the chunks from `at` on, and lets go what is not within the bounds; leaves in `at` where to go on. True if nothing is left.
 pub(crate) fn sweep<S: Store>(
     tx: &mut Tx<'_, S>,
     queue: QueueId,
     at: &mut Option<Key>,
-    left: &mut usize,
-) -> Result<(), StoreError> {
+    until: u64,
+) -> Result<bool, StoreError> {
     if tx.find_queue(queue)?.is_none() {
-        return Ok(()); // it was deleted: everything goes
+        return Ok(true); // it was deleted: everything goes
     }
     let (all, now_ms) = (key::of_queue(Table::Chunk, queue), tx.now_ms);
-    while *left > 0 {
-        let Some((key, value)) = tx.rows.first(at.as_ref().unwrap_or(&all), &all.end())? else { break };
+    while tx.rows.touched() < until {
+        let Some((key, value)) = tx.rows.first(at.as_ref().unwrap_or(&all), &all.end())? else {
+            return Ok(true);
+        };
         let chunk = Chunk::decode(&key, value)?;
-        *at = Some(Key::read(&key)?.next());
-        *left = left.saturating_sub(weight(&chunk));
+        *at = Some(Key::read(&key)?);
         let row = tx.queue(queue)?;
         let retain = row.settings.retain;
         if retain.has_front() && is_beyond(row, &chunk, now_ms) {
-            row.pass(chunk.end());
+            if !pass_all(tx, queue, &chunk, until)? {
+                return Ok(false);
+            }
+            *at = Some(Key::read(&key)?.next());
+            continue;
         }
+        *at = Some(Key::read(&key)?.next());
         if !keeps(tx, queue, &chunk)? {
             pass(tx, queue, &chunk)?;
         } else if !retain.latest_per_key {
-            break; // and so is everything after it
+            return Ok(true); // and so is everything after it
         } else if !retain.until_done {
-            let superseded = superseded(&tx.rows, queue, &chunk, chunk.first)?;
+            let superseded = superseded(&tx.rows, queue, &chunk, (chunk.first, chunk.end()))?;
             drop_superseded(tx, queue, &superseded)?;
         }
     }
-    Ok(())
+    Ok(false)
 }
 
-/// Lets go the oldest batches that are beyond the bounds, at a time. Returns what is left of what one entry may do; 0: there may be more.
-fn advance<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, time_ms: u64) -> Result<usize, StoreError> {
-    let mut left = RETAIN_BATCHES_MAX;
-    while left > 0 {
+/// Lets go the oldest batches that are beyond the bounds, at a time. False if there may be more.
+fn advance<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, time_ms: u64) -> Result<bool, StoreError> {
+    let until = tx.until(RETAIN_ROWS_MIN);
+    while tx.rows.touched() < until {
         let from = tx.queue(queue)?.kept_from;
-        let Some(chunk) = chunk::from(&tx.rows, queue, from)? else { break };
+        let Some(chunk) = chunk::from(&tx.rows, queue, from)? else { return Ok(true) };
         let row = tx.queue(queue)?;
         if !is_beyond(row, &chunk, time_ms) {
-            break;
+            return Ok(true);
         }
-        row.pass(chunk.end());
-        left = left.saturating_sub(weight(&chunk));
-        pass(tx, queue, &chunk)?;
+        if !pass_all(tx, queue, &chunk, until)? {
+            return Ok(false);
+        }
     }
-    Ok(left)
+    Ok(false)
 }
 
-/// How much it is to let go a chunk.
-fn weight(chunk: &Chunk) -> usize {
-    (chunk.count() / RETAIN_MESSAGES_PER_BATCH).max(1) as usize
+/// Lets go of a chunk that is beyond the bounds. False if there is no room for all of it.
+fn pass_all<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    chunk: &Chunk,
+    until: u64,
+) -> Result<bool, StoreError> {
+    while pass_part(tx, queue, chunk)? < chunk.end() {
+        if tx.rows.touched() >= until {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Has a tick look when the oldest batch within the bounds is too old.

@@ -4,13 +4,14 @@ use super::leave::drop_part;
 use super::look::end_tail;
 use super::runs;
 use crate::command::{OnFull, QueueSettings};
-use crate::limits::DROP_MESSAGES_MAX;
 use crate::names;
 use crate::ops::Stop;
 use crate::reply::Refusal;
 use crate::store::{Store, StoreError};
+use crate::tables::row::{Queue, Sub};
 use crate::tables::{QueueId, SubId};
 use crate::tx::Tx;
+use crate::work::Kind;
 
 /// Refuses messages of these lengths that do not fit into a queue or a subscription, or could not stay whatever is dropped for them.
 pub(crate) fn check_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, lengths: &[u32]) -> Result<(), Stop> {
@@ -18,13 +19,38 @@ pub(crate) fn check_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, lengths: 
         return Ok(());
     }
     let sizes = sizes(tx, queue)?;
+    let settings = tx.queue(queue)?.settings;
+    match judge(&settings, &sizes, lengths, || names::subs(&tx.rows, queue))? {
+        Some(refusal) => Err(refusal.into()),
+        None => Ok(()),
+    }
+}
+
+/// The same of rows that were read: why messages would be refused. The first subscription that lags too far is named, of those that `names` tells.
+pub(crate) fn refusal_of(
+    queue: &Queue,
+    subs: &[(SubId, Sub)],
+    lengths: &[u32],
+    names: impl FnOnce() -> Result<Vec<(String, SubId)>, StoreError>,
+) -> Result<Option<Refusal>, StoreError> {
+    let size = |(id, sub): &(SubId, Sub)| Size::of(*id, sub, queue.next_position, queue.bytes_published);
+    let sizes: Vec<Size> = subs.iter().map(size).collect();
+    judge(&queue.settings, &sizes, lengths, names)
+}
+
+fn judge(
+    settings: &QueueSettings,
+    sizes: &[Size],
+    lengths: &[u32],
+    names: impl FnOnce() -> Result<Vec<(String, SubId)>, StoreError>,
+) -> Result<Option<Refusal>, StoreError> {
     let longest = sizes.iter().map(|size| size.messages).max().unwrap_or(0);
     let biggest = sizes.iter().map(|size| size.bytes).max().unwrap_or(0);
-    let QueueSettings { max_length, max_bytes, .. } = tx.queue(queue)?.settings;
+    let QueueSettings { max_length, max_bytes, .. } = *settings;
     let lengths = lengths.iter().copied().map(u64::from);
     let (count, bytes) = (lengths.len() as u64, lengths.clone().sum::<u64>());
-    let refused = |what, holds, more, limit| Err(Refusal::QueueFull { what, holds, more, limit }.into());
-    if tx.queue(queue)?.settings.on_full() == OnFull::DropOldest {
+    let refused = |what, holds, more, limit| Ok(Some(Refusal::QueueFull { what, holds, more, limit }));
+    if settings.on_full() == OnFull::DropOldest {
         let largest = lengths.max().unwrap_or(0);
         if is_over(largest, max_bytes) {
             return refused("bytes", biggest, largest, max_bytes);
@@ -36,19 +62,23 @@ pub(crate) fn check_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, lengths: 
     }
     let lags = |size: &&Size| !size.drops && is_over(size.messages + count, size.max_lag);
     if !sizes.iter().any(|size| lags(&size)) {
-        return Ok(());
+        return Ok(None);
     }
-    for (subscription, id) in names::subs(&tx.rows, queue)? {
+    for (subscription, id) in names()? {
         if let Some(size) = sizes.iter().filter(lags).find(|size| size.id == id) {
             let (holds, limit) = (size.messages, size.max_lag);
-            return Err(Refusal::LagReached { subscription, holds, more: count, limit }.into());
+            return Ok(Some(Refusal::LagReached { subscription, holds, more: count, limit }));
         }
     }
-    Ok(())
+    Ok(None)
 }
 
-/// Drops the oldest of what each subscription has too much of since messages were published.
-pub(crate) fn make_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), StoreError> {
+/// Drops the oldest of what each subscription has too much of since these messages were published.
+pub(crate) fn make_room<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    (published, bytes): (u64, u64),
+) -> Result<(), StoreError> {
     if !is_limited(tx, queue)? {
         return Ok(());
     }
@@ -60,7 +90,8 @@ pub(crate) fn make_room<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<
     let over = |holds: u64, limit: u64| if limit == 0 { 0 } else { holds.saturating_sub(limit) };
     for size in sizes(tx, queue)? {
         let lag = if size.drops { over(size.messages, size.max_lag) } else { 0 };
-        drop_oldest(tx, size.id, over(size.messages, max_length).max(lag), over(size.bytes, max_bytes))?;
+        let too_much = (over(size.messages, max_length).max(lag), over(size.bytes, max_bytes));
+        drop_oldest(tx, size.id, too_much, (published, bytes))?;
     }
     Ok(())
 }
@@ -91,34 +122,41 @@ struct Size {
     drops: bool,
 }
 
-fn sizes<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<Vec<Size>, StoreError> {
-    let row = tx.queue(queue)?;
-    let (tail, published) = (row.next_position, row.bytes_published);
-    let ids = row.subs.clone().into_iter().map(|sub| SubId { queue, sub });
-    ids.map(|id| {
-        let sub = tx.sub(id)?;
-        Ok(Size {
+impl Size {
+    fn of(id: SubId, sub: &Sub, tail: u64, published: u64) -> Self {
+        Self {
             id,
             messages: sub.length(tail),
             bytes: published.saturating_sub(sub.bytes_done),
             max_lag: sub.settings.max_lag,
             drops: sub.settings.on_lag() == OnFull::DropOldest,
-        })
-    })
-    .collect()
+        }
+    }
 }
 
-/// Drops the oldest messages until so many, of so many bytes, are gone, or as many as one entry may drop.
+fn sizes<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId) -> Result<Vec<Size>, StoreError> {
+    let row = tx.queue(queue)?;
+    let (tail, published) = (row.next_position, row.bytes_published);
+    let ids = row.subs.clone().into_iter().map(|sub| SubId { queue, sub });
+    ids.map(|id| Ok(Size::of(id, tx.sub(id)?, tail, published))).collect()
+}
+
+/// Drops the oldest messages until so many, of so many bytes, are gone. When the entry is full it stops, but not before it has dropped as
+/// many as were published: what is too much never grows.
 fn drop_oldest<S: Store>(
     tx: &mut Tx<'_, S>,
     id: SubId,
-    mut messages: u64,
-    mut bytes: u64,
+    (mut messages, mut bytes): (u64, u64),
+    published: (u64, u64),
 ) -> Result<(), StoreError> {
-    let mut left = DROP_MESSAGES_MAX;
-    while (messages > 0 || bytes > 0) && left > 0 {
+    let (mut dropped, mut dropped_bytes) = (0, 0);
+    while messages > 0 || bytes > 0 {
+        if dropped >= published.0 && dropped_bytes >= published.1 && tx.is_full() {
+            tx.did(Kind::Dropped, id, 0, dropped);
+            return Ok(());
+        }
         let before = tx.sub(id)?.bytes_done;
-        let most = if bytes > 0 { 1 } else { messages.min(left) };
+        let most = if bytes > 0 { 1 } else { messages.min(super::room(tx, id)?.max(published.0)) };
         let run = match runs::from(&tx.rows, id, 0)? {
             Some(run) => run,
             None => {
@@ -135,10 +173,11 @@ fn drop_oldest<S: Store>(
         };
         let to = run.end().min(run.first + most);
         drop_part(tx, id, &run, run.first, to)?;
-        let dropped = to - run.first;
-        messages = messages.saturating_sub(dropped);
-        bytes = bytes.saturating_sub(tx.sub(id)?.bytes_done - before);
-        left -= dropped;
+        let done = tx.sub(id)?.bytes_done - before;
+        messages = messages.saturating_sub(to - run.first);
+        bytes = bytes.saturating_sub(done);
+        dropped += to - run.first;
+        dropped_bytes += done;
     }
     Ok(())
 }

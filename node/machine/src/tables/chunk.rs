@@ -263,9 +263,14 @@ impl Chunk {
 
 /// The chunk that holds `position`, if it is still there.
 pub(crate) fn at(rows: &impl Read, id: QueueId, position: u64) -> Result<Option<Chunk>, StoreError> {
-    let from = key::of_queue(Table::Chunk, id);
-    let Some((key, row)) = rows.last(&from, &key::chunk(id, position).next())? else { return Ok(None) };
-    let chunk = Chunk::decode(&key, row)?;
+    let to = key::chunk(id, position).next();
+    if let Some((key, row)) = rows.recall(&to) {
+        return Chunk::decode(&key, row).map(Some);
+    }
+    let Some((key, row)) = rows.last(&key::of_queue(Table::Chunk, id), &to)? else { return Ok(None) };
+    let chunk = Chunk::decode(&key, row.clone())?;
+    // No other chunk begins within this one.
+    rows.remember(&key, &row, &key::chunk(id, chunk.end()));
     Ok((chunk.end() > position).then_some(chunk))
 }
 

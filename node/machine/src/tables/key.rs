@@ -1,10 +1,16 @@
 //! Building and taking apart keys. The layouts stand at [`Table`].
 
+mod deadline;
+
 use std::ops::Deref;
 
 use super::Table;
 use crate::limits::{KEY_BYTES_MAX, NAME_BYTES_MAX, PRODUCER_NAME_BYTES_MAX, STATE_KEY_BYTES_MAX};
+use crate::names::{Name, ProducerName, SessionName, StateKey};
 use crate::store::StoreError;
+use crate::work::Kind;
+
+pub(crate) use deadline::*;
 
 // The longest keys are names under (namespace, queue).
 const _: () = assert!(1 + 4 + 8 + NAME_BYTES_MAX <= KEY_BYTES_MAX);
@@ -83,6 +89,11 @@ impl Key {
         self.queue(id.queue).u32(id.sub)
     }
 
+    /// The key that goes on with so many bytes; none if that is longer than any key.
+    pub(crate) fn then(&self, rest: &str) -> Option<Self> {
+        (self.len + rest.len() < KEY_BYTES_MAX).then(|| self.clone().raw(rest.as_bytes()))
+    }
+
     /// The least key above every key that begins with this one.
     pub(crate) fn end(&self) -> Self {
         let mut end = self.clone();
@@ -152,18 +163,20 @@ pub(crate) fn last_u64(key: &[u8]) -> Result<u64, StoreError> {
     Fields::of(key).u64()
 }
 
-/// Kinds of deadlines; the second field of their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Due {
-    Lease = 1,
-    Retry = 2,
-    IdleProducer = 3,
-    Delay = 4,
-    Expiry = 5,
-    Job = 6,
-    Retain = 7,
-    State = 8,
+impl Due {
+    /// As whoever follows the log in other words knows it.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Due::Lease => Kind::Lease,
+            Due::Retry => Kind::Retry,
+            Due::IdleProducer => Kind::Producer,
+            Due::Delay => Kind::Delay,
+            Due::Expiry => Kind::Expiry,
+            Due::Job => Kind::Job,
+            Due::Retain => Kind::Retain,
+            Due::State => Kind::State,
+        }
+    }
 }
 
 pub(crate) fn all(table: Table) -> Key {
@@ -182,21 +195,48 @@ pub(crate) fn digest() -> Key {
     Key::table(Table::Meta).u8(3)
 }
 
+pub(crate) fn version() -> Key {
+    Key::table(Table::Meta).u8(4)
+}
+
 pub(crate) fn namespace(namespace: u32) -> Key {
     Key::table(Table::Namespace).u32(namespace)
 }
 
 /// The name must have been checked: see `names.rs`.
-pub(crate) fn queue_name(namespace: u32, name: &str) -> Key {
-    Key::table(Table::QueueName).u32(namespace).raw(name.as_bytes())
+/// The names of a namespace's queues.
+pub(crate) fn queue_names(namespace: u32) -> Key {
+    Key::table(Table::QueueName).u32(namespace)
+}
+
+pub(crate) fn queue_name(namespace: u32, name: Name<'_>) -> Key {
+    queue_names(namespace).raw(name.as_str().as_bytes())
+}
+
+pub(crate) fn former(namespace: u32, name: Name<'_>) -> Key {
+    formers(namespace).raw(name.as_str().as_bytes())
+}
+
+/// Every [`former`] of a namespace.
+pub(crate) fn formers(namespace: u32) -> Key {
+    Key::table(Table::Former).u32(namespace)
+}
+
+pub(crate) fn former_order(namespace: u32, number: u64) -> Key {
+    Key::table(Table::FormerOrder).u32(namespace).u64(number)
+}
+
+/// Every [`former_order`] of a namespace.
+pub(crate) fn former_orders(namespace: u32) -> Key {
+    Key::table(Table::FormerOrder).u32(namespace)
 }
 
 pub(crate) fn queue(id: QueueId) -> Key {
     Key::table(Table::Queue).queue(id)
 }
 
-pub(crate) fn sub_name(id: QueueId, name: &str) -> Key {
-    Key::table(Table::SubName).queue(id).raw(name.as_bytes())
+pub(crate) fn sub_name(id: QueueId, name: Name<'_>) -> Key {
+    Key::table(Table::SubName).queue(id).raw(name.as_str().as_bytes())
 }
 
 pub(crate) fn sub(id: SubId) -> Key {
@@ -282,18 +322,6 @@ pub(crate) fn job(job: u64) -> Key {
     Key::table(Table::Job).u64(job)
 }
 
-pub(crate) fn deadline_job(time_ms: u64, job: u64) -> Key {
-    Key::table(Table::Deadline).u64(time_ms).u8(Due::Job as u8).u64(job)
-}
-
-pub(crate) fn deadline_expiry(time_ms: u64, id: QueueId, first_position: u64) -> Key {
-    Key::table(Table::Deadline).u64(time_ms).u8(Due::Expiry as u8).queue(id).u64(first_position)
-}
-
-pub(crate) fn deadline_retain(time_ms: u64, id: QueueId) -> Key {
-    Key::table(Table::Deadline).u64(time_ms).u8(Due::Retain as u8).queue(id)
-}
-
 /// `hash`: of the message's key.
 pub(crate) fn latest(id: QueueId, hash: u128) -> Key {
     Key::table(Table::Latest).queue(id).u128(hash)
@@ -311,39 +339,12 @@ pub(crate) fn held_by(consumer: u64) -> Key {
     Key::table(Table::Held).u64(consumer)
 }
 
-pub(crate) fn deadline_run(time_ms: u64, due: Due, id: SubId, first_position: u64) -> Key {
-    Key::table(Table::Deadline).u64(time_ms).u8(due as u8).sub(id).u64(first_position)
-}
-
-pub(crate) fn deadline_producer(time_ms: u64, producer: u64) -> Key {
-    Key::table(Table::Deadline).u64(time_ms).u8(Due::IdleProducer as u8).u64(producer)
-}
-
-/// Time and kind of a key of [`Table::Deadline`]; no kind if it is not known.
-pub(crate) fn deadline(key: &[u8]) -> Result<(u64, Option<Due>), StoreError> {
-    let short = || StoreError("a deadline's key is too short".into());
-    let time = key.get(1..9).and_then(|time| time.try_into().ok()).ok_or_else(short)?;
-    let due = match *key.get(9).ok_or_else(short)? {
-        1 => Some(Due::Lease),
-        2 => Some(Due::Retry),
-        3 => Some(Due::IdleProducer),
-        4 => Some(Due::Delay),
-        5 => Some(Due::Expiry),
-        6 => Some(Due::Job),
-        7 => Some(Due::Retain),
-        8 => Some(Due::State),
-        _ => None,
-    };
-    Ok((u64::from_be_bytes(time), due))
-}
-
 pub(crate) fn consumer(consumer: u64) -> Key {
     Key::table(Table::Consumer).u64(consumer)
 }
 
-/// The session's length must have been checked.
-pub(crate) fn consumer_name(namespace: u32, session: &[u8]) -> Key {
-    Key::table(Table::ConsumerName).u32(namespace).raw(session)
+pub(crate) fn consumer_name(namespace: u32, session: SessionName<'_>) -> Key {
+    Key::table(Table::ConsumerName).u32(namespace).raw(session.bytes())
 }
 
 pub(crate) fn sub_consumer(id: SubId, consumer: u64) -> Key {
@@ -354,9 +355,13 @@ pub(crate) fn waiting(id: SubId, consumer: u64) -> Key {
     Key::table(Table::Waiting).sub(id).u64(consumer)
 }
 
-/// The name's length must have been checked.
-pub(crate) fn producer_name(namespace: u32, name: &str) -> Key {
-    Key::table(Table::ProducerName).u32(namespace).raw(name.as_bytes())
+/// The names of a namespace's producer sessions.
+pub(crate) fn producer_names(namespace: u32) -> Key {
+    Key::table(Table::ProducerName).u32(namespace)
+}
+
+pub(crate) fn producer_name(namespace: u32, name: ProducerName<'_>) -> Key {
+    producer_names(namespace).raw(name.as_str().as_bytes())
 }
 
 pub(crate) fn producer(producer: u64) -> Key {
@@ -371,22 +376,13 @@ pub(crate) fn producer_runs(producer: u64) -> Key {
     Key::table(Table::ProducerRun).u64(producer)
 }
 
-/// The key's length must have been checked.
-pub(crate) fn state(namespace: u32, key: &str) -> Key {
-    Key::table(Table::State).u32(namespace).raw(key.as_bytes())
+/// The state of a namespace.
+pub(crate) fn states(namespace: u32) -> Key {
+    Key::table(Table::State).u32(namespace)
 }
 
-/// The key's length must have been checked.
-pub(crate) fn deadline_state(time_ms: u64, namespace: u32, key: &str) -> Key {
-    Key::table(Table::Deadline).u64(time_ms).u8(Due::State as u8).u32(namespace).raw(key.as_bytes())
-}
-
-/// Namespace and key that a [`deadline_state`] is about.
-pub(crate) fn of_deadline_state(row: &[u8]) -> Result<(u32, String), StoreError> {
-    let unreadable = || StoreError("the deadline of a key of the state cannot be read".into());
-    let (namespace, key) = row.get(10..).and_then(<[u8]>::split_first_chunk).ok_or_else(unreadable)?;
-    let key = String::from_utf8(key.to_vec()).map_err(|_| unreadable())?;
-    Ok((u32::from_be_bytes(*namespace), key))
+pub(crate) fn state(namespace: u32, key: StateKey<'_>) -> Key {
+    states(namespace).raw(key.as_str().as_bytes())
 }
 
 pub(crate) fn routes(id: QueueId) -> Key {
@@ -426,6 +422,36 @@ pub(crate) fn garbage_chunks(id: QueueId) -> Key {
 /// Chunks that may be beyond the bounds of what is retained.
 pub(crate) fn garbage_retain(id: QueueId) -> Key {
     Key::table(Table::Garbage).u8(5).queue(id)
+}
+
+/// A chunk that nobody may need any more.
+pub(crate) fn garbage_chunk(id: QueueId, first_position: u64) -> Key {
+    Key::table(Table::Garbage).u8(6).queue(id).u64(first_position)
+}
+
+/// Every [`garbage_chunk`] of a queue.
+pub(crate) fn garbage_chunks_singly(id: QueueId) -> Key {
+    Key::table(Table::Garbage).u8(6).queue(id)
+}
+
+/// A consumer whose session is over, and whose leases are not released yet.
+pub(crate) fn leaving(id: SubId, consumer: u64) -> Key {
+    Key::table(Table::Garbage).u8(7).sub(id).u64(consumer)
+}
+
+/// Every [`leaving`].
+pub(crate) fn all_leaving() -> Key {
+    Key::table(Table::Garbage).u8(7)
+}
+
+/// A subscription that has something to hand out, and consumers that could have it.
+pub(crate) fn unassigned(id: SubId) -> Key {
+    Key::table(Table::Garbage).u8(8).sub(id)
+}
+
+/// Every [`unassigned`].
+pub(crate) fn all_unassigned() -> Key {
+    Key::table(Table::Garbage).u8(8)
 }
 
 pub(crate) fn garbage_producer(producer: u64) -> Key {

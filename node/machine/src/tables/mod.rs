@@ -15,7 +15,8 @@ pub(crate) use key::{Key, QueueId, SubId};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Table {
-    /// Single rows. Key: 1 = replicated time (u64, ms); 2 = counters for ids (`row::Ids`); 3 = the digest (u128).
+    /// Single rows. Key: 1 = replicated time (u64, ms); 2 = counters for ids (`row::Ids`); 3 = the digest (u128);
+    /// 4 = the active version (u32), absent while it is the first.
     Meta = 1,
     /// Key: namespace. Value: `row::Namespace`, its counters. Absent while all are zero.
     Namespace = 2,
@@ -40,7 +41,8 @@ pub enum Table {
     Held = 11,
     /// What falls due. Key: time (ms), kind (1 byte), then for a lease (1), a retry (2) or a delay (4) the key of the run, for an
     /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position, for the oldest batch that is retained for a
-    /// time (7) namespace and queue, for a key of the state (8) namespace and key. No value, but for an expiry: how many messages (u32).
+    /// time (7) namespace and queue, for a key of the state (8) namespace and key. No value, but for an expiry: how many messages (u32), and of how many
+    /// that was carried out already, if of some (u32).
     Deadline = 12,
     /// Key: consumer. Value: `row::Consumer`.
     Consumer = 13,
@@ -59,7 +61,9 @@ pub enum Table {
     /// What ticks still have to do. Key: kind (1 byte), then for a subscription that has not looked at every message yet (0) namespace,
     /// queue and number; and what is to be swept: for a deleted queue (1) namespace and queue, for an
     /// ended producer (2) its id, for a subscription's former number (3) namespace, queue and number, for chunks that may not be needed any
-    /// more (4) namespace and queue; and for chunks that may be beyond the bounds of what is retained (5) namespace and queue. Value: the key from which the sweep goes on, empty before it has begun.
+    /// more (4) namespace and queue; for chunks that may be beyond the bounds of what is retained (5) namespace and queue; for a chunk that may not be needed any more (6) namespace, queue
+    /// and first position; for a consumer that ended and whose leases are not released yet (7) namespace, queue, number and consumer; for a subscription that has
+    /// something to hand out (8) namespace, queue and number. Value: the key from which the sweep goes on, empty before it has begun.
     Garbage = 20,
     /// Key: namespace, queue, subscription. Value: `command::Filter`. Absent if it takes everything.
     Filter = 21,
@@ -94,4 +98,9 @@ pub enum Table {
     Routes = 34,
     /// The routes of a queue that begin with the same token. Key: namespace, hash of the token (u64), queue. Value: `row::Routed`.
     Route = 35,
+    /// Names that no queue has any more, and where the next one of that name goes on. Key: namespace, name. Value: `row::Former`. Absent if nothing was
+    /// published or leased under it beyond the floors in `row::Namespace`.
+    Former = 36,
+    /// The same names in the order in which they were given up. Key: namespace, number (u64). Value: the name.
+    FormerOrder = 37,
 }

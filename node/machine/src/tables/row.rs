@@ -41,6 +41,32 @@ pub(crate) struct Namespace {
     /// Of the last write of the state.
     #[prost(uint64, tag = "5")]
     pub last_version: u64,
+    /// Rows in [`super::Table::Former`].
+    #[prost(uint64, tag = "6")]
+    pub formers: u64,
+    /// The number of the name that was given up last.
+    #[prost(uint64, tag = "7")]
+    pub last_former: u64,
+    /// Names without a row in [`super::Table::Former`] begin with this position; 0 means 1.
+    #[prost(uint64, tag = "8")]
+    pub floor_position: u64,
+    /// The same for tokens.
+    #[prost(uint64, tag = "9")]
+    pub floor_token: u64,
+}
+
+/// See [`super::Table::Former`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct Former {
+    /// Above every position that there was under the name.
+    #[prost(uint64, tag = "1")]
+    pub next_position: u64,
+    /// Above every token that there was under the name, whatever the subscription.
+    #[prost(uint64, tag = "2")]
+    pub next_token: u64,
+    /// Its row in [`super::Table::FormerOrder`].
+    #[prost(uint64, tag = "3")]
+    pub number: u64,
 }
 
 /// See [`super::Table::State`].
@@ -60,7 +86,7 @@ pub(crate) struct Value {
 pub(crate) struct Queue {
     #[prost(uint64, tag = "1")]
     pub created_at_ms: u64,
-    /// Of the next message that is published; starts at 1.
+    /// Of the next message that is published; starts above every position that there was under the name.
     #[prost(uint64, tag = "2")]
     pub next_position: u64,
     /// Encoded size of all messages ever published.
@@ -87,6 +113,9 @@ pub(crate) struct Queue {
     /// The highest that `kept_from` ever was.
     #[prost(uint64, tag = "10")]
     pub passed_to: u64,
+    /// Where the tokens of a new subscription begin: above all that deleted ones gave out, here and before under the name.
+    #[prost(uint64, tag = "11")]
+    pub first_token: u64,
 }
 
 impl Queue {
@@ -123,7 +152,7 @@ pub(crate) struct Sub {
     /// The first position that was never leased.
     #[prost(uint64, tag = "2")]
     pub cursor: u64,
-    /// Of the next lease; starts at 1.
+    /// Of the next lease; starts at the queue's `first_token`.
     #[prost(uint64, tag = "3")]
     pub next_token: u64,
     /// Messages in leased runs.

@@ -9,10 +9,11 @@ use quorate_machine::command::{
     Outcome as Settled, Publish, Settings, Settle, SettleRange, Tick, Verb,
 };
 use quorate_machine::effect::Effect;
+use quorate_machine::limits::ENTRY_ROWS;
 use quorate_machine::message::Message;
 use quorate_machine::read::{self, Stat};
 use quorate_machine::reply::{Attached, NotSettled, Outcome, PositionRun, ProducerOpened, Refusal, Reply};
-use quorate_machine::{Applied, MemoryStore, apply, check};
+use quorate_machine::{Applied, MemoryStore, apply_within, check};
 
 pub const LEASE_MS: u64 = 1000;
 pub const BACKOFF_MS: u64 = 100;
@@ -34,6 +35,8 @@ pub struct World {
     pub last: Option<Applied>,
     /// Skips the check after each entry: it scans, which large states cannot have thousands of times.
     pub unchecked: bool,
+    /// What an entry may do before it leaves the rest, if not what it may in production.
+    pub rows_max: Option<u64>,
 }
 
 /// What names a holder of a producer session.
@@ -86,8 +89,12 @@ impl World {
     /// Applies one entry and checks every invariant after it.
     pub fn entry(&mut self, verbs: Vec<Verb>) -> Vec<Outcome> {
         let commands = verbs.into_iter().map(Command::from).collect();
-        let applied =
-            apply(&mut self.store, &Batch::new(self.clock_ms, commands).encode()).expect("memory works");
+        let applied = apply_within(
+            &mut self.store,
+            &Batch::new(self.clock_ms, commands).encode(),
+            self.rows_max.unwrap_or(ENTRY_ROWS),
+        )
+        .expect("memory works");
         if !self.unchecked {
             check::check(&self.store).expect("the state is sound");
         }
@@ -103,6 +110,19 @@ impl World {
     pub fn after(&mut self, ms: u64) -> &mut Self {
         self.clock_ms += ms;
         self
+    }
+
+    /// Rows that the last entry touched.
+    pub fn rows(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| last.rows)
+    }
+
+    /// Whether a tick has something to do.
+    pub fn is_due(&self) -> bool {
+        self.last
+            .as_ref()
+            .and_then(|last| last.next_deadline_ms)
+            .is_some_and(|due_ms| due_ms <= self.clock_ms)
     }
 
     pub fn tick(&mut self) {

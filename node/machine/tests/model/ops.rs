@@ -3,8 +3,10 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
+use quorate_machine::FORMAT_VERSION;
 use quorate_machine::command::{
-    Attach, CloseProducer, Credit, DeleteQueue, Detach, GiveNodeIds, OpenProducer, Purge, Tick, Verb,
+    Attach, CloseProducer, Credit, DeleteQueue, Detach, GiveNodeIds, OpenProducer, Purge, RaiseVersion, Tick,
+    Verb,
 };
 use quorate_model::naive::{Naive, Queue, Sub};
 
@@ -45,6 +47,7 @@ pub enum Op {
     Unpark { place: Place, share: u8, action: i32, chosen: Chosen },
     Tick,
     GiveNodeIds { above: u64, count: u64 },
+    RaiseVersion { to: u32 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +80,7 @@ pub fn op() -> impl Strategy<Value = Op> {
         9 => Just(Op::Tick),
         2 => prop_oneof![2 => 0u64..20, 1 => (1u64 << 32) - 3..1 << 32]
             .prop_map(|above| Op::GiveNodeIds { above, count: above % 3 }),
+        1 => (0u32..=FORMAT_VERSION).prop_map(|to| Op::RaiseVersion { to }),
     ]
 }
 
@@ -244,6 +248,7 @@ impl Op {
                 crate::parked::unpark(naive, *place, *share, *action, *chosen)
             }
             Op::Tick => Verb::Tick(Tick {}),
+            Op::RaiseVersion { to } => Verb::RaiseVersion(RaiseVersion { to: *to }),
             Op::GiveNodeIds { above, count } => {
                 Verb::GiveNodeIds(GiveNodeIds { above: *above, count: *count })
             }

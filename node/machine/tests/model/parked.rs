@@ -122,7 +122,7 @@ pub fn reschedule(naive: &Naive, queue: usize, share: u8, when: When) -> Verb {
         When::Now => naive.now_ms,
         When::Ago(ms) => naive.now_ms - ms,
     };
-    let message = row.and_then(|row| row.messages.get(position.wrapping_sub(1) as usize));
+    let message = row.and_then(|row| row.find(position));
     let id = match share % 5 {
         0 => message.map_or_else(|| "nobody".into(), |message| message.content.id.clone()),
         _ => String::new(),

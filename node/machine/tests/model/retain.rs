@@ -83,7 +83,7 @@ impl Was {
         let (before, retain) = (&self.0, queue.settings.retain);
         let is_gone = |batch: &&Together| !queue.batches.iter().any(|other| other.first == batch.first);
         for batch in before.batches.iter().filter(is_gone).filter(|batch| !batch.is_past) {
-            let after = &queue.messages[batch.end as usize - 1..];
+            let after = queue.messages_from(batch.end);
             let bytes: usize = after.iter().map(|message| message.bytes.len()).sum();
             let is_tick = matches!(verb, Verb::Tick(_));
             let too_old = queue.too_old_ms(batch).is_some_and(|time_ms| time_ms <= naive.now_ms);
@@ -97,7 +97,7 @@ impl Was {
         }
         let are_new = before.messages.len()..queue.messages.len();
         let superseded = |queue: &Queue| {
-            (1..=queue.messages.len() as u64).filter(|position| queue.is_superseded(*position)).count() as u64
+            queue.positions().filter(|position| queue.is_superseded(*position)).count() as u64
         };
         if retain.latest_per_key && !are_new.is_empty() {
             let case = if retain.until_done { "superseded, and to be done" } else { "superseded" };
@@ -118,7 +118,7 @@ impl Was {
         let name = if name.is_empty() { "default" } else { name };
         let at = |queue: &Queue, position: u64| {
             let sub: Option<&Sub> = queue.subs.get(name);
-            let row = sub.and_then(|sub| sub.rows.get(position as usize - 1).cloned());
+            let row = sub.and_then(|sub| sub.find(position).cloned());
             row.map(|row| row.at)
         };
         if let Ok(Reply::Sought { position }) = answer {

@@ -1,7 +1,40 @@
 //! What holds in every state, said without saying how it comes about: a check of the model itself.
 
+use std::collections::BTreeMap;
+
 use quorate_machine::command::Order;
 use quorate_model::naive::{At, Naive, Queue, Row, Sub};
+
+/// How far positions and tokens of names ever were. It outlives what has the names.
+#[derive(Default)]
+pub struct Names {
+    positions: BTreeMap<String, u64>,
+    tokens: BTreeMap<(String, String), u64>,
+}
+
+impl Names {
+    /// Whatever was deleted and made again: what a name gives out only grows.
+    pub fn check(&mut self, naive: &Naive) -> Result<(), String> {
+        for (name, queue) in &naive.queues {
+            let last = queue.next_position() - 1;
+            let was = self.positions.insert(name.clone(), last).unwrap_or(0);
+            if last < was {
+                return Err(format!("{name} was at {was}, and goes on from {last}"));
+            }
+            for (sub_name, sub) in &queue.subs {
+                let key = (name.clone(), sub_name.clone());
+                let was = self.tokens.insert(key, sub.last_token).unwrap_or(0);
+                if sub.last_token < was {
+                    return Err(format!(
+                        "{name}/{sub_name} gave out {was}, and goes on from {}",
+                        sub.last_token
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Nothing, or which rule is broken.
 pub fn check(naive: &Naive) -> Result<(), String> {
@@ -40,7 +73,8 @@ fn leases(naive: &Naive, queue: &Queue, sub: &Sub) -> Result<(), String> {
             return Err(format!("the token {token} of {} is no other's, and was given", row.position));
         }
         tokens.push(token);
-        if !consumers(naive, queue, sub).any(|(id, _)| id == consumer) {
+        let is_leaving = naive.leaving.get(&consumer) == Some(&(queue.id, sub.id));
+        if !is_leaving && !consumers(naive, queue, sub).any(|(id, _)| id == consumer) {
             return Err(format!("{} is held by {consumer}, who is not attached", row.position));
         }
     }
@@ -100,6 +134,9 @@ fn nothing_waits_in_vain(naive: &Naive, queue: &Queue, sub: &Sub) -> Result<(), 
         .map(|(id, _)| id)
         .collect();
     let active = consumers(naive, queue, sub).next();
+    if naive.unassigned.contains(&(queue.id, sub.id)) {
+        return Ok(()); // the next entry goes on
+    }
     for row in sub.open().filter(|row| row.at == At::Ready) {
         let waits =
             |other: &Row| matches!(other.at, At::Ready | At::Retrying { .. } | At::Parked { blocks: true });

@@ -6,7 +6,7 @@ use quorate_model::naive::{At, Naive, Row, Sub};
 
 use crate::ops::share_of;
 
-/// The reasons that every settle brings along; one is too long, and one says nothing.
+/// The reasons that every settle brings along; one says nothing, and the last is too long now and then.
 const REASONS: [&str; 4] = ["no luck", "out of order", "", "x"];
 
 /// What is settled after the first message.
@@ -75,7 +75,9 @@ pub fn resolve(naive: &Naive, share: usize, anyone: u64, picks: &[Pick]) -> Verb
     let consumer = holder.copied().unwrap_or(anyone);
     let ranges = picks.iter().flat_map(|pick| pick.ranges(naive, consumer)).collect();
     let mut reasons: Vec<String> = REASONS.map(str::to_owned).into();
-    reasons[3] = reasons[3].repeat(257);
+    if let [Pick { reason: 4, .. }] = picks {
+        reasons[3] = reasons[3].repeat(257);
+    }
     Verb::Settle(Settle { consumer, ranges, reasons })
 }
 

@@ -5,11 +5,14 @@ use quorate_machine::command::{
     CreateQueue, CreateSub, DeleteSub, OnFull, Order, Pause, QueueSettings, Seek, Settings, Start, StartKind,
     UpdateQueue, UpdateSub, Verb,
 };
+use quorate_machine::reply::{Outcome, Reply};
 use quorate_model::naive::{Naive, Queue, Sub};
 
+use crate::Tally;
 use crate::ops::{Place, QUEUES, SUBS, find, namespace, share_of, sub_name};
 use crate::retain::{Drawn, of_created, of_updated};
 use crate::settings::{Filtered, Spoilt, queue_settings, shape, shape_of, usual};
+use crate::tally::add;
 
 /// Where a subscription begins, or goes on.
 #[derive(Clone, Copy, Debug)]
@@ -231,4 +234,24 @@ pub fn seek(naive: &Naive, place: Place, begin: Begin) -> Verb {
     let to = begin.start(naive.queues.get(QUEUES[place.0]));
     let (queue, name) = (QUEUES[place.0].into(), sub_name(place.1, to.at.is_multiple_of(2)));
     Verb::Seek(Seek { namespace: namespace(), queue, name, to })
+}
+
+/// A name has to be used, given up and given again in one history for these: they are rarer than the others.
+pub const GOES_ON: [&str; 2] = ["a queue goes on under its name", "a subscription goes on with the tokens"];
+
+/// Counts names that go on where a former queue or subscription of theirs ended.
+pub fn count(naive: &Naive, verb: &Verb, answer: &Outcome, tally: &mut Tally) {
+    match (verb, answer) {
+        (Verb::CreateQueue(command), Ok(Reply::QueueCreated { created: true, .. })) => {
+            let goes_on = |queue: &Queue| queue.before > 0 && queue.last_token > 0;
+            let case = naive.queues.get(&command.name).is_some_and(goes_on);
+            add(tally, GOES_ON[0], case.into());
+        }
+        (Verb::CreateSub(command), Ok(Reply::SubCreated { created: true, .. })) => {
+            let sub = naive.queues.get(&command.queue).and_then(|queue| queue.subs.get(&command.name));
+            let case = sub.is_some_and(|sub| sub.last_token > 0);
+            add(tally, GOES_ON[1], case.into());
+        }
+        _ => {}
+    }
 }

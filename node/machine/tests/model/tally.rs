@@ -13,7 +13,9 @@ use crate::settle::sub_of;
 use crate::transact;
 
 /// What a search has to come across.
-pub const CASES: [&str; 135] = [
+pub const CASES: [&str; 137] = [
+    "a queue goes on under its name",
+    "a subscription goes on with the tokens",
     "left by age",
     "left by number",
     "left by size",
@@ -396,7 +398,7 @@ impl Before {
         let new_keys = sub.parked_keys.iter().filter(|key| !before.parked_keys.contains(*key)).count();
         add(tally, "key parked", new_keys as u64);
         for row in &sub.rows {
-            match before.rows.get(row.position as usize - 1) {
+            match before.find(row.position) {
                 Some(old) if old.at != row.at => changed(old, row, sub, tally),
                 Some(_) => {}
                 None => match row.at {

@@ -131,7 +131,7 @@ impl Wanted {
                 Condition::Version(RequireVersion { key: KEYS[key].into(), version })
             }
             Wanted::Tail { queue, off } => {
-                let last = naive.queues.get(QUEUES[queue]).map_or(0, |queue| queue.messages.len() as u64);
+                let last = naive.queues.get(QUEUES[queue]).map_or(0, |queue| queue.next_position() - 1);
                 Condition::Tail(RequireTail { queue: QUEUES[queue].into(), position: last + off })
             }
             Wanted::LengthBelow { place, more } => {

@@ -14,6 +14,8 @@ mod shard;
 mod writer;
 
 #[cfg(test)]
+mod room_tests;
+#[cfg(test)]
 mod tests;
 
 pub use crate::map::MapSize;
@@ -99,8 +101,11 @@ pub struct LogOptions {
     pub batch_bytes: u64,
     /// Calls served by one transaction.
     pub batch_jobs: usize,
-    /// Encoded bytes that may wait for the writer before [`ShardLog::ready`] holds callers back.
+    /// Encoded bytes that may be on their way to the disk before [`ShardLog::ready`] holds callers back: what a disk that
+    /// hangs costs in memory.
     pub queue_bytes: u64,
+    /// Bytes of the volume that [`ShardLog::room`] keeps for what makes room.
+    pub reserve_bytes: u64,
     /// Called once when the log must stop.
     pub on_fatal: OnFatal,
 }
@@ -112,7 +117,8 @@ impl Default for LogOptions {
             tail_bytes: 32 << 20,
             batch_bytes: 16 << 20,
             batch_jobs: 1024,
-            queue_bytes: 256 << 20,
+            queue_bytes: 32 << 20,
+            reserve_bytes: 256 << 20,
             on_fatal: crate::abort_process(),
         }
     }
@@ -205,6 +211,11 @@ impl Log {
             }
         };
         Ok(ShardLog::new(Arc::clone(&self.core), self.jobs.clone(), shard))
+    }
+
+    /// From now on what finds no room fails with [`Error::Closed`] instead of waiting for some: the node is about to stop.
+    pub fn lose_patience(&self) {
+        self.core.map.lose_patience();
     }
 
     /// Writes what was asked for before, then stops. Calls after it fail with [`Error::Closed`]. The files can be opened

@@ -125,12 +125,16 @@ fn a_record_in_the_wrong_place_is_noticed() {
 
 #[test]
 fn a_newer_record_is_not_called_damaged() {
-    let (mut value, _) = stored(2, &example(), Link::default());
-    value[4] = 2;
-    let head: [u8; HEADER_BYTES] = value[..HEADER_BYTES].try_into().unwrap();
-    let checksum = sum(&head, &value[HEADER_BYTES..]);
-    value[56..64].copy_from_slice(&checksum.to_le_bytes());
-    assert!(matches!(parse(2, 7, &value), Err(Error::NewerFormat { found: 2, supported: 1, .. })));
+    let with = |place: usize, byte: u8| {
+        let (mut value, _) = stored(2, &example(), Link::default());
+        value[place] = byte;
+        let head: [u8; HEADER_BYTES] = value[..HEADER_BYTES].try_into().unwrap();
+        let checksum = sum(&head, &value[HEADER_BYTES..]);
+        value[56..64].copy_from_slice(&checksum.to_le_bytes());
+        parse(2, 7, &value)
+    };
+    assert!(matches!(with(4, 2), Err(Error::NewerFormat { found: 2, supported: 1, .. })), "its version");
+    assert!(matches!(with(6, 3), Err(Error::NewerFormat { found: 3, supported: 2, .. })), "its kind");
 }
 
 proptest! {

@@ -11,8 +11,9 @@ use super::memory::Memory;
 use super::record::{Link, encoded_bytes};
 use super::writer::{Done, Job};
 use super::{Core, LogId, Record, ShardId, Vote, read};
+use crate::disk::Volume;
 use crate::error::Error;
-use crate::space::Quota;
+use crate::space::{Owed, Quota, Room};
 
 /// A shard's log, shared by its callers and the writer.
 pub(crate) struct Shard {
@@ -92,10 +93,28 @@ impl ShardLog {
 
     /// How full the log's environment is, for all shards of the node together.
     pub fn quota(&self) -> Quota {
-        self.core.map.quota(*self.core.queued.borrow())
+        self.core.map.quota(self.queued_bytes())
     }
 
-    /// Bytes that the disk still has for this user; 0 if it does not answer.
+    /// How much room the log has, for all shards of the node together, as of the last [`look`](ShardLog::look).
+    pub fn room(&self) -> Room {
+        let queued = self.queued_bytes();
+        self.core
+            .map
+            .room(Owed { volume_bytes: queued, quota_bytes: queued }, self.core.options.reserve_bytes)
+    }
+
+    /// Asks the volume how full it is. It may block: only a disk actor calls it.
+    pub fn look(&self) -> Volume {
+        self.core.map.look()
+    }
+
+    /// Encoded bytes that were appended and are not on disk yet, for all shards of the node together.
+    pub fn queued_bytes(&self) -> u64 {
+        *self.core.queued.borrow()
+    }
+
+    /// Bytes that the disk still had for this user at the last look; 0 if it did not answer.
     pub fn disk_free_bytes(&self) -> u64 {
         self.core.map.disk_free_bytes()
     }
@@ -109,6 +128,9 @@ impl ShardLog {
     /// Waits until fewer than [`LogOptions::queue_bytes`](super::LogOptions::queue_bytes) wait for the disk. `append`
     /// itself never waits, so whoever feeds it asks here first. Returns at once when the log has stopped.
     pub async fn ready(&self) {
+        if planted(Bug::ReadyIgnored) {
+            return;
+        }
         let mut queued = self.core.queued.subscribe();
         let limit = self.core.options.queue_bytes;
         // It fails only when the sender is gone, and this handle holds it.
@@ -217,6 +239,23 @@ impl ShardLog {
     /// [`Error::Purged`], [`Error::Corrupt`], [`Error::NewerFormat`], [`Error::Disk`].
     pub fn read(&self, from: u64, to_exclusive: u64, max_bytes: u64) -> Result<Vec<Record>, Error> {
         read::records(&self.core.map, &self.shard, from, to_exclusive, max_bytes)
+    }
+
+    /// The id of what the log has at `index`, which may be the last that was purged; `None` if it is not in the log any more or
+    /// not yet.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Disk`].
+    pub fn id_at(&self, index: u64) -> Result<Option<LogId>, Error> {
+        let memory = self.shard.memory.read();
+        if memory.purged.is_some_and(|purged| purged.index == index) {
+            return Ok(memory.purged);
+        }
+        let inside = memory.has_records() && index >= memory.start;
+        if !inside || memory.last.is_none_or(|last| last.index < index) {
+            return Ok(None);
+        }
+        read::place(&self.core.map, self.shard.id, &memory, index).map(|(id, _)| Some(id))
     }
 
     /// The payload of the record at `index` if that is among the recent ones, which are in memory.

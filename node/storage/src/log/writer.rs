@@ -121,15 +121,14 @@ impl Writer {
             if planted(Bug::SyncErrorIgnored) && matches!(failure, Failure::Fatal(_)) {
                 break;
             }
-            let mut result = self.core.map.recover(failure, &*self.runner).await;
+            let mut result = self.core.map.recover(failure, &*self.runner, || ()).await;
             if result.is_ok() {
                 result = self.relieve();
             }
             if let Err(error) = result {
-                self.poison(&error);
-                let poisoned = Error::Poisoned(error.to_string());
-                batch.into_iter().for_each(|job| job.finish(Err(poisoned.clone())));
-                return Err(poisoned);
+                let end = self.end(error);
+                batch.into_iter().for_each(|job| job.finish(Err(end.clone())));
+                return Err(end);
             }
         }
         self.core.queued.send_modify(|queued| *queued -= bytes);
@@ -187,8 +186,16 @@ impl Writer {
         Ok(())
     }
 
-    fn poison(&self, error: &Error) {
-        self.core.stop(Error::Poisoned(error.to_string()));
-        (self.core.options.on_fatal)(error);
+    /// Why nothing is written any more. A log that is closed while it waits for room has not failed.
+    fn end(&self, error: Error) -> Error {
+        let end = match error {
+            Error::Closed => Error::Closed,
+            ref failed => Error::Poisoned(failed.to_string()),
+        };
+        self.core.stop(end.clone());
+        if end != Error::Closed {
+            (self.core.options.on_fatal)(&error);
+        }
+        end
     }
 }

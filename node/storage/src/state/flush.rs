@@ -1,4 +1,4 @@
-//! The flush actor: the only writer of a shard's environment.
+//! The flush actor: the only writer of a shard's environments, that in use and that of a snapshot which arrives (`arrive.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +7,9 @@ use bytes::Bytes;
 use quorate_simpoint::{Bug, buggify, planted};
 use tokio::sync::{mpsc, oneshot};
 
+use super::fresh::Fresh;
 use super::in_log::{self, Needed};
-use super::install::{self, Spool};
+use super::install::Last;
 use super::overlay::Overlay;
 use super::row::{self, Stored, Value};
 use super::{Applied, Core, Levels, applied};
@@ -18,7 +19,7 @@ use crate::log::{LogId, ShardId};
 use crate::map::{Failure, Fault, Map};
 
 /// How long a flush waits when a simulation wants it late.
-const LATE: Duration = Duration::from_millis(30);
+pub(super) const LATE: Duration = Duration::from_millis(30);
 
 /// Bytes that one transaction takes out of the log, at most one body more.
 const BRING_IN_BYTES: u64 = 16 << 20;
@@ -31,17 +32,36 @@ pub(crate) enum Job {
         upto: u64,
         done: oneshot::Sender<Result<bool, Error>>,
     },
-    Install {
-        spool: Spool,
-        applied: Applied,
+    /// A snapshot begins to arrive.
+    Begin {
+        number: u64,
+        bytes: u64,
         done: oneshot::Sender<Result<(), Error>>,
+    },
+    /// The next chunks of it.
+    Rows {
+        number: u64,
+        group: Vec<Bytes>,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
+    /// All of it is there.
+    Install {
+        number: u64,
+        last: Last,
+        done: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Nobody goes on with it.
+    GiveUp {
+        number: u64,
     },
     Close,
 }
 
-struct Flusher {
-    core: Arc<Core>,
-    runner: Arc<dyn DiskRunner>,
+pub(super) struct Flusher {
+    pub(super) core: Arc<Core>,
+    pub(super) runner: Arc<dyn DiskRunner>,
+    /// The snapshot that arrives.
+    pub(super) fresh: Option<Fresh>,
 }
 
 /// Runs until the state is closed, nobody holds it any more, or it failed.
@@ -50,35 +70,28 @@ pub(crate) async fn run(
     mut queue: mpsc::UnboundedReceiver<Job>,
     runner: Arc<dyn DiskRunner>,
 ) {
-    let flusher = Flusher { core, runner };
+    let mut flusher = Flusher { core, runner, fresh: None };
     while let Some(job) = queue.recv().await {
-        let failed = match job {
+        match job {
             Job::Flush(done) => {
                 let result = flusher.flush().await;
-                let failed = result.as_ref().err().cloned();
                 if let Some(done) = done {
                     let _ = done.send(result); // whoever asked may have gone meanwhile
                 }
-                failed
             }
-            Job::BringIn { upto, done } => {
-                let result = flusher.bring_in(upto).await;
-                let failed = result.as_ref().err().cloned();
-                let _ = done.send(result);
-                failed
-            }
-            Job::Install { spool, applied, done } => {
-                let result = flusher.install(&spool.path, &applied).await;
-                let failed = result.as_ref().err().cloned();
-                drop(spool); // the file is gone when the caller hears of the end
-                let _ = done.send(result);
-                failed
-            }
+            Job::BringIn { upto, done } => drop(done.send(flusher.bring_in(upto).await)),
+            Job::Begin { number, bytes, done } => drop(done.send(flusher.begin(number, bytes))),
+            Job::Rows { number, group, done } => drop(done.send(flusher.rows(number, &group).await)),
+            Job::Install { number, last, done } => drop(done.send(flusher.install(number, last).await)),
+            Job::GiveUp { number } => flusher.give_up(number),
             Job::Close => break,
-        };
-        if failed.is_some() {
+        }
+        if flusher.core.stopped.get().is_some() {
             break;
         }
+    }
+    if let Some(fresh) = flusher.fresh.take() {
+        fresh.discard();
     }
     flusher.core.stop(Error::Closed);
 }
@@ -112,6 +125,7 @@ impl Flusher {
         let shard = self.core.shard;
         let (mut disk_rows, mut needed) = (0, Needed::default());
         let before = self.core.levels.read_recursive().needed.bytes;
+        self.core.map().foresee(overlay.cost())?;
         let mut fill = |map: &Map, txn: &mut heed::RwTxn| {
             needed.bytes = put_rows(shard, map, txn, overlay.iter(), before)?;
             applied::save(map, txn, stands_for)?;
@@ -120,7 +134,7 @@ impl Flusher {
             Ok(())
         };
         // Without the quota: the server stopped admitting long before, and a flush also brings what frees pages.
-        self.core.map.write(None, &mut fill, || ())?;
+        self.core.map().write(None, &mut fill, || ())?;
         let mut levels = self.core.levels.write();
         levels.frozen = None;
         levels.flushed = stands_for.last;
@@ -136,7 +150,7 @@ impl Flusher {
         match self.transact_bring_in(upto) {
             Ok(more) => Ok(more),
             Err(Failure::Full | Failure::DiskFull) => {
-                tracing::warn!(path = %self.core.map.path().display(), "no room for bodies out of the log");
+                tracing::warn!(path = %self.core.map().path().display(), "no room for bodies out of the log");
                 Ok(false)
             }
             Err(failure) => self.recover(failure).await.map(|()| false),
@@ -148,7 +162,7 @@ impl Flusher {
         let mut needed = Needed::default();
         let before = core.levels.read_recursive().needed.bytes;
         // A transaction needs its pages besides those that it frees, so in a small map it is a small one.
-        let bytes_max = BRING_IN_BYTES.min(core.map.quota(0).limit_bytes / 32);
+        let bytes_max = BRING_IN_BYTES.min(core.map().quota(0).limit_bytes / 32);
         let mut fill = |map: &Map, txn: &mut heed::RwTxn| {
             needed.bytes = before;
             for (index, key) in in_log::oldest(map, txn, upto, bytes_max)? {
@@ -168,7 +182,7 @@ impl Flusher {
             needed.from = in_log::first(map, txn)?;
             Ok(())
         };
-        core.map.write(None, &mut fill, || ())?;
+        core.map().write(None, &mut fill, || ())?;
         // Readers that still see where the bodies were are gone when this is had, and only then the log may lose them.
         let mut levels = core.levels.write();
         levels.needed = needed;
@@ -183,42 +197,26 @@ impl Flusher {
             true => put_rows(shard, map, txn, overlay.iter().take(half), 0).map(drop),
             false => Ok(applied::save(map, txn, stands_for)?),
         };
-        let _ = self.core.map.write(None, &mut fill, || ()); // the whole flush meets the same error
+        let _ = self.core.map().write(None, &mut fill, || ()); // the whole flush meets the same error
     }
 
-    async fn install(&self, spool: &std::path::Path, stands_for: &Applied) -> Result<(), Error> {
-        while let Err(failure) = self.transact_install(spool, stands_for) {
-            self.recover(failure).await?;
+    pub(super) async fn recover(&self, failure: Failure) -> Result<(), Error> {
+        let alone = || self.core.levels.write();
+        let Err(error) = self.core.map().recover(failure, &*self.runner, alone).await else { return Ok(()) };
+        if error == Error::Closed {
+            self.core.stop(Error::Closed); // it was to wait for room, and is closed: nothing has failed
+            return Err(error);
         }
-        self.core.flushes.send_modify(|n| *n += 1);
-        Ok(())
+        Err(self.fail(error))
     }
 
-    fn transact_install(&self, spool: &std::path::Path, stands_for: &Applied) -> Result<(), Failure> {
-        let mut disk_rows = 0;
-        let shard = self.core.shard;
-        // The levels are taken before the commit, so that no reader sees the new rows under the old overlays.
-        let mut levels = self.core.map.write(
-            None,
-            &mut |map, txn| {
-                disk_rows = install::load(shard, map, txn, spool)?;
-                Ok(applied::save(map, txn, stands_for)?)
-            },
-            || self.core.levels.write(),
-        )?;
-        *levels =
-            Levels { applied: stands_for.clone(), flushed: stands_for.last, disk_rows, ..Levels::default() };
-        self.core.note_owed(&levels);
-        Ok(())
-    }
-
-    async fn recover(&self, failure: Failure) -> Result<(), Error> {
-        let Err(error) = self.core.map.recover(failure, &*self.runner).await else { return Ok(()) };
+    /// Stops the state for good.
+    pub(super) fn fail(&self, error: Error) -> Error {
         let error = self.core.met(error);
         let poisoned = Error::Poisoned(error.to_string());
         self.core.stop(poisoned.clone());
         (self.core.options.on_fatal)(&error);
-        Err(poisoned)
+        poisoned
     }
 }
 

@@ -1,58 +1,61 @@
-//! Receiving a snapshot: chunks are checked and spooled to a file, then loaded in one transaction.
-
-use std::fs::{self, File};
-use std::io::{BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+//! Receiving a snapshot: chunks are checked as they arrive, and handed in groups to the actor, which makes a new environment of
+//! them ([`super::fresh`]).
 
 use bytes::Bytes;
-use heed::{PutFlags, RwTxn};
 use quorate_machine::limits::KEY_BYTES_MAX;
-use quorate_machine::tables::Table;
-use quorate_simpoint::{Bug, planted};
 use tokio::sync::oneshot;
 
 use super::flush::Job;
-use super::{Applied, State, chunk, row};
-use crate::data_dir::DataDir;
+use super::{Applied, State, chunk};
 use crate::error::Error;
-use crate::log::{LogId, ShardId};
-use crate::map::{Fault, Map};
+use crate::log::LogId;
+
+/// Chunks are written in groups of so many bytes, or of one chunk that is larger: what a transaction takes of memory.
+const GROUP_BYTES: usize = 4 << 20;
 
 /// A snapshot on its way in. Dropped without [`finish`](Installer::finish), it leaves nothing behind.
 pub struct Installer {
     state: State,
-    spool: Spool,
+    /// Tells the snapshots apart that begin to arrive one after the other.
+    number: u64,
+    group: Vec<Bytes>,
+    group_bytes: usize,
     rows: u64,
     last_key: Vec<u8>,
 }
 
-/// A file that goes with its owner.
-pub(crate) struct Spool {
-    pub path: PathBuf,
-    file: File,
+/// What is left to be done when all has arrived.
+pub(crate) struct Last {
+    /// Chunks that are not in the environment yet.
+    pub group: Vec<Bytes>,
+    /// How many rows there must be.
+    pub rows: u64,
+    /// What they stand for.
+    pub applied: Applied,
 }
 
-impl Drop for Spool {
+impl Drop for Installer {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "a spool file stays until the next start");
-        }
+        // An actor that has ended leaves what there is to the next start.
+        let _ = self.state.jobs.send(Job::GiveUp { number: self.number });
     }
 }
 
 impl Installer {
-    pub(crate) fn new(state: State, number: u64) -> Result<Installer, Error> {
-        let path = state.core.dir.path().join(format!("{}{number}", prefix(state.core.shard)));
-        let file = File::create(&path).map_err(|e| Error::io("making", &path, &e))?;
-        Ok(Installer { state, spool: Spool { path, file }, rows: 0, last_key: Vec::new() })
+    pub(crate) async fn new(state: State, number: u64, bytes: u64) -> Result<Installer, Error> {
+        let (group, last_key) = Default::default();
+        let installer = Installer { state, number, group, group_bytes: 0, rows: 0, last_key };
+        installer.ask(|done| Job::Begin { number, bytes, done }).await?;
+        Ok(installer)
     }
 
-    /// Takes the next chunk: checked here, and put in a file. It writes to the page cache and does not sync.
+    /// Takes the next chunk, and returns when it is in memory or written; nothing is synced yet. At most one group of chunks
+    /// is in memory and one on its way.
     ///
     /// # Errors
-    /// [`Error::BadChunk`] if it is damaged or its keys do not follow those before, [`Error::Disk`]. The installer is of
-    /// no use then.
-    pub fn chunk(&mut self, bytes: Bytes) -> Result<(), Error> {
+    /// [`Error::BadChunk`] if it is damaged or its keys do not follow those before, [`Error::NoRoomForSnapshot`],
+    /// [`Error::SnapshotReplaced`], or why the state stopped. The installer is of no use then.
+    pub async fn chunk(&mut self, bytes: Bytes) -> Result<(), Error> {
         let shard = self.state.core.shard;
         let last_key = &mut self.last_key;
         let rows = chunk::rows(shard, &bytes, |key, _| {
@@ -64,81 +67,39 @@ impl Installer {
             Ok(())
         })?;
         self.rows += u64::from(rows);
-        let length = (bytes.len() as u32).to_le_bytes();
-        let file = &mut self.spool.file;
-        file.write_all(&length)
-            .and_then(|()| file.write_all(&bytes))
-            .map_err(|e| Error::io("writing", &self.spool.path, &e))
+        self.group_bytes += bytes.len();
+        self.group.push(bytes);
+        if self.group_bytes < GROUP_BYTES {
+            return Ok(());
+        }
+        let (number, group) = (self.number, self.take_group());
+        self.ask(|done| Job::Rows { number, group, done }).await
     }
 
-    /// Replaces the whole state by what was received, in one synced transaction. `rows` is how many rows the sender says
+    /// Replaces the whole state by what was received. It is on disk when this returns. `rows` is how many rows the sender says
     /// there are. Nothing may be applied meanwhile. Dropping the future does not undo it once it was asked for.
     ///
     /// # Errors
-    /// [`Error::BadChunk`] if rows are missing; the state is as it was. Or why the state stopped.
-    pub async fn finish(self, rows: u64, applied: LogId, membership: Bytes) -> Result<(), Error> {
+    /// [`Error::BadChunk`] if rows are missing, or as [`chunk`](Installer::chunk); the state is as it was. Or why the state
+    /// stopped.
+    pub async fn finish(mut self, rows: u64, applied: LogId, membership: Bytes) -> Result<(), Error> {
         if rows != self.rows {
             let what = format!("{} rows arrived and {rows} were announced", self.rows);
             return Err(Error::BadChunk { shard: self.state.core.shard, what });
         }
-        let (done, wait) = oneshot::channel();
-        let state = self.state.clone();
         let applied = Applied { last: Some(applied), membership };
-        state.send(Job::Install { spool: self.spool, applied, done })?;
-        wait.await.unwrap_or_else(|_| Err(state.closed()))
+        let (number, last) = (self.number, Last { group: self.take_group(), rows, applied });
+        self.ask(|done| Job::Install { number, last, done }).await
     }
-}
 
-fn prefix(shard: ShardId) -> String {
-    format!("install-{shard}-")
-}
-
-/// Removes what a process that ended left.
-pub(crate) fn remove_spools(dir: &DataDir, shard: ShardId) -> Result<(), Error> {
-    let failed = |e: std::io::Error| Error::io("cleaning", dir.path(), &e);
-    for entry in fs::read_dir(dir.path()).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix(shard)) {
-            fs::remove_file(entry.path()).map_err(failed)?;
-        }
+    fn take_group(&mut self) -> Vec<Bytes> {
+        self.group_bytes = 0;
+        std::mem::take(&mut self.group)
     }
-    Ok(())
-}
 
-/// Replaces all rows by those of the spool file; returns how many there are. The chunks are checked once more, since
-/// they went through a file.
-pub(crate) fn load(shard: ShardId, map: &Map, txn: &mut RwTxn, spool: &Path) -> Result<u64, Fault> {
-    let failed = |e: std::io::Error| Error::io("reading", spool, &e);
-    let mut file = BufReader::new(File::open(spool).map_err(failed)?);
-    map.rows.clear(txn)?;
-    map.in_log.clear(txn)?;
-    let (mut chunk, mut stored, mut total) = (Vec::new(), Vec::new(), 0);
-    loop {
-        let mut length = [0; 4];
-        match file.read_exact(&mut length) {
-            Ok(()) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(total),
-            Err(e) => return Err(failed(e).into()),
-        }
-        chunk.resize(u32::from_le_bytes(length) as usize, 0);
-        file.read_exact(&mut chunk).map_err(failed)?;
-        let mut lmdb = None;
-        let rows = chunk::rows(shard, &chunk, |key, value| {
-            if planted(Bug::ReceiptsNotInstalled) && key.first() == Some(&(Table::ProducerRun as u8)) {
-                return Ok(());
-            }
-            stored.clear();
-            stored.extend_from_slice(&row::inline_header(key, value));
-            stored.extend_from_slice(value);
-            map.rows.put_with_flags(txn, PutFlags::APPEND, key, &stored).map_err(|e| {
-                let error = Error::lmdb("writing", map.path(), &e);
-                lmdb = Some(e); // the map may be full, which only this error says
-                error
-            })
-        });
-        if let Some(error) = lmdb {
-            return Err(error.into());
-        }
-        total += u64::from(rows?);
+    async fn ask(&self, job: impl FnOnce(oneshot::Sender<Result<(), Error>>) -> Job) -> Result<(), Error> {
+        let (done, wait) = oneshot::channel();
+        self.state.send(job(done))?;
+        wait.await.unwrap_or_else(|_| Err(self.state.closed()))
     }
 }

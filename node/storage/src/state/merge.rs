@@ -3,14 +3,15 @@
 use std::cell::OnceCell;
 use std::iter::Peekable;
 use std::ops::Bound::{Excluded, Included};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Core;
 use super::overlay::Overlay;
 use super::row::{self, Stored, Value};
+use super::{Core, Levels};
 use crate::error::Error;
-use crate::map::View;
+use crate::map::{HeldView, Map};
 
 /// Overlays over the disk: the running entry's, the active one, the one that is being flushed.
 const LEVELS_MAX: usize = 3;
@@ -21,22 +22,25 @@ pub(crate) type Found = Option<(Bytes, Bytes)>;
 /// The lowest level. Its transaction is opened by the first read that gets there.
 pub(crate) struct Disk<'a> {
     core: &'a Core,
-    view: OnceCell<View<'a>>,
+    // Dropped in this order: the transaction ends before the environment may be closed.
+    view: OnceCell<HeldView>,
+    map: Arc<Map>,
     /// Nothing is on disk, so no read has to go there.
     empty: bool,
 }
 
 impl<'a> Disk<'a> {
-    /// The caller holds the levels, so what is on disk under them cannot be told from what was when it took them.
-    pub fn new(core: &'a Core, empty: bool) -> Disk<'a> {
-        Disk { core, view: OnceCell::new(), empty }
+    /// The caller holds `levels` as long as it has this, so what is on disk under them cannot be told from what was when it
+    /// took them.
+    pub fn new(core: &'a Core, levels: &Levels) -> Disk<'a> {
+        Disk { core, view: OnceCell::new(), map: Arc::clone(&levels.map), empty: levels.disk_rows == 0 }
     }
 
-    fn view(&self) -> Result<&View<'a>, Error> {
+    fn view(&self) -> Result<&HeldView, Error> {
         match self.view.get() {
             Some(view) => Ok(view),
             None => {
-                let view = self.core.map.view()?;
+                let view = self.map.held_view()?;
                 Ok(self.view.get_or_init(|| view))
             }
         }
@@ -58,7 +62,7 @@ impl<'a> Disk<'a> {
     }
 
     fn failed(&self, error: &heed::Error) -> Error {
-        Error::lmdb("reading", self.core.map.path(), error)
+        Error::lmdb("reading", self.map.path(), error)
     }
 }
 
@@ -72,7 +76,7 @@ pub(crate) fn get(overlays: &[&Overlay], disk: &Disk, key: &[u8]) -> Result<Opti
     if disk.empty || key.is_empty() {
         return Ok(None);
     }
-    let stored = disk.core.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
+    let stored = disk.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
     stored.map(|stored| disk.value(key, stored)).transpose()
 }
 
@@ -81,7 +85,7 @@ pub(crate) fn on_disk(disk: &Disk, key: &[u8]) -> Result<bool, Error> {
     if disk.empty || key.is_empty() {
         return Ok(false);
     }
-    let stored = disk.core.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
+    let stored = disk.map.rows.get(disk.view()?.txn(), key).map_err(|e| disk.failed(&e))?;
     Ok(stored.is_some())
 }
 
@@ -95,7 +99,7 @@ pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) 
         return merge(levels, std::iter::empty(), disk, |a, b| a < b);
     }
     let bounds = (Included(from), Excluded(to));
-    let rows = disk.core.map.rows.range(disk.view()?.txn(), &bounds).map_err(|e| disk.failed(&e))?;
+    let rows = disk.map.rows.range(disk.view()?.txn(), &bounds).map_err(|e| disk.failed(&e))?;
     merge(levels, rows, disk, |a, b| a < b)
 }
 
@@ -109,7 +113,7 @@ pub(crate) fn last(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -
         return merge(levels, std::iter::empty(), disk, |a, b| a > b);
     }
     let bounds = (Included(from), Excluded(to));
-    let rows = disk.core.map.rows.rev_range(disk.view()?.txn(), &bounds).map_err(|e| disk.failed(&e))?;
+    let rows = disk.map.rows.rev_range(disk.view()?.txn(), &bounds).map_err(|e| disk.failed(&e))?;
     merge(levels, rows, disk, |a, b| a > b)
 }
 

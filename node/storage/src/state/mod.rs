@@ -9,9 +9,11 @@
 //! here: whoever runs the node calls it, about once a second.
 
 mod applied;
+mod arrive;
 mod bodies;
 mod chunk;
 mod flush;
+mod fresh;
 mod in_log;
 mod install;
 mod merge;
@@ -21,6 +23,8 @@ mod row;
 mod snapshot;
 mod writer;
 
+#[cfg(test)]
+mod install_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
@@ -42,11 +46,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::OnFatal;
 use crate::data_dir::DataDir;
-use crate::disk::{DiskRunner, Running};
+use crate::disk::{DiskRunner, Running, Volume};
 use crate::error::Error;
 use crate::log::{LogId, MapSize, ShardId, ShardLog};
 use crate::map::Map;
-use crate::space::Quota;
+use crate::space::{Owed, Quota, Room};
 use bodies::Bodies;
 use flush::Job;
 use in_log::{Entry, Needed, Place};
@@ -60,13 +64,20 @@ pub struct StateOptions {
     /// Bytes of rows in memory from which on a flush begins. [`State::ready`] holds back at twice that, so that with
     /// the overlay being flushed a state takes at most about three times as much.
     pub flush_bytes: u64,
+    /// Bytes of the volume that [`State::room`] keeps for what makes room.
+    pub reserve_bytes: u64,
     /// Called once when the state must stop.
     pub on_fatal: OnFatal,
 }
 
 impl Default for StateOptions {
     fn default() -> Self {
-        StateOptions { map: MapSize::default(), flush_bytes: 32 << 20, on_fatal: crate::abort_process() }
+        StateOptions {
+            map: MapSize::default(),
+            flush_bytes: 32 << 20,
+            reserve_bytes: 256 << 20,
+            on_fatal: crate::abort_process(),
+        }
     }
 }
 
@@ -79,9 +90,10 @@ pub struct Applied {
     pub membership: Bytes,
 }
 
-/// The overlays and what they stand for.
-#[derive(Default)]
+/// The overlays, the environment below them, and what they stand for.
 pub(crate) struct Levels {
+    /// A snapshot that is installed brings another one. Whoever has a short read transaction in it holds the levels.
+    map: Arc<Map>,
     active: Overlay,
     /// Being flushed, with what was applied when it was frozen.
     frozen: Option<(Arc<Overlay>, Applied)>,
@@ -95,12 +107,29 @@ pub(crate) struct Levels {
     flush_asked: bool,
 }
 
+impl Levels {
+    /// Of a state that is empty.
+    fn new(map: Arc<Map>) -> Levels {
+        let (active, frozen, applied, flushed) = Default::default();
+        Levels {
+            map,
+            active,
+            frozen,
+            applied,
+            flushed,
+            needed: Needed::default(),
+            disk_rows: 0,
+            flush_asked: false,
+        }
+    }
+}
+
 /// What the callers and the flush actor share.
 pub(crate) struct Core {
     shard: ShardId,
-    map: Arc<Map>,
     dir: DataDir,
     log: ShardLog,
+    runner: Arc<dyn DiskRunner>,
     options: StateOptions,
     levels: RwLock<Levels>,
     stopped: OnceLock<Error>,
@@ -109,12 +138,20 @@ pub(crate) struct Core {
     held: Mutex<BTreeMap<u64, usize>>,
     /// Bytes that the environment would take besides, if all was flushed and brought in.
     owed: AtomicU64,
+    /// The same without what is only in the log: that has its place on the volume, and is brought in if there is room.
+    unflushed: AtomicU64,
     /// Counts what may end a wait for room in the overlays.
     flushes: watch::Sender<u64>,
-    spools: AtomicU64,
+    /// How many snapshots began to arrive.
+    arrivals: AtomicU64,
 }
 
 impl Core {
+    /// The environment in use.
+    pub(crate) fn map(&self) -> Arc<Map> {
+        Arc::clone(&self.levels.read_recursive().map)
+    }
+
     fn check(&self) -> Result<(), Error> {
         self.stopped.get().map_or(Ok(()), |error| Err(error.clone()))
     }
@@ -133,8 +170,10 @@ impl Core {
     /// Keeps what is owed in step with the levels.
     pub(crate) fn note_owed(&self, levels: &Levels) {
         let frozen = levels.frozen.as_ref().map(|(overlay, _)| overlay.as_ref());
-        let overlays: u64 =
-            frozen.into_iter().chain([&levels.active]).map(|o| o.cost() + in_map(o.in_log())).sum();
+        let unflushed: u64 = frozen.into_iter().chain([&levels.active]).map(Overlay::cost).sum();
+        let in_log: u64 = frozen.into_iter().chain([&levels.active]).map(|o| in_map(o.in_log())).sum();
+        let overlays = unflushed + in_log;
+        self.unflushed.store(unflushed, Ordering::Relaxed);
         self.owed.store(overlays + in_map(levels.needed.bytes), Ordering::Relaxed);
     }
 
@@ -176,8 +215,9 @@ impl State {
         runner: &Arc<dyn DiskRunner>,
     ) -> Result<State, Error> {
         let shard = log.id();
-        install::remove_spools(dir, shard)?;
-        let path = dir.state_path(shard);
+        let generation = dir.state_generation(shard)?;
+        dir.remove_other_states(shard, generation)?;
+        let path = dir.state_path(shard, generation);
         let map = Arc::new(Map::open(&path, &dir.owner()?, options.map, runner)?);
         let (applied, needed, disk_rows) = {
             let view = map.view()?;
@@ -191,23 +231,24 @@ impl State {
         }
         let core = Arc::new(Core {
             shard,
-            map,
             dir: dir.clone(),
             log: log.clone(),
+            runner: Arc::clone(runner),
             options,
             levels: RwLock::new(Levels {
                 flushed: applied.last,
                 applied,
                 needed,
                 disk_rows,
-                ..Levels::default()
+                ..Levels::new(map)
             }),
             stopped: OnceLock::new(),
             bodies: Bodies::new(log.clone()),
             held: Mutex::default(),
             owed: AtomicU64::new(in_map(needed.bytes)),
+            unflushed: AtomicU64::new(0),
             flushes: watch::Sender::new(0),
-            spools: AtomicU64::new(0),
+            arrivals: AtomicU64::new(0),
         });
         let (jobs, queue) = mpsc::unbounded_channel();
         let actor = flush::run(Arc::clone(&core), queue, Arc::clone(runner));
@@ -306,13 +347,14 @@ impl State {
         Snapshot::new(&self.core)
     }
 
-    /// Begins to receive a snapshot. The state stays as it is until [`Installer::finish`].
+    /// Begins to receive a snapshot that takes about so many bytes, in the place of one that is still arriving. The state stays as
+    /// it is until [`Installer::finish`].
     ///
     /// # Errors
-    /// [`Error::Disk`], or why the state stopped.
-    pub fn install(&self) -> Result<Installer, Error> {
-        self.core.check()?;
-        Installer::new(self.clone(), self.core.spools.fetch_add(1, Ordering::Relaxed))
+    /// [`Error::NoRoomForSnapshot`], [`Error::Disk`], or why the state stopped.
+    pub async fn install(&self, bytes: u64) -> Result<Installer, Error> {
+        let number = self.core.arrivals.fetch_add(1, Ordering::Relaxed);
+        Installer::new(self.clone(), number, bytes).await
     }
 
     /// The data directory that it is in.
@@ -328,7 +370,27 @@ impl State {
     /// How full the shard's environment is. It owes what is in memory and every body that it has in the log, since the log
     /// may have to forget it.
     pub fn quota(&self) -> Quota {
-        self.core.map.quota(self.core.owed.load(Ordering::Relaxed))
+        self.core.map().quota(self.core.owed.load(Ordering::Relaxed))
+    }
+
+    /// How much room the shard's state has, as of the last [`look`](State::look).
+    pub fn room(&self) -> Room {
+        let core = &self.core;
+        let owed = Owed {
+            volume_bytes: core.unflushed.load(Ordering::Relaxed),
+            quota_bytes: core.owed.load(Ordering::Relaxed),
+        };
+        core.map().room(owed, core.options.reserve_bytes)
+    }
+
+    /// Asks the volume how full it is. It may block: only a disk actor calls it.
+    pub fn look(&self) -> Volume {
+        self.core.map().look()
+    }
+
+    /// From now on what finds no room fails with [`Error::Closed`] instead of waiting for some: the node is about to stop.
+    pub fn lose_patience(&self) {
+        self.core.map().lose_patience();
     }
 
     /// Flushes, then stops. The files can be opened again when the last clone is gone.

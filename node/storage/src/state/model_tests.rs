@@ -114,7 +114,7 @@ async fn run_model(threads: bool, flush_bytes: u64, ops: Vec<Op>) {
                 } else {
                     drop(state)
                 }
-                gone(&dir.state_path(3)).await;
+                gone(&dir.state_path(3, 0)).await;
                 drop(shard);
                 log.close().await;
                 gone(&dir.log_path()).await;

@@ -19,7 +19,7 @@ impl<'a> StateReader<'a> {
     pub(crate) fn new(core: &'a Core) -> StateReader<'a> {
         // Recursive, so that a reader beside a writer of the same thread does not wait for the flush behind both.
         let levels = core.levels.read_recursive();
-        StateReader { disk: Disk::new(core, levels.disk_rows == 0), levels }
+        StateReader { disk: Disk::new(core, &levels), levels }
     }
 
     /// What the rows stand for.

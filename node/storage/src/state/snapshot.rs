@@ -30,6 +30,7 @@ pub struct Snapshot {
     core: Arc<Core>,
     view: LongView,
     applied: Applied,
+    bytes: u64,
     /// The first record of the log that its rows need, which stays until it is sent.
     holds: Option<u64>,
     /// The last key given out.
@@ -41,14 +42,19 @@ impl Snapshot {
     pub(crate) fn new(core: &Arc<Core>) -> Result<Snapshot, Error> {
         // Under this lock, so that nobody learns in between what may leave the log.
         let mut held = core.held.lock();
-        let view = core.map.long_view()?;
-        let applied = applied::load(&core.map, view.txn())?;
-        let holds = in_log::first(&core.map, view.txn()).map_err(|e| core.met(e))?;
+        let (map, in_log_bytes) = {
+            let levels = core.levels.read_recursive();
+            (Arc::clone(&levels.map), levels.needed.bytes)
+        };
+        let view = map.long_view()?;
+        let applied = applied::load(&map, view.txn())?;
+        let holds = in_log::first(&map, view.txn()).map_err(|e| core.met(e))?;
+        let bytes = map.quota(0).used_bytes + in_log_bytes + in_log_bytes / 4;
         if let Some(index) = holds {
             *held.entry(index).or_default() += 1;
         }
         drop(held);
-        Ok(Snapshot { core: Arc::clone(core), view, applied, holds, after: None, ended: false })
+        Ok(Snapshot { core: Arc::clone(core), view, applied, bytes, holds, after: None, ended: false })
     }
 
     /// The last entry in it; `None` if nothing was ever applied.
@@ -59,6 +65,11 @@ impl Snapshot {
     /// The membership in it; empty if there was none.
     pub fn membership(&self) -> Bytes {
         self.applied.membership.clone()
+    }
+
+    /// About how many bytes of an environment its rows take, with the bodies that are in the log.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The next rows, or `None` after the last. Each row is checked.

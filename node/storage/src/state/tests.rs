@@ -64,9 +64,9 @@ pub(super) fn entry(index: u64, changes: &[(u8, Option<usize>)]) -> Record {
 
 pub(super) async fn transfer(from: &State, to: &State) {
     let mut snapshot = from.snapshot().await.unwrap();
-    let (mut installer, mut rows) = (to.install().unwrap(), 0);
+    let (mut installer, mut rows) = (to.install(0).await.unwrap(), 0);
     while let Some(chunk) = snapshot.next_chunk().unwrap() {
-        installer.chunk(chunk.bytes).unwrap();
+        installer.chunk(chunk.bytes).await.unwrap();
         rows += chunk.rows;
     }
     installer.finish(rows, snapshot.applied().unwrap(), snapshot.membership()).await.unwrap();
@@ -88,11 +88,19 @@ pub(super) async fn transfer_to_a_new_one(state: &State, now: &Rows, threads: bo
     check(&other.read(), now);
     assert_eq!(other.applied(), state.applied());
     assert_eq!(other.flushed(), state.applied().last);
-    let files = std::fs::read_dir(tmp.path()).unwrap();
-    assert!(files.flatten().all(|f| !f.file_name().to_string_lossy().starts_with("install")));
+    assert_eq!(states(tmp.path()), ["state-3.1"], "and nothing is beside it");
 }
 
-fn put(state: &State, index: u64, key: &[u8], bytes: usize) {
+/// The names of the environments of states.
+pub(super) fn states(dir: &std::path::Path) -> Vec<String> {
+    let names =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("state-")).collect();
+    names.sort();
+    names
+}
+
+pub(super) fn put(state: &State, index: u64, key: &[u8], bytes: usize) {
     let mut writer = state.write();
     writer.put(key, Bytes::from(vec![index as u8; bytes])).unwrap();
     writer.commit(id(1, index), None).unwrap();
@@ -197,14 +205,14 @@ fn a_damaged_or_incomplete_snapshot_changes_nothing() {
         for at in [0, 5, 1000, chunks[0].bytes.len() - 1] {
             let mut bad = chunks[0].bytes.to_vec();
             bad[at] ^= 1;
-            let damaged = to.install().unwrap().chunk(bad.into());
+            let damaged = to.install(0).await.unwrap().chunk(bad.into()).await;
             assert!(matches!(damaged, Err(Error::BadChunk { .. })), "byte {at}");
         }
-        let mut disordered = to.install().unwrap();
-        disordered.chunk(chunks[1].bytes.clone()).unwrap();
-        assert!(matches!(disordered.chunk(chunks[0].bytes.clone()), Err(Error::BadChunk { .. })));
-        let mut short = to.install().unwrap();
-        short.chunk(chunks[0].bytes.clone()).unwrap();
+        let mut disordered = to.install(0).await.unwrap();
+        disordered.chunk(chunks[1].bytes.clone()).await.unwrap();
+        assert!(matches!(disordered.chunk(chunks[0].bytes.clone()).await, Err(Error::BadChunk { .. })));
+        let mut short = to.install(0).await.unwrap();
+        short.chunk(chunks[0].bytes.clone()).await.unwrap();
         let finished = short.finish(40, id(1, 39), Bytes::new()).await;
         assert!(matches!(finished, Err(Error::BadChunk { .. })));
         assert_eq!(all(&to.read()), before);
@@ -230,7 +238,7 @@ fn a_damaged_row_is_an_error_and_never_an_answer_and_ends_the_node() {
             row[50] ^= 1;
             Ok(map.rows.put(txn, b"key", &row)?)
         };
-        state.core.map.write(None, &mut damage, || ()).unwrap();
+        state.core.map().write(None, &mut damage, || ()).unwrap();
         let mut snapshot = state.snapshot().await.unwrap();
         assert_eq!(count.load(Ordering::SeqCst), 0);
         assert!(state.read().get(b"key").is_err());
@@ -374,7 +382,7 @@ fn a_body_is_written_once_and_leaves_the_log_only_when_it_is_brought_in() {
         assert_eq!(state.read().get(&body(3)).unwrap().unwrap().len(), 100_000);
         assert_eq!(state.read().get(&body(0)).unwrap(), None);
         state.close().await.unwrap();
-        gone(&dir.state_path(0)).await;
+        gone(&dir.state_path(0, 0)).await;
         shard.truncate_after(Some(id(1, 2))).await.unwrap();
         let error = State::open(&dir, &shard, StateOptions::default(), &runner(false)).err().unwrap();
         assert!(error.to_string().contains("needs the records"), "{error}");

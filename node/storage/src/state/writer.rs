@@ -4,7 +4,7 @@ use bytes::Bytes;
 use parking_lot::{RwLockUpgradableReadGuard, RwLockWriteGuard};
 use quorate_machine::limits::KEY_BYTES_MAX;
 use quorate_machine::store::{Read, Store, StoreError};
-use quorate_simpoint::buggify;
+use quorate_simpoint::{buggify, touched};
 
 use super::flush::Job;
 use super::in_log::Entry;
@@ -28,7 +28,7 @@ pub struct StateWriter<'a> {
 impl<'a> StateWriter<'a> {
     pub(crate) fn new(state: &'a State, entry: Option<Entry>) -> StateWriter<'a> {
         let levels = state.core.levels.upgradable_read();
-        let disk = Disk::new(&state.core, levels.disk_rows == 0);
+        let disk = Disk::new(&state.core, &levels);
         StateWriter { state, entry, mine: Overlay::default(), disk, levels }
     }
 
@@ -95,14 +95,17 @@ fn needless(mine: &Overlay, frozen: Option<&Overlay>, disk: &Disk) -> Result<Vec
 
 impl Read for StateWriter<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        touched(1, key.len());
         Ok(self.with(|overlays| merge::get(overlays, &self.disk, key))?)
     }
 
     fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        touched(1, from.len());
         Ok(self.with(|overlays| merge::first(overlays, &self.disk, from, to))?)
     }
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
+        touched(1, to.len());
         Ok(self.with(|overlays| merge::last(overlays, &self.disk, from, to))?)
     }
 }
@@ -115,12 +118,14 @@ impl Store for StateWriter<'_> {
                 key.len()
             )));
         }
+        touched(1, key.len() + value.len());
         let place = self.entry.as_ref().and_then(|entry| entry.place(key, &value));
         self.mine.set(key, Some(place.map_or(Value::Inline(value), Value::InLog)));
         Ok(())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<(), StoreError> {
+        touched(1, key.len());
         if !key.is_empty() && key.len() <= KEY_BYTES_MAX {
             self.mine.set(key, None);
         }

@@ -55,7 +55,7 @@ fn gaps(queue: &QueuePast<'_>, placed: &[Placed<'_>], report: &mut Report) {
 /// A session's sends keep their order, whenever they return.
 fn in_session(queue: &QueuePast<'_>, placed: &[Placed<'_>], report: &mut Report) {
     let mut last: BTreeMap<_, (u64, &Send<'_>)> = BTreeMap::new();
-    for Placed { last: send, position, .. } in placed {
+    for Placed { last: send, position, .. } in placed.iter().filter(|row| !row.last.session.is_empty()) {
         if let Some((before, earlier)) = last.insert((send.who, send.session), (*position, send))
             && before >= *position
         {

@@ -72,8 +72,8 @@ pub(super) fn check<'a>(
 }
 
 /// Answers the contents of the reads from a replay of the log.
-pub(super) fn compare_reads(log: &CommittedLog, asked: Vec<Asked<'_>>, report: &mut Report) {
-    reads::compare(log, asked, report);
+pub(super) fn compare_reads(log: &CommittedLog, facts: &Facts, asked: Vec<Asked<'_>>, report: &mut Report) {
+    reads::compare(log, facts, asked, report);
 }
 
 impl<'a> Witness<'a, '_> {

@@ -11,7 +11,7 @@ use quorate_model::naive::{Kept, Naive, Queue, Sub};
 use quorate_model::view;
 use quorate_proto::v1 as wire;
 
-use crate::check::facts::Listing;
+use crate::check::facts::{Facts, Listing};
 use crate::check::log::CommittedLog;
 use crate::check::report::Report;
 use crate::history::{Answer, Call, OpId};
@@ -44,7 +44,7 @@ pub(super) fn applied_index(answer: &Answer) -> Option<u64> {
 }
 
 /// Replays the log and compares each read at its place.
-pub(super) fn compare(log: &CommittedLog, mut asked: Vec<Asked<'_>>, report: &mut Report) {
+pub(super) fn compare(log: &CommittedLog, facts: &Facts, mut asked: Vec<Asked<'_>>, report: &mut Report) {
     asked.sort_by_key(|asked| (asked.index, asked.op));
     let mut naive = Naive::default();
     let mut next = log.first();
@@ -52,7 +52,7 @@ pub(super) fn compare(log: &CommittedLog, mut asked: Vec<Asked<'_>>, report: &mu
         while next <= asked.index {
             let bytes = log.get(next).and_then(|entry| entry.bytes.clone());
             if let Some(Ok(batch)) = bytes.map(Batch::decode) {
-                naive.apply(&batch);
+                naive.follow(&batch, facts.steps(next));
             }
             next += 1;
         }

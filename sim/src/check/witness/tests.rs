@@ -165,7 +165,7 @@ impl Day {
         assert_eq!(report.violations(), [], "the log itself is good");
         let past = Past::of(&self.story.events);
         let (asked, _) = super::check(&past, &self.written.log, &replay.facts, &mut report);
-        super::compare_reads(&self.written.log, asked, &mut report);
+        super::compare_reads(&self.written.log, &replay.facts, asked, &mut report);
         report.violations().iter().map(ToString::to_string).collect()
     }
 

@@ -7,7 +7,7 @@ use quorate_machine::command::{Order, Outcome as Settling, Settings};
 use quorate_machine::reply::{Refusal, Reply};
 
 use super::{CHECK, ORDER, Witness};
-use crate::check::facts::{Done, Transacted, reason};
+use crate::check::facts::{Done, Settled, Transacted, reason};
 use crate::check::past::{Fate, Op, fate_of_send, fate_of_settle};
 use crate::history::{Answer, Call, How};
 
@@ -37,7 +37,7 @@ impl<'a> Witness<'a, '_> {
                     })
                     .collect()
             }
-            (Call::Transact { number }, _) => return self.transacted(*number, answer),
+            (Call::Transact { number, .. }, _) => return self.transacted(*number, answer),
             (Call::Settle { queue, position, token, how }, Answer::Done | Answer::Refused(_)) => {
                 let refused = match answer {
                     Answer::Refused(reason) if is_of_lease(reason) => Some(reason.as_str()),
@@ -47,7 +47,7 @@ impl<'a> Witness<'a, '_> {
                 let rows = facts.settles.get(&(queue.clone(), *position, *token));
                 rows.map_or(&[][..], Vec::as_slice)
                     .iter()
-                    .filter(|row| (row.outcome, row.delay_ms) == wire_of(*how))
+                    .filter(|row| is_as_asked(row, wire_of(*how)))
                     .map(|row| (row.index, row.refusal.is_none_or(|refusal| refusal == refused)))
                     .collect()
             }
@@ -90,7 +90,9 @@ impl<'a> Witness<'a, '_> {
 
     fn transacted(&self, number: u64, answer: &Answer) -> Option<Vec<Candidate>> {
         let fits = |row: &Transacted| match answer {
-            Answer::Transacted { version } => Some(row.outcome.is_ok_and(|done| done.version == *version)),
+            Answer::Transacted { version, .. } => {
+                Some(row.outcome.is_ok_and(|done| done.version == *version))
+            }
             // A full disk is told by the server, before anything is in the log.
             Answer::Refused(reason) if reason != "NO_SPACE" => Some(row.outcome == Err(reason.as_str())),
             _ => None,
@@ -147,7 +149,7 @@ impl<'a> Witness<'a, '_> {
     fn transactions(&mut self) {
         let mut asked = BTreeMap::new();
         for op in self.past.ops.values() {
-            if let Call::Transact { number } = op.call {
+            if let Call::Transact { number, .. } = op.call {
                 asked.insert(*number, op);
             }
         }
@@ -225,7 +227,7 @@ impl<'a> Witness<'a, '_> {
                 op.returned.map_or((None, op.invoked_at), |(_, at, answer)| (Some(answer), at));
             let stored = rows.iter().find(|row| row.outcome.is_ok());
             if *absent
-                && !(self.past.deleted.contains(queue.as_str()) && is_unknown_queue(answer))
+                && !(self.past.deleted.contains(queue.as_str()) && is_of_another_life(answer))
                 && let Some(row) = stored
             {
                 let what =
@@ -247,10 +249,8 @@ impl<'a> Witness<'a, '_> {
         }
         for ((queue, position, token, how), (absent, op)) in asked {
             let rows = self.facts.settles.get(&(queue, position, token));
-            let done = rows
-                .into_iter()
-                .flatten()
-                .find(|row| (row.outcome, row.delay_ms) == how && row.refusal == Some(None));
+            let done =
+                rows.into_iter().flatten().find(|row| is_as_asked(row, how) && row.refusal == Some(None));
             if let (true, Some(row), Some((_, at, answer))) = (absent, done, op.returned) {
                 let what =
                     format!("#{} {:?} was answered {answer:?}, and is entry {}", op.id.0, op.call, row.index);
@@ -264,8 +264,10 @@ fn is_of_lease(reason: &str) -> bool {
     ["STALE_LEASE", "NEVER_LEASED"].contains(&reason)
 }
 
-fn is_unknown_queue(answer: Option<&Answer>) -> bool {
-    matches!(answer, Some(Answer::Refused(reason)) if reason == "UNKNOWN_QUEUE")
+/// A publish that is repeated when its queue is gone, or is another one: what an earlier attempt did is not said.
+fn is_of_another_life(answer: Option<&Answer>) -> bool {
+    let reasons = ["UNKNOWN_QUEUE", "INVALID"];
+    matches!(answer, Some(Answer::Refused(reason)) if reasons.contains(&reason.as_str()))
 }
 
 fn plain(
@@ -276,15 +278,20 @@ fn plain(
     rows.get(key).into_iter().flatten().map(|row| (row.index, fits(&row.outcome))).collect()
 }
 
-/// Outcome and delay as the client sends them: on the wire a zero means the subscription's own.
-fn wire_of(how: How) -> (i32, u64) {
+/// Outcome and delay as the client sends them: on the wire a zero means the subscription's own. For an extension by that the client says
+/// how long it takes that to be, so that it knows when the lease ends.
+fn wire_of(how: How) -> (i32, Option<u64>) {
     let delay = |given: Option<u64>| given.map_or(0, |ms| ms.max(1));
     match how {
-        How::Ack => (Settling::Ack.into(), 0),
-        How::Retry(after) => (Settling::Retry.into(), delay(after)),
-        How::Release => (Settling::Release.into(), 0),
-        How::Extend(by) => (Settling::Extend.into(), delay(by)),
+        How::Ack => (Settling::Ack.into(), Some(0)),
+        How::Retry(after) => (Settling::Retry.into(), Some(delay(after))),
+        How::Release => (Settling::Release.into(), Some(0)),
+        How::Extend(by) => (Settling::Extend.into(), by.map(|ms| ms.max(1))),
     }
+}
+
+fn is_as_asked(row: &Settled, (outcome, delay_ms): (i32, Option<u64>)) -> bool {
+    row.outcome == outcome && delay_ms.is_none_or(|delay_ms| row.delay_ms == delay_ms)
 }
 
 fn asked_for(settings: &Settings) -> (bool, u64, (u64, u64)) {

@@ -22,8 +22,8 @@ impl AtRest {
     }
 
     fn spoil(&self, image: &mut Image, rng: &mut Rng) {
-        for path in paths(self.victim).iter().map(Path::new) {
-            image.damage(path, |file| spoil(path, file, self.damage, rng));
+        for path in paths(self.victim, |path| image.files.contains_key(path)) {
+            image.damage(&path, |file| spoil(&path, file, self.damage, rng));
         }
     }
 }

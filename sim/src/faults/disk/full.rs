@@ -17,7 +17,7 @@ impl Full {
     }
 
     fn set(&self, site: &Site<'_>, full: bool) {
-        site.world.nodes[self.node].medium().borrow().set_full(full);
+        site.world.nodes[self.node].space.set_full(full);
     }
 }
 
@@ -28,8 +28,8 @@ impl Work for Full {
     }
 
     fn tick(&mut self, site: &mut Site<'_>) {
-        site.ledger.excuse(self.node);
-        self.set(site, true); // also after a restart
+        site.ledger.excuse_start(self.node);
+        self.set(site, true);
     }
 
     fn end(&mut self, site: &mut Site<'_>) {

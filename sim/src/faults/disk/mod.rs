@@ -3,36 +3,49 @@
 mod at_rest;
 mod fail_sync;
 mod full;
+mod gone;
+mod hang;
 mod lies;
 mod log_stalls;
 mod lost;
 mod rot;
+mod scarce;
 mod slow_disk;
 
 pub(super) use at_rest::AtRest;
 pub(super) use fail_sync::FailSync;
 pub(super) use full::Full;
+pub(super) use gone::Gone;
+pub(super) use hang::Hang;
 pub(super) use lies::Lies;
 pub(super) use log_stalls::LogStalls;
 pub(super) use lost::Lost;
 pub(super) use rot::Rot;
+pub(super) use scarce::Scarce;
 pub(super) use slow_disk::SlowDisk;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Site;
 use crate::disk::pages;
 use crate::plan::Victim;
 use crate::seed::Rng;
 
-/// The files of a victim, below the data directory.
-fn paths(victim: Victim) -> &'static [&'static str] {
+/// More snapshots than this no node installs in a run.
+const GENERATIONS_MAX: u64 = 4096;
+
+/// The files of a victim, below the data directory: of the generations of a state the one that counts.
+fn paths(victim: Victim, exists: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     match victim {
-        Victim::Log => &["log/data.mdb"],
-        Victim::State => &["state-0/data.mdb"],
-        Victim::OneIdentity => &["identity.a"],
-        Victim::BothIdentities => &["identity.a", "identity.b"],
+        Victim::Log => vec!["log/data.mdb".into()],
+        Victim::State => {
+            let later = (1..GENERATIONS_MAX).rev().map(|number| format!("state-0.{number}/data.mdb"));
+            let mut all = later.chain(["state-0/data.mdb".into()]).map(PathBuf::from);
+            all.find(|path| exists(path)).into_iter().collect()
+        }
+        Victim::OneIdentity => vec!["identity.a".into()],
+        Victim::BothIdentities => vec!["identity.a".into(), "identity.b".into()],
     }
 }
 

@@ -1,8 +1,6 @@
 //! Bits flip in files that are in use, on the medium and in the page cache alike. Only in values: see
 //! [`crate::disk::pages`].
 
-use std::path::Path;
-
 use super::{Site, flip, parts, paths};
 use crate::faults::Work;
 use crate::plan::Victim;
@@ -29,12 +27,12 @@ impl Work for Rot {
         }
         let medium = node.medium();
         let mut medium = medium.borrow_mut();
-        for path in paths(self.victim).iter().map(Path::new) {
-            let Some(mut file) = medium.look(path) else { continue };
-            let parts = parts(path, &file);
+        for path in paths(self.victim, |path| medium.root.join(path).exists()) {
+            let Some(mut file) = medium.look(&path) else { continue };
+            let parts = parts(&path, &file);
             for _ in 0..self.bits {
                 if let Some((at, byte)) = flip(&mut file, &parts, site.rng) {
-                    medium.rot(path, at as u64, &[byte]);
+                    medium.rot(&path, at as u64, &[byte]);
                 }
             }
         }

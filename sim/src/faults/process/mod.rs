@@ -3,16 +3,20 @@
 mod crash;
 mod crash_all;
 mod crash_at_start;
+mod crash_installing;
 mod depose;
 mod pause;
+mod pause_client;
 mod remove;
 mod rolling;
 
 pub(super) use crash::Crash;
 pub(super) use crash_all::CrashAll;
 pub(super) use crash_at_start::CrashAtStart;
+pub(super) use crash_installing::CrashInstalling;
 pub(super) use depose::Depose;
 pub(super) use pause::Pause;
+pub(super) use pause_client::PauseClient;
 pub(super) use remove::Remove;
 pub(super) use rolling::Rolling;
 

@@ -1,23 +1,52 @@
-//! One node after the other is stopped in good order and started again.
+//! One node after the other is stopped in good order and started again, with the next program if it is an upgrade. Then the leader
+//! is told all the while to raise the active version, which it must do when every member reads the next one, and not before.
 
 use std::time::Duration;
 
 use super::Site;
-use crate::faults::Work;
+use crate::faults::{Work, leader};
+use crate::world::{NEXT, Order};
+
+/// The leader is told again after this: it may have died, or refused.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(in crate::faults) struct Rolling {
     apart: Duration,
+    upgrade: bool,
     /// Those still to come, the next one last.
     waiting: Vec<usize>,
     /// Asked to stop.
     stopping: Option<usize>,
     next: Duration,
+    next_raise: Duration,
 }
 
 impl Rolling {
     pub(in crate::faults) fn new(apart: Duration) -> Self {
-        Rolling { apart, waiting: Vec::new(), stopping: None, next: Duration::ZERO }
+        let (next, next_raise) = (Duration::ZERO, Duration::ZERO);
+        Rolling { apart, upgrade: false, waiting: Vec::new(), stopping: None, next, next_raise }
+    }
+
+    pub(in crate::faults) fn upgrade(apart: Duration) -> Self {
+        Rolling { upgrade: true, ..Rolling::new(apart) }
+    }
+
+    /// It is down: it comes back, with the next program if it is time.
+    fn bring_back(&self, site: &mut Site<'_>, node: usize) {
+        if self.upgrade && !site.world.nodes[node].is_up() {
+            site.world.nodes[node].install(NEXT);
+        }
+        site.ledger.let_up(site.world, node);
+    }
+
+    fn raise(&mut self, site: &mut Site<'_>) {
+        if !self.upgrade || site.elapsed() < self.next_raise {
+            return;
+        }
+        let Some(leader) = leader(site.world) else { return };
+        self.next_raise = site.elapsed() + AGAIN;
+        site.world.nodes[leader].order(Order::Raise);
     }
 }
 
@@ -31,9 +60,10 @@ impl Work for Rolling {
     }
 
     fn tick(&mut self, site: &mut Site<'_>) {
+        self.raise(site);
         if let Some(node) = self.stopping {
             if !site.world.nodes[node].is_up() {
-                site.ledger.let_up(site.world, node);
+                self.bring_back(site, node);
                 self.stopping = None;
                 self.next = site.elapsed() + self.apart;
             }
@@ -49,7 +79,7 @@ impl Work for Rolling {
     fn end(&mut self, site: &mut Site<'_>) {
         // It may still be at it; whoever finds it down then starts it again.
         if let Some(node) = self.stopping.take() {
-            site.ledger.let_up(site.world, node);
+            self.bring_back(site, node);
         }
     }
 }

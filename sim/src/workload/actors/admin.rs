@@ -13,7 +13,7 @@ use crate::workload::plan::{AdminPlan, ProducerPlan, QueuePlan};
 use crate::workload::verbs::open_producer::Open;
 use crate::workload::verbs::{
     Consumer, ack, attach, close_producer, create_queue, delete_queue, detach, list_queues, members,
-    open_producer, publish, remove_member, show_queue, status,
+    open_producer, publish, raise_version, remove_member, show_queue, status, version,
 };
 
 const WAIT: Duration = Duration::from_millis(300);
@@ -23,7 +23,10 @@ pub(super) async fn run(cx: Cx, plan: AdminPlan, mut rng: Rng) {
         let name = format!("scratch-{}", rng.between(1, plan.scratch));
         // What a call answers stands in the history.
         match rng.below(13) {
-            0 => drop(members::call(&cx).await),
+            0 => {
+                drop(members::call(&cx).await);
+                drop(version::call(&cx).await);
+            }
             1 => drop(status::call(&cx).await),
             2 => drop(list_queues::call(&cx).await),
             3 => drop(show_queue::call(&cx, &name).await),
@@ -31,7 +34,10 @@ pub(super) async fn run(cx: Cx, plan: AdminPlan, mut rng: Rng) {
             5 => drop(create_queue::call(&cx, &create_queue::sample(&mut rng, "-no-name")).await),
             6 | 7 => drop(create_queue::call(&cx, &create_queue::sample(&mut rng, &name)).await),
             8 => drop(delete_queue::call(&cx, &name).await),
-            9 => drop(remove_member::call(&cx, "nobody").await),
+            9 => {
+                drop(remove_member::call(&cx, "nobody").await);
+                drop(raise_version::call(&cx).await);
+            }
             _ => use_scratch(&cx, &mut rng, &name).await,
         }
         cx.think(&mut rng, plan.every_ms).await;

@@ -78,7 +78,7 @@ impl Handful<'_> {
         let mut drawn = self.rng.below(100);
         for (share, fate) in shares {
             if drawn < share {
-                let too_long = fate == Fate::Late && delivery.lease_left > LATE_MAX;
+                let too_long = fate == Fate::Late && delivery.lease_left() > LATE_MAX;
                 return if too_long { Fate::Ack } else { fate };
             }
             drawn -= share;
@@ -173,7 +173,7 @@ impl Handful<'_> {
             }
             Fate::Late => {
                 let more = Duration::from_millis(self.rng.between(1, 1000));
-                cx.pause(delivery.lease_left + more).await;
+                cx.pause(delivery.lease_left() + more).await;
                 Some(ack::call(cx, queue, delivery).await)
             }
             Fate::Never => {

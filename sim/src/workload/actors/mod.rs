@@ -3,7 +3,9 @@
 pub(crate) mod drain;
 
 mod admin;
+mod again;
 mod consumer;
+mod crowd;
 mod everything;
 mod handful;
 mod producer;
@@ -37,6 +39,8 @@ pub(crate) fn live(
         Role::Reader(plan) => Box::pin(reader::run(cx, plan, rng)),
         Role::Admin(plan) => Box::pin(admin::run(cx, plan, rng)),
         Role::Everything(plan) => Box::pin(everything::run(cx, plan, rng)),
+        Role::Again(plan) => Box::pin(again::run(cx, plan, rng)),
+        Role::Crowd(plan) => Box::pin(crowd::run(cx, plan, rng)),
     }
 }
 
@@ -71,7 +75,7 @@ fn fill(cx: &Cx, queue: &str, consumer: &mut Consumer, hand: &mut Vec<Delivery>,
 }
 
 fn saw(cx: &Cx, queue: &str, delivery: &Delivery) {
-    let (body, bytes) = body::check(&delivery.value, &delivery.meta);
+    let (body, bytes) = body::check(queue, &delivery.value, &delivery.meta);
     cx.saw(What::Delivered {
         queue: queue.to_owned(),
         position: delivery.position,

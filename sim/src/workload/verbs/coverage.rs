@@ -8,6 +8,8 @@ const USED: &[(&str, &[&str])] = &[
     ("rpc Members", &["members"]),
     ("rpc Status", &["status"]),
     ("rpc RemoveMember", &["remove_member"]),
+    ("rpc Version", &["version"]),
+    ("rpc RaiseVersion", &["raise_version"]),
     ("rpc Receive", &["attach", "credit", "detach", "ack", "retry", "release", "extend", "park"]),
     ("rpc Publish", &["open_producer", "publish", "close_producer"]),
     ("rpc Create", &["create_queue", "create_subscription"]),
@@ -49,6 +51,7 @@ const USED: &[(&str, &[&str])] = &[
     ("Verb::Transact", &["transact"]),
     ("Verb::Tick", &[]),        // time is nobody's to ask for: the leader proposes it
     ("Verb::GiveNodeIds", &[]), // the leader proposes it for a new member: see `faults/process/remove.rs`
+    ("Verb::RaiseVersion", &["raise_version"]),
     ("Outcome::Unspecified", &[]),
     ("Outcome::Ack", &["ack"]),
     ("Outcome::Retry", &["retry"]),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_client::{Order, SubscriptionSettings};
 
-use crate::history::{Answer, Call};
+use crate::history::{Answer, Call, is_keyed};
 use crate::seed::Rng;
 use crate::workload::cx::Cx;
 use crate::workload::plan::QueuePlan;
@@ -31,7 +31,11 @@ pub(crate) async fn call(cx: &Cx, queue: &QueuePlan) -> Result<(), Answer> {
     };
     let given = |ms: u64| (ms > 0).then(|| Duration::from_millis(ms));
     let settings = SubscriptionSettings {
-        order: if queue.total { Order::Total } else { Order::None },
+        order: match (queue.total, is_keyed(&queue.name)) {
+            (true, _) => Order::Total,
+            (_, true) => Order::Key,
+            _ => Order::None,
+        },
         lease: given(queue.lease_ms),
         backoff: given(queue.backoff_ms.0).zip(given(queue.backoff_ms.1)),
         ..SubscriptionSettings::default()

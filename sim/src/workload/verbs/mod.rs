@@ -26,6 +26,7 @@ pub(crate) mod pause;
 pub(crate) mod peek;
 pub(crate) mod publish;
 pub(crate) mod purge;
+pub(crate) mod raise_version;
 pub(crate) mod read;
 pub(crate) mod release;
 pub(crate) mod remove_member;
@@ -39,6 +40,7 @@ pub(crate) mod transact;
 pub(crate) mod unpark;
 pub(crate) mod update_queue;
 pub(crate) mod update_subscription;
+pub(crate) mod version;
 
 use bytes::Bytes;
 use quorate_client::Raw;

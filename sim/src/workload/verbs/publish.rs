@@ -30,7 +30,7 @@ pub(crate) async fn call(
     let session = open.producer.session().to_owned();
     let op = cx.invoke(Call::Publish { session, queue: open.queue.clone(), body, bytes });
     let place = outbox.borrow_mut().push(letter);
-    let pending = match cx.bounded(open.producer.send(body::message(body, bytes))).await {
+    let pending = match cx.bounded(open.producer.send(body::message(&open.queue, body, bytes))).await {
         Ok(pending) => pending,
         Err(answer) => {
             outbox.borrow_mut().answered(place, body, fate(&answer));

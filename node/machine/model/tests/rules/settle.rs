@@ -83,7 +83,7 @@ fn backoffs_double_up_to_the_last_and_jitter_shortens_them() {
 }
 
 #[test]
-fn reasons_that_are_not_there_or_too_long_make_a_range_invalid() {
+fn a_reason_that_is_not_there_makes_a_range_invalid_and_one_that_is_too_long_the_whole() {
     let mut world = World::new(settings(Order::None));
     world.publish(&keyed("---"));
     let consumer = world.attach("", 1, 9);
@@ -96,8 +96,10 @@ fn reasons_that_are_not_there_or_too_long_make_a_range_invalid() {
         reason,
     };
     let ranges = vec![range(1, To::Retry, 2), range(2, To::Park, 3), range(3, To::Ack, 3)];
-    let reasons = vec!["fine".into(), "x".repeat(257)];
-    let reply = world.done(Verb::Settle(Settle { consumer, ranges, reasons }));
+    let reasons = vec!["x".repeat(257)];
+    let refused = world.entry(Verb::Settle(Settle { consumer, ranges: ranges.clone(), reasons }));
+    assert!(matches!(refused, Err(Refusal::Invalid { field: "reason", .. })), "{refused:?}");
+    let reply = world.done(Verb::Settle(Settle { consumer, ranges, reasons: vec!["fine".into()] }));
     let Reply::Settled(Settled { refused, .. }) = reply else { panic!("{reply:?}") };
     let is_reason = |refusal: &Refusal| matches!(refusal, Refusal::Invalid { field: "reason", .. });
     assert!(refused.len() == 2 && refused.iter().all(|part| is_reason(&part.refusal)), "{refused:?}");

@@ -137,7 +137,7 @@ fn leases_of_a_key_that_are_over_count_and_the_ones_behind_are_revoked() {
     world.settle_one(one, To::Extend, 3);
     world.now_ms += 500;
     world.done(Verb::Tick(Tick {}));
-    assert_eq!(world.revoked(), [2, 4, 3]);
+    assert_eq!(world.revoked(), [2, 3, 4]);
     let attempts: Vec<u32> = world.sub("default").rows.iter().map(|row| row.attempt).collect();
     // The key that is held goes on before the round.
     assert_eq!((attempts, world.assigned()), (vec![1, 2, 1, 2], vec![2, 3, 4]));

@@ -1,0 +1,113 @@
+//! The part of the actor that a snapshot needs which arrives.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_simpoint::{Bug, planted};
+
+use super::flush::{Flusher, LATE};
+use super::fresh::Fresh;
+use super::install::Last;
+use super::{Applied, Levels};
+use crate::error::Error;
+use crate::map::{Failure, Map};
+
+impl Flusher {
+    /// Makes the environment that it goes to. There is one at a time: whoever sends a second one has given up the first.
+    pub(super) fn begin(&mut self, number: u64, bytes: u64) -> Result<(), Error> {
+        if let Some(before) = self.fresh.take() {
+            before.discard();
+        }
+        self.fresh = Some(Fresh::begin(&self.core, number, bytes)?);
+        Ok(())
+    }
+
+    /// Writes the next chunks of it.
+    pub(super) async fn rows(&mut self, number: u64, group: &[Bytes]) -> Result<(), Error> {
+        let mut fresh = self.take(number)?;
+        match self.put(&mut fresh, group).await {
+            Ok(()) => {
+                self.fresh = Some(fresh);
+                Ok(())
+            }
+            Err(error) => {
+                fresh.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// Nobody goes on with it, unless it was installed.
+    pub(super) fn give_up(&mut self, number: u64) {
+        if let Ok(fresh) = self.take(number) {
+            fresh.discard();
+        }
+    }
+
+    /// Puts it in the place of the state. Until it has its name the state is as it was.
+    pub(super) async fn install(&mut self, number: u64, last: Last) -> Result<(), Error> {
+        let mut fresh = self.take(number)?;
+        let early = planted(Bug::SwitchBeforeRows);
+        let arrived = match early {
+            true => Ok(()),
+            false => self.put(&mut fresh, &last.group).await,
+        };
+        let arrived = arrived.and_then(|()| {
+            let complete = fresh.complete(self.core.shard, &last, early);
+            complete.map_err(|failure| self.no_room(&fresh, failure))
+        });
+        if let Err(error) = arrived {
+            fresh.discard();
+            return Err(error);
+        }
+        // From here on nobody knows which of the two the disk has, should something fail.
+        let (map, mut rows) = fresh.settle(&self.core).map_err(|error| self.fail(error))?;
+        if early {
+            self.runner.pause(LATE).await;
+            rows += Fresh::late(&map, self.core.shard, &last.group);
+        }
+        self.switch(map, rows, last.applied);
+        let generation = self.core.dir.state_generation(self.core.shard);
+        let removed = generation.and_then(|now| self.core.dir.remove_other_states(self.core.shard, now));
+        if let Err(error) = removed {
+            tracing::warn!(%error, "the state before the snapshot stays until the next start");
+        }
+        self.core.flushes.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    /// The switch in memory. Whoever reads now is done before it; a snapshot that is being sent keeps the environment that it reads.
+    fn switch(&self, map: Map, disk_rows: u64, applied: Applied) {
+        let flushed = applied.last;
+        let mut levels = self.core.levels.write();
+        *levels = Levels { applied, flushed, disk_rows, ..Levels::new(Arc::new(map)) };
+        self.core.note_owed(&levels);
+    }
+
+    fn take(&mut self, number: u64) -> Result<Fresh, Error> {
+        let replaced = Error::SnapshotReplaced { shard: self.core.shard };
+        self.fresh.take_if(|fresh| fresh.number == number).ok_or(replaced)
+    }
+
+    async fn put(&self, fresh: &mut Fresh, group: &[Bytes]) -> Result<(), Error> {
+        while let Err(failure) = fresh.put(self.core.shard, group) {
+            match failure {
+                Failure::Full if fresh.map().can_grow() => {
+                    let grown = fresh.map().recover(failure, &*self.runner, || ()).await;
+                    grown.map_err(|error| self.fail(error))?;
+                }
+                failure => return Err(self.no_room(fresh, failure)),
+            }
+        }
+        Ok(())
+    }
+
+    /// A snapshot that finds no room is given up, since it can be sent again. A disk that fails ends the state.
+    fn no_room(&self, fresh: &Fresh, failure: Failure) -> Error {
+        match failure {
+            Failure::Fatal(error @ Error::BadChunk { .. }) => error,
+            Failure::Fatal(error) => self.fail(error),
+            Failure::Full | Failure::DiskFull => fresh.no_room(self.core.shard),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! What a client says that no state can make right costs no entry: the leader refuses it before it proposes anything. Neither does an entry grow longer
+//! than peers take.
+
+use prost::Message as _;
+use quorate_machine::command::Batch;
+use quorate_machine::lawful;
+use quorate_machine::limits::ENTRY_BYTES_MAX;
+
+use super::log::CommittedLog;
+use super::report::Report;
+
+const CHECK: &str = "lawful-log";
+
+/// Looks at every command of the log.
+pub(super) fn check(log: &CommittedLog, report: &mut Report) {
+    for index in log.first()..log.end() {
+        let Some(entry) = log.get(index) else { continue };
+        let Some(bytes) = &entry.bytes else { continue };
+        if bytes.len() > ENTRY_BYTES_MAX {
+            report.safety("P8", CHECK, entry.at, format!("entry {index} has {} bytes", bytes.len()));
+        }
+        let commands = Batch::decode(bytes.clone()).map_or_else(|_| Vec::new(), |batch| batch.commands);
+        for refusal in commands.iter().filter_map(|command| lawful(command.verb.as_ref()?).err()) {
+            report.safety("P12", CHECK, entry.at, format!("entry {index} has what is refused: {refusal}"));
+        }
+    }
+}
