@@ -1,6 +1,7 @@
 //! The settings of a node: plain data, checked once.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::{proposal, server};
 
@@ -49,6 +50,8 @@ pub const MAP_BYTES_MIN: u64 = 16 * 1024 * 1024;
 pub const MAP_BYTES_MAX: u64 = 16 << 40;
 /// Smallest reserve of the disk, in bytes.
 pub const DISK_RESERVE_BYTES_MIN: u64 = 1024 * 1024;
+/// Least time after which a log counts as stalled: two looks at it, or every write would be a stall.
+pub const LOG_STALL_AFTER_MIN: Duration = Duration::from_millis(500);
 
 /// Longest name of a node, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -146,6 +149,13 @@ impl Config {
             return invalid(
                 "disk-reserve",
                 format!("must be at least {least}: what makes room needs some itself"),
+            );
+        }
+        if self.raft.log_stall_after < LOG_STALL_AFTER_MIN {
+            let least = LOG_STALL_AFTER_MIN.as_millis();
+            return invalid(
+                "log-stall-after",
+                format!("must be at least {least}ms: a healthy disk takes its time, too"),
             );
         }
         if self.raft.log_bytes_max == 0 {

@@ -232,6 +232,7 @@ fn sizes_that_cannot_work_are_refused_with_their_flag() {
         ("--map-bytes-max", "1", "must be from 16MiB"),
         ("--map-bytes-max", "100000TiB", "must be from 16MiB"),
         ("--disk-reserve", "1KiB", "must be at least 1MiB"),
+        ("--log-stall-after", "0s", "must be at least 500ms"),
         ("--disk-reserve", "1000000GiB", "nothing could ever be published"),
         ("--log-bytes-max", "0", "must be more than 0"),
     ] {

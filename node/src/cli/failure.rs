@@ -21,7 +21,7 @@ pub struct Failure {
     pub meant: Vec<String>,
     /// Whether the same command may succeed later without a change.
     pub retry: bool,
-    /// 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection; a node has two more: see
+    /// 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection; a node has three more: see
     /// [`crate::cli`].
     pub code: u8,
 }

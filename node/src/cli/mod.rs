@@ -1,7 +1,7 @@
 //! The command line: one file a verb, this one only dispatches.
 //!
 //! Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ran out of time, 4 no leader or no connection; of a node, 5 its data
-//! directory is gone, 6 it was asked to stop and its disk did not answer in time.
+//! directory is gone, 6 it was asked to stop and its disk did not answer in time, 7 its program cannot read what the cluster writes.
 
 mod advice;
 mod bench;

@@ -73,7 +73,7 @@ pub struct Args {
     /// A silent leader is replaced within twice this [default: 800ms]
     #[arg(long, value_name = "DURATION")]
     election_timeout: Option<String>,
-    /// A leader hands over when something waits for its log's disk and for so long nothing gets there [default: 5s]
+    /// A leader hands over when something waits for its log's disk and for so long nothing gets there, at least 500ms [default: 5s]
     #[arg(long, value_name = "DURATION")]
     log_stall_after: Option<String>,
     /// A TOML file with these settings

@@ -142,7 +142,6 @@ struct Gathered {
     body: Body,
     budgets: HalfRead,
     message: Message,
-    has_begun: bool,
     /// What the message that is being gathered holds.
     held: Option<OwnedSemaphorePermit>,
     /// Data that is not handed on before its message has its budget.
@@ -154,6 +153,8 @@ struct Gathered {
 /// Where in a message the data handed on so far ends.
 #[derive(Default)]
 struct Message {
+    /// Counts the messages that have begun, this one included.
+    number: u64,
     header: [u8; HEADER_BYTES],
     header_bytes: usize,
     /// Once the header is whole.
@@ -169,6 +170,7 @@ impl Message {
         while !data.is_empty() {
             if self.header_bytes == 0 {
                 begins = whole - data.len();
+                self.number += 1;
             }
             if self.header_bytes < HEADER_BYTES {
                 let take = (HEADER_BYTES - self.header_bytes).min(data.len());
@@ -207,7 +209,6 @@ impl Gathered {
             body,
             budgets,
             message: Message::default(),
-            has_begun: false,
             held: None,
             waiting: None,
             deadline: Instant::now() + FIRST_MESSAGE_TIMEOUT,
@@ -217,11 +218,13 @@ impl Gathered {
 
     /// Data has come. Returns it, but for what waits until its message has its budget.
     fn take_in(&mut self, mut data: Bytes) -> Option<Bytes> {
-        let was_complete = self.message.is_complete();
+        let before = self.message.number;
         let begins = self.message.go_over(&data);
-        self.has_begun = true;
-        if was_complete || begins.is_some() || self.message.is_complete() {
+        let is_another = self.message.number != before;
+        if is_another || self.message.is_complete() {
             self.held = None;
+        }
+        if is_another && !self.message.is_complete() {
             self.deadline = Instant::now() + MESSAGE_TIMEOUT;
         }
         let Some(begins) = begins else { return Some(data) };
@@ -254,7 +257,7 @@ impl Gathered {
 
     /// Nothing comes now: is it too late for what was to come?
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        if self.has_begun && self.message.is_complete() && self.waiting.is_none() {
+        if self.message.number > 0 && self.message.is_complete() && self.waiting.is_none() {
             return Poll::Pending; // between two messages of a stream there is all the time in the world
         }
         let deadline = self.deadline;

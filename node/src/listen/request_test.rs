@@ -59,7 +59,8 @@ async fn now(body: &mut Gathered) -> Vec<usize> {
 async fn refused(body: &mut Gathered) -> (Duration, String) {
     let begun = Instant::now();
     loop {
-        if let Err(status) = next(body).await {
+        let in_a_day = tokio::time::timeout(Duration::from_secs(86_400), next(body));
+        if let Err(status) = in_a_day.await.expect("a refusal") {
             return (begun.elapsed(), status.message().to_owned());
         }
     }
@@ -86,6 +87,12 @@ async fn a_half_sent_message_holds_its_whole_length_until_it_is_complete_or_gone
     assert_eq!(now(&mut body).await, [99]);
     assert_eq!(free_bytes(&budgets), all - LONG);
     drop(body);
+    assert_eq!(free_bytes(&budgets), all);
+    // The next one begins in the piece in which it ends, and has no length yet.
+    let whole = message(LONG);
+    let pieces = vec![whole[..99].to_vec(), [&whole[99..], &[0, 0]].concat()];
+    let mut body = gathered(pieces, &budgets);
+    assert_eq!(now(&mut body).await, [99, LONG + 5 - 99 + 2]);
     assert_eq!(free_bytes(&budgets), all);
 }
 
@@ -126,6 +133,8 @@ async fn a_message_that_was_begun_has_a_deadline_and_between_messages_there_is_n
     assert!(took > Duration::from_secs(60), "a long one has longer: {took:?}");
     let (took, says) = refused(&mut gathered(Vec::new(), &budgets)).await;
     assert!(took >= FIRST_MESSAGE_TIMEOUT && says.contains("nothing was asked"), "{took:?}, {says}");
+    let (took, says) = refused(&mut gathered(vec![Vec::new()], &budgets)).await;
+    assert!(took >= FIRST_MESSAGE_TIMEOUT && says.contains("nothing was asked"), "an empty piece: {says}");
     let mut between = gathered(vec![message(500)], &budgets);
     assert_eq!(now(&mut between).await, [505]);
     assert!(tokio::time::timeout(Duration::from_secs(86_400), next(&mut between)).await.is_err());
