@@ -29,6 +29,7 @@ mod standing;
 mod state_machine;
 pub mod transport;
 pub mod types;
+mod unanswered;
 mod under_way;
 
 pub use ending::{End, Ending};

@@ -12,6 +12,7 @@ use openraft::raft::{
     TransferLeaderRequest, VoteRequest,
 };
 use parking_lot::RwLock;
+use prost::Message as _;
 use quorate_machine::Versions;
 use quorate_proto::peer::v1 as wire;
 use quorate_proto::peer::v1::append_response::Result as Answer;
@@ -33,7 +34,7 @@ use crate::types::{
     Peer as NewNode, Types, log_id_from_wire, log_id_to_wire, versions_from_wire, versions_to_wire,
     vote_from_wire, vote_to_wire,
 };
-use crate::{Raft, agreement, snapshot};
+use crate::{Raft, agreement, snapshot, unanswered};
 
 /// What the peer API answers from. It serves from the moment the node starts: a node without an identity says
 /// so, which is how a cluster forms.
@@ -309,16 +310,22 @@ impl Peer for PeerApi {
             return Err(Status::unavailable("the stream is refused this time"));
         }
         let gate = replica.gate().clone();
+        let (taken, answers) = unanswered::sides();
+        taken.take(first.encoded_len()).await;
         let first = append_request(first, &gate)?;
         replica.heard().note(&first.vote);
         // A request that cannot be read ends the stream: the leader opens a new one from what was confirmed. If the program is too
         // old for it, the gate has ended the replica. What a disk that hangs has not taken stays with the leader, or on its way here.
         let rest = requests
             .then(move |request| {
-                let (log, gate) = (log.clone(), gate.clone());
+                let (log, gate, taken) = (log.clone(), gate.clone(), taken.clone());
                 async move {
+                    let request = request?;
                     log.ready().await;
-                    append_request(request?, &gate)
+                    match taken.take(request.encoded_len()).await {
+                        true => append_request(request, &gate),
+                        false => Err(Status::cancelled("the leader is not there any more")),
+                    }
                 }
             })
             .inspect(|request| {
@@ -332,8 +339,10 @@ impl Peer for PeerApi {
             .take_while(|request| futures::future::ready(request.is_ok()))
             .filter_map(|request| futures::future::ready(request.ok()));
         let input = futures::stream::once(futures::future::ready(first)).chain(rest);
-        let answers =
-            replica.raft().stream_append(input).map(|answer| answer.map(append_answer).map_err(fatal));
+        let answers = replica.raft().stream_append(input).map(move |answer| {
+            answers.answered();
+            answer.map(append_answer).map_err(fatal)
+        });
         Ok(Response::new(answers.boxed()))
     }
 

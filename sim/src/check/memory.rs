@@ -5,8 +5,8 @@ use crate::world::{LOG_QUEUE_BYTES, World};
 
 const CHECK: &str = "memory";
 /// What may be under way between the question whether the log keeps up and the log, in bytes: the eight entries of the proposer
-/// that may be in flight, or, at a follower, the requests that openraft has taken from the stream and not handed on yet.
-const UNDER_WAY_BYTES: u64 = 16 << 20;
+/// that may be in flight, or, at a follower, the requests that were taken from the stream and not answered yet.
+const UNDER_WAY_BYTES: u64 = 8 << 20;
 
 /// Looks at every node that runs.
 pub(super) fn tick(world: &World, report: &mut Report) {
