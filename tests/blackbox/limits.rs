@@ -15,6 +15,7 @@ use quorate_proto::codec::Counting;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
 
 use crate::harness::{Cluster, ports, runtime, s, take_turn};
 
@@ -23,6 +24,11 @@ const MIB: u64 = 1024 * 1024;
 async fn channel(address: &str) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     endpoint.connect().await.expect("a connection")
+}
+
+/// What a refusal names as its reason; empty if it names none.
+fn reason(refused: &tonic::Status) -> String {
+    refused.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }
 
 /// Bytes on the disk below a directory: files may have holes.
@@ -132,7 +138,12 @@ fn a_request_of_empty_parts_is_refused_before_it_is_decoded() {
             let refused = grpc.unary(Request::new(many.clone()), path, codec).await.expect_err("too many");
             assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
             assert!(refused.message().contains("parts"), "{refused:?}");
+            assert_eq!(reason(&refused), "INVALID", "{refused:?}");
         }
+        let create = wire::CreateQueueRequest { name: "x".repeat(2 << 20), ..Default::default() };
+        let refused = QueuesClient::new(channel).create(create).await.expect_err("too long");
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused:?}");
+        assert_eq!(reason(&refused), "INVALID", "{refused:?}");
     });
     for (node, before) in cluster.nodes().iter().zip(before) {
         let grown = anonymous(node.pid()).saturating_sub(before);

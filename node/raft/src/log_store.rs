@@ -42,6 +42,15 @@ impl LogStore {
         &self.log
     }
 
+    /// Bytes that one read takes, and the entry that overshoots them. With less to keep for the disk it is less, by the same
+    /// part.
+    fn read_bytes(&self) -> u64 {
+        if buggify("raft/log_store/tiny_reads") {
+            return 1;
+        }
+        READ_BYTES_MAX.min(self.log.queue_bytes_max() / 8)
+    }
+
     fn read(&self, from: u64, to: u64, bytes_max: u64) -> io::Result<Vec<Entry>> {
         self.entries(self.log.read(from, to, bytes_max))
     }
@@ -74,7 +83,7 @@ impl RaftLogReader<Types> for LogStore {
         let store = self.clone();
         stream::unfold((from, Vec::new().into_iter()), move |(mut next, mut read)| {
             if read.len() == 0 && next < to {
-                read = match store.read(next, to, read_bytes()) {
+                read = match store.read(next, to, store.read_bytes()) {
                     Ok(entries) => entries.into_iter(),
                     Err(e) => return ready(Some((Err(e), (to, read)))),
                 };
@@ -89,7 +98,7 @@ impl RaftLogReader<Types> for LogStore {
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
         // Only replication reads through here, and its order may be older than the last purge: an error would end the
         // leader. Nothing is sent for it: `network.rs` ends the stream.
-        match self.log.read(start, end, read_bytes()) {
+        match self.log.read(start, end, self.read_bytes()) {
             Err(quorate_storage::Error::Purged { .. }) => Ok(Vec::new()),
             read => self.entries(read),
         }
@@ -148,11 +157,6 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         self.log.purge(log_id_to_store(&upto)).map_err(io::Error::other)
     }
-}
-
-/// Bytes that one read takes: at least one entry, whatever it says.
-fn read_bytes() -> u64 {
-    if buggify("raft/log_store/tiny_reads") { 1 } else { READ_BYTES_MAX }
 }
 
 /// A range as `from <= index < to`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
+use openraft::alias::VoteOf;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult,
     TransferLeaderRequest, VoteRequest,
@@ -31,7 +32,7 @@ use crate::peers::{
 use crate::replica::Replica;
 use crate::reports::report_to_wire;
 use crate::types::{
-    Peer as NewNode, Types, log_id_from_wire, log_id_to_wire, versions_from_wire, versions_to_wire,
+    LogId, Peer as NewNode, Types, log_id_from_wire, log_id_to_wire, versions_from_wire, versions_to_wire,
     vote_from_wire, vote_to_wire,
 };
 use crate::{Raft, agreement, snapshot, unanswered};
@@ -310,7 +311,7 @@ impl Peer for PeerApi {
             return Err(Status::unavailable("the stream is refused this time"));
         }
         let gate = replica.gate().clone();
-        let (taken, answers) = unanswered::sides();
+        let (taken, answers) = unanswered::sides(log.queue_bytes_max() / 4);
         taken.take(first.encoded_len()).await;
         let first = append_request(first, &gate)?;
         replica.heard().note(&first.vote);
@@ -355,15 +356,16 @@ impl Peer for PeerApi {
         let asked = agreement::from_wire(request.checkpoint.as_ref());
         let differs = agreement::from_wire(request.differs.as_ref());
         let request = append_request(request, replica.gate())?;
-        let prev = request.prev_log_id;
+        let (vote, prev) = (request.vote, request.prev_log_id);
         let last = request.entries.last().map(|e| e.log_id).or(prev);
         replica.heard().note(&request.vote);
-        // The leader waits for one interval. A result needs what was sent before to be on disk, the report needs nothing.
-        let patience = Duration::from_millis(replica.settings().heartbeat_ms) * 3 / 4;
+        // The leader waits for one interval. Raft's own result needs what was sent before to be on disk, the report needs nothing.
+        let interval = Duration::from_millis(replica.settings().heartbeat_ms);
+        let patience = interval / 2;
         let answered = tokio::time::timeout(patience, replica.raft().append_entries(request)).await;
         replica.health().core_answered(answered.is_ok());
         let mut response = match answered {
-            Err(_) => wire::AppendResponse::default(),
+            Err(_) => follows(&replica, &vote, prev, interval / 4).await,
             Ok(answer) => match answer.map_err(fatal)? {
                 AppendEntriesResponse::Conflict if prev.is_none() => {
                     return Err(Status::internal("a conflict at the start of the log"));
@@ -426,6 +428,26 @@ impl Peer for PeerApi {
         let replicas: Vec<Replica> = self.0.replicas.read().values().cloned().collect();
         let replicas = replicas.iter().map(Replica::status).collect::<Result<_, _>>();
         Ok(Response::new(wire::PeerStatusResponse { replicas: replicas.map_err(fatal)? }))
+    }
+}
+
+/// The answer to a heartbeat whose result waits for the disk: that this replica follows the leader now, by the word of Raft's own
+/// task, and has what it confirmed before. A lease and a read ask for no more, and once a long entry is on disk it would be old. A
+/// replica whose disk stands still does not count.
+async fn follows(
+    replica: &Replica,
+    vote: &VoteOf<Types>,
+    confirmed: Option<LogId>,
+    patience: Duration,
+) -> wire::AppendResponse {
+    // What nothing was confirmed to may not have this vote on disk.
+    if confirmed.is_none() || replica.health().report().is_stalled(replica.settings().log_stall_after) {
+        return wire::AppendResponse::default();
+    }
+    let own = replica.raft().with_raft_state(|state| *state.vote_ref());
+    match tokio::time::timeout(patience, own).await {
+        Ok(Ok(own)) if own == *vote => append_answer(Ok(confirmed)),
+        _ => wire::AppendResponse::default(),
     }
 }
 

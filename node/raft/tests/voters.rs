@@ -159,3 +159,33 @@ async fn while_a_majority_hangs_nothing_is_answered_and_then_all_of_it() {
     let lead = leader(&nodes).await;
     nodes[lead].serves().await; // all goes on by itself
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followers_whose_disks_are_slow_are_a_majority_until_their_disks_stand_still() {
+    let log_stall_after = Duration::from_secs(4);
+    let nodes = cluster(quorate_raft::Settings { log_stall_after, ..settings() }).await;
+    let lead = leader(&nodes).await;
+    nodes[lead].serves().await;
+    let term = nodes[lead].leadership().term;
+    let followers = others(&nodes, lead);
+    followers.iter().for_each(|node| node.disk.hang(true));
+    let hung = Instant::now();
+    let waiting = nodes[lead].propose(100).await;
+    // Its lease is long over by then, but for what the followers say of their own.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let reads = || nodes[lead].replica.read_barrier(Duration::from_millis(500));
+    let mut read = 0;
+    while read < 5 && hung.elapsed() < Duration::from_millis(3500) {
+        read += usize::from(reads().await.is_ok());
+    }
+    assert_eq!(read, 5, "the followers are there");
+    let mut refused = false;
+    while !refused && hung.elapsed() < Duration::from_secs(20) {
+        refused = reads().await.is_err();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(refused && hung.elapsed() > log_stall_after, "after {:?}", hung.elapsed());
+    followers.iter().for_each(|node| node.disk.hang(false));
+    assert_eq!(waiting.await.expect("an answer"), Ok(()), "it was proposed, and nobody else led");
+    assert_eq!(nodes[lead].leadership().term, term);
+}

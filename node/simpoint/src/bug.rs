@@ -37,7 +37,7 @@ bugs! {
     SyncErrorIgnored = "sync-error-ignored", "P1";
     /// Records and rows are believed without a look at their checksums.
     ChecksumIgnored = "checksum-ignored", "P11";
-    /// A write that was cut short because the volume is full is taken for a disk that failed.
+    /// No room is taken ahead of what is written, and a write that was cut short because the volume is full is taken for a disk that failed.
     ShortWriteFatal = "short-write-fatal", "P11";
     /// The reserve of the disk is given to whoever publishes.
     ReserveIgnored = "reserve-ignored", "P11";

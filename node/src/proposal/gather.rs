@@ -15,13 +15,20 @@ pub type Room = Option<Hold>;
 /// See [`Room`].
 pub struct Hold {
     _permit: OwnedSemaphorePermit,
+    _besides: Option<OwnedSemaphorePermit>,
     _held: Holding,
 }
 
 impl Hold {
     /// So many bytes are held.
     pub fn new(permit: OwnedSemaphorePermit, bytes: usize) -> Self {
-        Self { _permit: permit, _held: Holding::new(Component::Admitted, bytes) }
+        Self { _permit: permit, _besides: None, _held: Holding::new(Component::Admitted, bytes) }
+    }
+
+    /// They are held against another bound besides.
+    #[must_use]
+    pub fn with(self, besides: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _besides: besides, ..self }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use quorate_machine::limits::REQUEST_BYTES_MAX;
 use quorate_simpoint::{Bug, planted};
 use quorate_storage::Room;
 use quorate_storage::space::Bound;
@@ -20,6 +21,10 @@ pub struct Limits {
 
 /// Bytes that one permit stands for.
 const PERMIT_BYTES: usize = 1024;
+/// What is longer is admitted a few at a time, so that on a slow disk what is short does not wait behind more of it than that.
+const LONG_BYTES_MIN: usize = 1024 * 1024;
+/// So much of it: two requests of the greatest length.
+const LONG_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
 
 /// Admits publishes. Clones share the bounds.
 #[derive(Clone)]
@@ -27,6 +32,8 @@ pub struct Admission {
     bytes: Arc<Semaphore>,
     /// Of what carries no messages, so that settling never waits behind publishing.
     commands: Arc<Semaphore>,
+    /// Of what is long, besides.
+    long: Arc<Semaphore>,
     permits_max: u32,
     /// What the room of the voters is, once there are any.
     voters: Arc<OnceLock<watch::Receiver<Option<String>>>>,
@@ -40,6 +47,7 @@ impl Admission {
         Self {
             bytes: Arc::new(Semaphore::new(permits_max as usize)),
             commands: Arc::new(Semaphore::new(permits_max as usize)),
+            long: Arc::new(Semaphore::new(LONG_BYTES_MAX)),
             permits_max,
             voters: Arc::default(),
         }
@@ -49,7 +57,15 @@ impl Admission {
     /// producer feels.
     pub async fn room(&self, bytes: usize) -> Option<Hold> {
         let permits = if planted(Bug::AdmissionUnbounded) { 0 } else { self.permits(bytes) };
-        Some(Hold::new(self.bytes.clone().acquire_many_owned(permits).await.ok()?, bytes))
+        // First, so that what waits for the long ones before it holds nothing that a short one needs.
+        let long = match u32::try_from(bytes.min(LONG_BYTES_MAX)) {
+            Ok(long) if bytes >= LONG_BYTES_MIN => {
+                Some(self.long.clone().acquire_many_owned(long).await.ok()?)
+            }
+            _ => None,
+        };
+        let permit = self.bytes.clone().acquire_many_owned(permits).await.ok()?;
+        Some(Hold::new(permit, bytes).with(long))
     }
 
     /// The same for a command that carries no messages.
@@ -111,6 +127,21 @@ mod tests {
         let on_disk = |free_bytes| Room { bound: Bound::Volume, ..room(free_bytes) };
         assert!(admission.check_space("n1", on_disk(1 << 19)).is_ok());
         assert!(admission.check_space("n1", on_disk((1 << 19) - 1)).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_long_is_let_in_a_few_at_a_time_and_holds_nothing_up_that_is_short() {
+        let admission = Admission::new(&Limits { unanswered_bytes_max: 256 << 20 });
+        let waits = async |bytes| {
+            tokio::time::timeout(std::time::Duration::from_secs(9), admission.room(bytes)).await.is_err()
+        };
+        let first = admission.room(REQUEST_BYTES_MAX).await;
+        let second = admission.room(REQUEST_BYTES_MAX).await;
+        assert!(waits(LONG_BYTES_MIN).await && !waits(LONG_BYTES_MIN - 1).await);
+        drop(first);
+        assert!(!waits(REQUEST_BYTES_MAX).await && waits(usize::MAX).await);
+        drop(second);
+        assert!(!waits(usize::MAX).await, "whatever is longest gets its turn");
     }
 
     #[tokio::test]

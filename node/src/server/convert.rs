@@ -58,35 +58,41 @@ pub fn message_out(stored: Bytes) -> Result<v1::Message, Failure> {
 }
 
 /// A settle of a consumer. Its ranges share the reasons that they have in common.
-pub fn settle_in(consumer: u64, given: v1::Settle) -> Result<Settle, Failure> {
+pub fn settle_in(consumer: u64, given: v1::Settle, mut reasons: Reasons) -> Result<Settle, Failure> {
     at_most("ranges", given.ranges.len(), SETTLE_RANGES_MAX)?;
-    let mut reasons = Reasons::default();
     let ranges = given.ranges.into_iter().map(|range| range_in(range, &mut reasons)).collect();
     Ok(Settle { consumer, ranges, reasons: reasons.into_list() })
 }
 
 /// The reasons that ranges have in common, each once.
-#[derive(Default)]
-pub struct Reasons(BTreeMap<String, u32>);
+pub struct Reasons {
+    numbers: BTreeMap<String, u32>,
+    are_kept: bool,
+}
 
 impl Reasons {
+    /// None yet. Those that are not kept are forgotten as they come.
+    pub fn new(are_kept: bool) -> Self {
+        Self { numbers: BTreeMap::new(), are_kept }
+    }
+
     /// The number of a reason, counted from 1; 0 if there is none.
     fn number(&mut self, reason: String) -> u32 {
-        if reason.is_empty() {
-            return 0;
-        }
         if reason.len() > REASON_BYTES_MAX {
             return command::SettleRange::REASON_TOO_LONG;
         }
+        if reason.is_empty() || !self.are_kept {
+            return 0;
+        }
         // As many as there are ranges at most.
-        let next = u32::try_from(self.0.len() + 1).unwrap_or(command::SettleRange::REASON_TOO_LONG);
-        *self.0.entry(reason).or_insert(next)
+        let next = u32::try_from(self.numbers.len() + 1).unwrap_or(command::SettleRange::REASON_TOO_LONG);
+        *self.numbers.entry(reason).or_insert(next)
     }
 
     /// In the order of their numbers.
     pub fn into_list(self) -> Vec<String> {
-        let mut list = vec![String::new(); self.0.len()];
-        for (reason, number) in self.0 {
+        let mut list = vec![String::new(); self.numbers.len()];
+        for (reason, number) in self.numbers {
             list[number as usize - 1] = reason;
         }
         list
@@ -183,15 +189,24 @@ mod tests {
     fn reasons_are_shared_and_keep_the_order_in_which_they_came() {
         let long = "x".repeat(REASON_BYTES_MAX + 1);
         let ranges = ["b", "", "a", "b", &long, "a", &long[1..]].map(range).to_vec();
-        let settle = settle_in(7, v1::Settle { id: 1, ranges }).expect("few");
+        let settle =
+            settle_in(7, v1::Settle { id: 1, ranges: ranges.clone() }, Reasons::new(true)).expect("few");
         let numbers: Vec<u32> = settle.ranges.iter().map(|range| range.reason).collect();
         assert_eq!(numbers, [1, 0, 2, 1, command::SettleRange::REASON_TOO_LONG, 2, 3]);
         assert_eq!(settle.reasons, ["b", "a", &long[1..]]);
+        let settle = settle_in(7, v1::Settle { id: 1, ranges }, Reasons::new(false)).expect("few");
+        let numbers: Vec<u32> = settle.ranges.iter().map(|range| range.reason).collect();
+        assert_eq!(
+            numbers,
+            [0, 0, 0, 0, command::SettleRange::REASON_TOO_LONG, 0, 0],
+            "unlawful in any case"
+        );
+        assert!(settle.reasons.is_empty());
     }
 
     #[test]
     fn more_ranges_than_may_be_are_not_looked_at() {
         let ranges = vec![range("r"); SETTLE_RANGES_MAX + 1];
-        assert!(settle_in(7, v1::Settle { id: 1, ranges }).is_err());
+        assert!(settle_in(7, v1::Settle { id: 1, ranges }, Reasons::new(true)).is_err());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quorate_proto::{ERROR_DOMAIN, v1};
 use quorate_raft::NotChanged;
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -218,6 +219,17 @@ impl Failure {
             retry: self.retry,
         }
     }
+}
+
+/// Gives a refusal a reason that was made before a service was asked, of a request that is too long or cannot be read.
+pub fn with_reason(answer: http::Response<Body>) -> http::Response<Body> {
+    let refused = Status::from_header_map(answer.headers())
+        .filter(|status| status.details().is_empty() && status.code() != Code::Unimplemented);
+    let failure = refused.and_then(|status| {
+        let failure = Failure::unreadable(&status)?;
+        Some(Failure { code: status.code(), ..failure })
+    });
+    failure.map_or(answer, |failure| Status::from(failure).into_http())
 }
 
 impl From<Failure> for Status {

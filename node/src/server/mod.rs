@@ -30,9 +30,11 @@ use quorate_raft::peers::Me;
 use quorate_raft::transport::Transport;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::body::Body;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tower::layer::util::{Identity, Stack};
+use tower::util::MapResponseLayer;
 
 use quorate_machine::limits::REQUEST_BYTES_MAX;
 
@@ -53,6 +55,10 @@ const FRAME_BYTES_MAX: u32 = 256 * 1024;
 const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Answer = http::Response<Body>;
+/// What stands around every service: bounds on requests that are not complete, and a reason for those that cannot be read.
+type Layers = Stack<MapResponseLayer<fn(Answer) -> Answer>, Stack<HalfRead, Identity>>;
 
 /// What every service works with. Before the node is a member there is no shard, and every request is told so.
 #[derive(Clone)]
@@ -121,7 +127,7 @@ impl Api {
     pub async fn router(
         &self,
         half_read: HalfRead,
-    ) -> Result<Router<Stack<HalfRead, Identity>>, tonic_reflection::server::Error> {
+    ) -> Result<Router<Layers>, tonic_reflection::server::Error> {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("", tonic_health::ServingStatus::Serving).await;
         let reflection = tonic_reflection::server::Builder::configure()
@@ -136,6 +142,7 @@ impl Api {
             .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
             .layer(half_read)
+            .layer(MapResponseLayer::new(error::with_reason as fn(Answer) -> Answer))
             .add_service(health_service)
             .add_service(reflection)
             .add_service(ProducerServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX))

@@ -1,9 +1,10 @@
 //! Whether there is room for something new, asked before it is proposed. What makes room is not asked: settling, purging,
-//! deleting and detaching go on until the end.
+//! deleting and detaching go on until the end. So that they can, nothing of a settle is kept but what became of its messages.
 
 use quorate_machine::read;
 
 use super::Api;
+use super::convert::Reasons;
 use super::error::Failure;
 use crate::shard::Shard;
 
@@ -17,7 +18,12 @@ impl Api {
         self.0.admission.check_space(&self.me()?.name, log.room().tighter(state.room()))
     }
 
-    /// The same before a queue is made. What exists is answered as ever: whoever consumes may begin with making it.
+    /// The reasons of failures that a settle gives: a message may have kilobytes of them, so they are something new.
+    pub(super) fn reasons(&self, shard: &Shard) -> Reasons {
+        Reasons::new(self.check_room(shard).is_ok())
+    }
+
+    /// [`Self::check_room`] before a queue is made. What exists is answered as ever: whoever consumes may begin with making it.
     pub(super) fn check_room_for_queue(&self, namespace: &str, name: &str) -> Result<(), Failure> {
         let shard = self.shard_of(namespace)?;
         match read::queue(&shard.state().read(), namespace, name) {
@@ -26,7 +32,7 @@ impl Api {
         }
     }
 
-    /// The same before a subscription is made.
+    /// [`Self::check_room`] before a subscription is made.
     pub(super) fn check_room_for_sub(&self, namespace: &str, queue: &str, name: &str) -> Result<(), Failure> {
         let shard = self.shard_of(namespace)?;
         match read::stat(&shard.state().read(), namespace, queue, name) {

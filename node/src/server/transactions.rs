@@ -48,7 +48,7 @@ impl Transactions for Api {
         if !request.publish.is_empty() || request.put.iter().any(|put| !put.delete) {
             self.check_room(shard)?;
         }
-        let command = Shard::admit(Verb::Transact(transact_in(namespace, request)?))?;
+        let command = Shard::admit(Verb::Transact(transact_in(namespace, request, self.reasons(shard))?))?;
         let reply = shard.propose_with(command, room).await?;
         let Reply::Transacted(done) = reply.map_err(Failure::from)? else {
             return Err(Failure::internal("an unexpected answer to transact").into());
@@ -78,9 +78,12 @@ fn parts(request: &v1::TransactRequest) -> usize {
     require.len() + settle.len() + publish.len() + put.len() + messages(request)
 }
 
-fn transact_in(namespace: String, request: v1::TransactRequest) -> Result<Transact, Failure> {
+fn transact_in(
+    namespace: String,
+    request: v1::TransactRequest,
+    mut reasons: Reasons,
+) -> Result<Transact, Failure> {
     let v1::TransactRequest { producer, epoch, seq, acked_seq, require, settle, publish, put, .. } = request;
-    let mut reasons = Reasons::default();
     let settle = settle.into_iter().map(|lease| {
         let range = lease.range.ok_or_else(|| Failure::invalid("settle: a lease has no range"))?;
         let range = convert::range_in(range, &mut reasons);

@@ -367,6 +367,9 @@ impl Map {
     /// middle of a write. Whether so many bytes have their place now. If that is no `must`, the transaction goes ahead in
     /// any case, since it may be what makes room.
     fn lengthen(&self, bytes: u64, must: bool) -> Result<bool, Failure> {
+        if planted(Bug::ShortWriteFatal) {
+            return Ok(false);
+        }
         let (claimed, most) = (self.claimed_bytes(), self.env.info().map_size as u64);
         match self.stretch.take(claimed + 3 * bytes, most, || self.look().free_bytes) {
             Ok(taken) => {

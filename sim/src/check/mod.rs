@@ -110,7 +110,8 @@ impl Checker {
         self.replay.advance(&self.log, &mut self.report);
         self.watch.tick(world, &mut self.report);
         self.ids.tick(world, &mut self.report);
-        memory::tick(world, &mut self.report);
+        let proposed_most = self.held.get(Component::Proposed.name()).copied().unwrap_or(0);
+        memory::tick(world, proposed_most, &mut self.report);
         self.shortages.tick(world);
         self.disks.tick(world, &mut self.report);
         bounds::nodes(world, &mut self.report);

@@ -114,6 +114,11 @@ impl ShardLog {
         *self.core.queued.borrow()
     }
 
+    /// See [`LogOptions::queue_bytes`](super::LogOptions::queue_bytes).
+    pub fn queue_bytes_max(&self) -> u64 {
+        self.core.options.queue_bytes
+    }
+
     /// Bytes that the disk still had for this user at the last look; 0 if it did not answer.
     pub fn disk_free_bytes(&self) -> u64 {
         self.core.map.disk_free_bytes()

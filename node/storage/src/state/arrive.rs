@@ -80,6 +80,7 @@ impl Flusher {
     fn switch(&self, map: Map, disk_rows: u64, applied: Applied) {
         let flushed = applied.last;
         let mut levels = self.core.levels.write();
+        self.core.gaps.lock().forget();
         *levels = Levels { applied, flushed, disk_rows, ..Levels::new(Arc::new(map)) };
         self.core.note_owed(&levels);
     }

@@ -19,6 +19,16 @@ const LEVELS_MAX: usize = 3;
 /// A row as the machine reads it.
 pub(crate) type Found = Option<(Bytes, Bytes)>;
 
+/// What a search found, and how many removed rows it stepped over.
+pub(crate) struct Search {
+    pub found: Found,
+    pub dead: usize,
+}
+
+impl Search {
+    const NOTHING: Self = Self { found: None, dead: 0 };
+}
+
 /// The lowest level. Its transaction is opened by the first read that gets there.
 pub(crate) struct Disk<'a> {
     core: &'a Core,
@@ -90,9 +100,9 @@ pub(crate) fn on_disk(disk: &Disk, key: &[u8]) -> Result<bool, Error> {
 }
 
 /// The first row with `from <= key < to`.
-pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Found, Error> {
+pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Search, Error> {
     if from >= to {
-        return Ok(None);
+        return Ok(Search::NOTHING);
     }
     let levels = levels(overlays, |overlay| overlay.from(from).take_while(|(key, _)| key[..] < *to));
     if disk.empty {
@@ -104,9 +114,9 @@ pub(crate) fn first(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) 
 }
 
 /// The last row with `from <= key < to`.
-pub(crate) fn last(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Found, Error> {
+pub(crate) fn last(overlays: &[&Overlay], disk: &Disk, from: &[u8], to: &[u8]) -> Result<Search, Error> {
     if from >= to {
-        return Ok(None);
+        return Ok(Search::NOTHING);
     }
     let levels = levels(overlays, |overlay| overlay.below(to).take_while(|(key, _)| key[..] >= *from));
     if disk.empty {
@@ -131,12 +141,13 @@ fn merge<'a, 'd, L, D>(
     mut rows: D,
     disk: &Disk,
     before: impl Fn(&[u8], &[u8]) -> bool,
-) -> Result<Found, Error>
+) -> Result<Search, Error>
 where
     L: Iterator<Item = (&'a Bytes, &'a Option<Value>)>,
     D: Iterator<Item = Result<(&'d [u8], &'d [u8]), heed::Error>>,
 {
     let mut stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;
+    let mut dead = 0;
     loop {
         let mut best: Option<&Bytes> = None;
         for level in levels.iter_mut().flatten() {
@@ -147,13 +158,13 @@ where
             }
         }
         let (key, on_disk) = match (best, stored) {
-            (None, None) => return Ok(None),
+            (None, None) => return Ok(Search { found: None, dead }),
             (Some(key), Some((below, _))) if before(key, below) => (key, false),
             (Some(key), None) => (key, false),
             (Some(key), Some((below, _))) if key.as_ref() == below => (key, true),
             (_, Some((key, stored))) => {
                 let value = disk.value(key, stored)?;
-                return Ok(Some((Bytes::copy_from_slice(key), value)));
+                return Ok(Search { found: Some((Bytes::copy_from_slice(key), value)), dead });
             }
         };
         let key = key.clone();
@@ -164,8 +175,9 @@ where
             }
         }
         if let Some(Some(value)) = decided {
-            return Ok(Some((key, disk.of(value)?)));
+            return Ok(Search { found: Some((key, disk.of(value)?)), dead });
         }
+        dead += 1;
         if on_disk {
             stored = rows.next().transpose().map_err(|e| disk.failed(&e))?;
         }

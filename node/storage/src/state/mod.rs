@@ -14,6 +14,7 @@ mod bodies;
 mod chunk;
 mod flush;
 mod fresh;
+mod gaps;
 mod in_log;
 mod install;
 mod merge;
@@ -53,6 +54,7 @@ use crate::map::Map;
 use crate::space::{Owed, Quota, Room};
 use bodies::Bodies;
 use flush::Job;
+use gaps::Gaps;
 use in_log::{Entry, Needed, Place};
 use overlay::Overlay;
 
@@ -132,6 +134,8 @@ pub(crate) struct Core {
     runner: Arc<dyn DiskRunner>,
     options: StateOptions,
     levels: RwLock<Levels>,
+    /// Of the committed rows. The writer has them while there is one.
+    gaps: Mutex<Gaps>,
     stopped: OnceLock<Error>,
     bodies: Bodies,
     /// Records that snapshots need, and how many of them do.
@@ -242,6 +246,7 @@ impl State {
                 disk_rows,
                 ..Levels::new(map)
             }),
+            gaps: Mutex::default(),
             stopped: OnceLock::new(),
             bodies: Bodies::new(log.clone()),
             held: Mutex::default(),

@@ -67,8 +67,8 @@ async fn apply(
             writer.delete(&key).unwrap();
             next.remove(&key);
         }
+        check(&writer, &next);
     }
-    check(&writer, &next);
     if commit {
         writer.commit(id(1, index), Some(Bytes::from(format!("members {index}")))).unwrap();
         return Some(next);

@@ -41,10 +41,10 @@ impl Read for StateReader<'_> {
     }
 
     fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        Ok(self.with(|overlays| merge::first(overlays, &self.disk, from, to))?)
+        Ok(self.with(|overlays| merge::first(overlays, &self.disk, from, to))?.found)
     }
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
-        Ok(self.with(|overlays| merge::last(overlays, &self.disk, from, to))?)
+        Ok(self.with(|overlays| merge::last(overlays, &self.disk, from, to))?.found)
     }
 }

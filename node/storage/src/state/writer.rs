@@ -1,5 +1,7 @@
 //! One entry's changes: seen by its own reads, published together or not at all.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use parking_lot::{RwLockUpgradableReadGuard, RwLockWriteGuard};
 use quorate_machine::limits::KEY_BYTES_MAX;
@@ -7,6 +9,7 @@ use quorate_machine::store::{Read, Store, StoreError};
 use quorate_simpoint::{buggify, touched};
 
 use super::flush::Job;
+use super::gaps::{Gaps, next_to};
 use super::in_log::Entry;
 use super::merge::{self, Disk};
 use super::overlay::Overlay;
@@ -20,6 +23,8 @@ pub struct StateWriter<'a> {
     state: &'a State,
     entry: Option<Entry>,
     mine: Overlay,
+    /// Of what is committed and the entry's changes; if it leaves nothing, they are forgotten with it.
+    gaps: RefCell<Gaps>,
     // Dropped in this order: a read transaction never outlives the hold on the levels.
     disk: Disk<'a>,
     levels: RwLockUpgradableReadGuard<'a, Levels>,
@@ -29,7 +34,8 @@ impl<'a> StateWriter<'a> {
     pub(crate) fn new(state: &'a State, entry: Option<Entry>) -> StateWriter<'a> {
         let levels = state.core.levels.upgradable_read();
         let disk = Disk::new(&state.core, &levels);
-        StateWriter { state, entry, mine: Overlay::default(), disk, levels }
+        let gaps = RefCell::new(std::mem::take(&mut *state.core.gaps.lock()));
+        StateWriter { state, entry, mine: Overlay::default(), gaps, disk, levels }
     }
 
     /// Publishes the changes together with the entry's id, and with the membership if the entry set one.
@@ -37,7 +43,7 @@ impl<'a> StateWriter<'a> {
     /// # Errors
     /// Why the state stopped, or [`Error::Misuse`] for an entry that is not newer than the last; nothing was published.
     pub fn commit(self, applied: LogId, membership: Option<Bytes>) -> Result<(), Error> {
-        let StateWriter { state, mut mine, disk, levels, .. } = self;
+        let StateWriter { state, mut mine, gaps, disk, levels, .. } = self;
         state.core.check()?;
         if levels.applied.last.is_some_and(|last| applied.index <= last.index) {
             let what = format!("{applied:?} was applied after {:?}", levels.applied.last);
@@ -54,6 +60,7 @@ impl<'a> StateWriter<'a> {
             now.active.forget(&key);
         }
         now.active.absorb(mine);
+        *state.core.gaps.lock() = gaps.into_inner();
         now.applied.last = Some(applied);
         if let Some(membership) = membership {
             now.applied.membership = Bytes::copy_from_slice(&membership);
@@ -101,12 +108,22 @@ impl Read for StateWriter<'_> {
 
     fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         touched(1, from.len());
-        Ok(self.with(|overlays| merge::first(overlays, &self.disk, from, to))?)
+        let behind = self.gaps.borrow().after(from);
+        let from = behind.as_deref().unwrap_or(from);
+        let search = self.with(|overlays| merge::first(overlays, &self.disk, from, to))?;
+        let end = search.found.as_ref().map_or(to, |(key, _)| key);
+        self.gaps.borrow_mut().note(search.dead, from, end);
+        Ok(search.found)
     }
 
     fn last(&self, from: &[u8], to: &[u8]) -> Result<Option<(Bytes, Bytes)>, StoreError> {
         touched(1, to.len());
-        Ok(self.with(|overlays| merge::last(overlays, &self.disk, from, to))?)
+        let before = self.gaps.borrow().before(to);
+        let to = before.as_deref().unwrap_or(to);
+        let search = self.with(|overlays| merge::last(overlays, &self.disk, from, to))?;
+        let begin = search.found.as_ref().map(|(key, _)| next_to(key));
+        self.gaps.borrow_mut().note(search.dead, begin.as_deref().unwrap_or(from), to);
+        Ok(search.found)
     }
 }
 
@@ -119,6 +136,7 @@ impl Store for StateWriter<'_> {
             )));
         }
         touched(1, key.len() + value.len());
+        self.gaps.borrow_mut().end_at(key);
         let place = self.entry.as_ref().and_then(|entry| entry.place(key, &value));
         self.mine.set(key, Some(place.map_or(Value::Inline(value), Value::InLog)));
         Ok(())
