@@ -71,7 +71,7 @@ fn a_small_disk_keeps_its_reserve_and_pages_that_are_free_again_are_room() {
             let publish = cluster.quorate(&["publish", "q", "--file", &lines, "--timeout", "20s"]);
             (publish.code != 0).then_some(publish)
         });
-        for told in ["NO_SPACE", "n1 has ", " free of a reserve of 24 MiB"] {
+        for told in ["NO_SPACE", "n1 has ", " free of a reserve of "] {
             assert!(refused.stderr.contains(told), "round {round}: {}", refused.stderr);
         }
         let create = cluster.quorate(&["queue", "create", "new"]);

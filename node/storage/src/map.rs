@@ -35,8 +35,11 @@ const GIB: u64 = 1 << 30;
 /// How long a full store waits before it tries again.
 pub(crate) const FULL_PAUSE: Duration = Duration::from_secs(1);
 const GROW_PAUSE: Duration = Duration::from_millis(10);
-/// A volume with less is full.
-const FULL_BELOW_BYTES: u64 = 64 << 10;
+/// A volume that cut a write short and has less is full. A file system cuts where a folio of its cache ends, which on ext4 may be 2 MiB
+/// long, so as much may be left over.
+const FULL_BELOW_BYTES: u64 = 4 << 20;
+/// Or less than this part of a small one.
+const FULL_BELOW_PART: u64 = 64;
 /// Unused bytes in the file, besides what is to be written and half as much again, with which an append is tried on a full
 /// volume: these are for what makes room.
 const INSIDE_MIN: u64 = 1 << 20;
@@ -405,14 +408,18 @@ impl Map {
 
     /// Whether the volume has nothing left, for this file at least.
     fn has_run_full(&self) -> bool {
-        !planted(Bug::ShortWriteFatal)
-            && (self.look().free_bytes < FULL_BELOW_BYTES || self.stretch.is_stuck())
+        !planted(Bug::ShortWriteFatal) && (is_nothing_left(self.look()) || self.stretch.is_stuck())
     }
 }
 
 /// The map of an environment with this quota: with room for the transactions that free pages when the quota is used up.
 fn reserved(limit: u64) -> u64 {
     (limit + limit / 8 + (1 << 20)).next_multiple_of(1 << 20)
+}
+
+/// Whether a write that was cut short says that the volume is full.
+fn is_nothing_left(volume: Volume) -> bool {
+    volume.free_bytes < FULL_BELOW_BYTES.min(volume.total_bytes / FULL_BELOW_PART)
 }
 
 /// What LMDB says of a write that was cut short, and the system of one that failed.
@@ -474,4 +481,17 @@ pub(crate) fn give_name(from: &Path, to: &Path) -> Result<(), Error> {
     sync_dir(from)?;
     fs::rename(from, to).map_err(|e| Error::io("making", to, &e))?;
     sync_dir(to.parent().unwrap_or(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_is_full_with_what_is_left_of_a_folio() {
+        let volume = |free_bytes, total_bytes| Volume { free_bytes, total_bytes, ..Volume::default() };
+        assert!(is_nothing_left(volume((2 << 20) - 1, 400 << 20)));
+        assert!(!is_nothing_left(volume(5 << 20, 400 << 20)), "a disk that fails");
+        assert!(!is_nothing_left(volume(1 << 20, 8 << 20)) && is_nothing_left(volume(1 << 16, 8 << 20)));
+    }
 }

@@ -3,7 +3,7 @@
 //! Two layers that do not trust each other. With the log: nodes must have applied one log to one state (`log`), which is the
 //! state that the model says it is (`replay`), and every answer must be the model's at the entry that carried it out
 //! (`witness`). Without it: the history alone must be possible (`blackbox`). Beside them the nodes are watched while they
-//! run (`state`, `members`, `disks`) and compared row by row in the end (`convergence`); nothing in the log may be what the leader refuses (`lawful`).
+//! run (`state`, `members`, `disks`, `standing`) and compared row by row in the end (`convergence`); nothing in the log may be what the leader refuses (`lawful`).
 
 mod blackbox;
 mod bounds;
@@ -20,6 +20,7 @@ mod past;
 mod replay;
 mod report;
 mod room;
+mod standing;
 mod state;
 #[cfg(test)]
 mod story;
@@ -66,6 +67,7 @@ pub(crate) struct Checker {
     watch: state::Watch,
     ids: members::Ids,
     shortages: room::Shortages,
+    standing: standing::Standing,
     disks: disks::Disks,
     report: report::Report,
     witnessed: witness::Checked,
@@ -87,6 +89,7 @@ impl Checker {
             watch: state::Watch::default(),
             ids: members::Ids::default(),
             shortages: room::Shortages::default(),
+            standing: standing::Standing::default(),
             disks: disks::Disks::default(),
             report: report::Report::default(),
             witnessed: witness::Checked::default(),
@@ -113,6 +116,7 @@ impl Checker {
         let proposed_most = self.held.get(Component::Proposed.name()).copied().unwrap_or(0);
         memory::tick(world, proposed_most, &mut self.report);
         self.shortages.tick(world);
+        self.standing.tick(world, &mut self.report);
         self.disks.tick(world, &mut self.report);
         bounds::nodes(world, &mut self.report);
     }
