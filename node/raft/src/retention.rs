@@ -21,7 +21,8 @@ pub async fn run(replica: Replica) {
     let mut asked = None;
     loop {
         interval.tick().await;
-        if let Err(e) = let_go_of_laggards(&replica, asked.take(), settings.log_bytes_max) {
+        let bytes_max = bound(&replica, settings.log_bytes_max);
+        if let Err(e) = let_go_of_laggards(&replica, asked.take(), bytes_max) {
             tracing::warn!("the log is not looked at: {e}");
             return; // the log is damaged, and its store has stopped
         }
@@ -31,7 +32,7 @@ pub async fn run(replica: Replica) {
             tracing::warn!("the state is not flushed: {e}");
             return; // the store has stopped
         }
-        match keep_within_bounds(&replica, settings.log_bytes_max).await {
+        match keep_within_bounds(&replica, bytes_max).await {
             Ok(upto) => asked = upto,
             Err(e) => {
                 tracing::warn!("the log is not purged: {e}");
@@ -41,14 +42,17 @@ pub async fn run(replica: Replica) {
     }
 }
 
+/// The log's bound now: what is kept only so that followers who were away need no snapshot goes when room is short.
+fn bound(replica: &Replica, bytes_max: u64) -> u64 {
+    let is_short = replica.log().room().is_short() || replica.state().room().is_short();
+    if is_short { bytes_max.min(SHORT_OF_ROOM_BYTES_MAX) } else { bytes_max }
+}
+
 /// Purges the log if it is over its bound. What the state has in it stays, so a backlog is not written again, and the log is
 /// as long as the backlog; unless more of it is of no use than of use, or it takes up half of its room. Returns up to where
 /// it was asked to be purged.
 async fn keep_within_bounds(replica: &Replica, bytes_max: u64) -> Result<Option<u64>, crate::Error> {
     let (log, state) = (replica.log(), replica.state());
-    // What is kept only so that followers who were away need no snapshot goes when room is short.
-    let is_short = log.room().is_short() || state.room().is_short();
-    let bytes_max = if is_short { bytes_max.min(SHORT_OF_ROOM_BYTES_MAX) } else { bytes_max };
     let to_the_tip = buggify("raft/retention/purge_to_the_tip");
     let bytes = log.bytes();
     if bytes <= bytes_max && !to_the_tip {
