@@ -118,10 +118,11 @@ fn limits_of_commands() -> Vec<String> {
         ),
         format!("delay of a retry | {} days", l::BACKOFF_MS_MAX / (24 * 60 * 60 * 1000)),
         format!(
-            "transaction | {parts} requirements, {} ranges, {parts} batches with together {} messages and {} bytes, {parts} puts",
+            "transaction | {parts} requirements, {} ranges, {parts} batches with together {} messages and {} bytes, {parts} puts; the queues that it publishes to have at most {} subscriptions together",
             n(l::SETTLE_RANGES_MAX),
-            n(l::PUBLISH_MESSAGES_MAX),
+            n(l::TRANSACTION_MESSAGES_MAX),
             n(l::PUBLISH_BYTES_MAX),
+            grouped(l::TRANSACTION_REACH_MAX),
             parts = l::TRANSACTION_PARTS_MAX
         ),
         format!(

@@ -15,9 +15,9 @@ use crate::error::{Error, Reason};
 use crate::status::refusal;
 
 /// Most ranges in one settle.
-const RANGES_MAX: usize = 4096;
+const RANGES_MAX: usize = 512;
 /// Most messages in one settle: the server takes no more, and its answers come in steady portions.
-const ITEMS_MAX: usize = 4096;
+const ITEMS_MAX: usize = 512;
 
 /// One message to settle.
 #[derive(Debug)]

@@ -70,10 +70,7 @@ fn within<S: Store>(
         }
         replies.push(outcome);
     }
-    assign::go_on(&mut tx)?;
-    for sub in tx.take_dirty() {
-        assign::assign(&mut tx, sub)?;
-    }
+    assign::assign_all(&mut tx)?;
     let (rows, effects, steps) = tx.finish()?;
     Ok(Applied { replies, effects, next_deadline_ms: next_deadline_ms(store)?, version, steps, rows })
 }

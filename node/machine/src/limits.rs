@@ -60,16 +60,20 @@ pub const PRODUCER_UNACKED_MAX: u64 = 1 << 20;
 pub const CONSUMERS_MAX: u32 = 4096;
 /// Largest credit of a consumer, in messages.
 pub const CREDIT_MAX: u32 = 65_536;
-/// Largest credit of a consumer where the order is `total`, in messages: all of them go back together.
+/// Largest credit of a consumer where leases go back together, in messages: where the order is `total`, or several messages of a key may be leased at once.
 pub const TOTAL_CREDIT_MAX: u32 = 1024;
 /// Most ranges in one settle.
-pub const SETTLE_RANGES_MAX: usize = 4096;
+pub const SETTLE_RANGES_MAX: usize = 512;
 
 /// Most messages that the ranges of one settle name together: each may be work of its own, and a settle is carried out whole.
-pub const SETTLE_MESSAGES_MAX: u64 = 4096;
+pub const SETTLE_MESSAGES_MAX: u64 = 512;
 
 /// Most requirements of a transaction, most batches that it publishes, and most keys that it writes.
 pub const TRANSACTION_PARTS_MAX: usize = 256;
+/// Most messages that a transaction publishes.
+pub const TRANSACTION_MESSAGES_MAX: usize = 1024;
+/// Most subscriptions that the publishes of a transaction reach: for each batch, those of each queue that messages of it get into.
+pub const TRANSACTION_REACH_MAX: u64 = 512;
 /// How far the numbers of a session's transactions may run ahead of the receipts that it has acknowledged.
 pub const TRANSACTIONS_UNACKED_MAX: u64 = 4096;
 /// Longest key of the state, in bytes.
@@ -118,16 +122,28 @@ pub const PRODUCER_TTL_MS_DEFAULT: u64 = 60 * 60 * 1000;
 
 /// Rows that one entry touches before it leaves what it may leave to the next: some 4 to 8 ms of one core. What it has begun by then it goes
 /// through with.
-pub const ENTRY_ROWS: u64 = 16_384;
+pub const ENTRY_ROWS: u64 = 8192;
 /// Weight of an entry's commands, as [`crate::weight::weight()`] says it, above which it takes no more; a single command may weigh more.
-pub const ENTRY_WEIGHT: u64 = 65_536;
+pub const ENTRY_WEIGHT: u64 = 24_576;
+/// Rows above which a command is refused that is carried out whole or not at all, and whose work follows from the state: a transaction, and what a publish looks up.
+pub const COMMAND_ROWS_MAX: u64 = 16_384;
 /// So many bytes of a row count as another row.
 pub const LONG_ROW_BYTES: usize = 4096;
 /// Rows that a tick touches in any case to sweep what deleted queues left, however much else there is to do.
 pub const SWEEP_ROWS_MIN: u64 = 256;
 
+/// Rows that an entry touches in any case to hand out messages, however much else there is to do.
+pub const ASSIGN_ROWS_MIN: u64 = 2048;
+
+/// Receipts that a publish forgets in any case, of those that its producer has: more are left to the next.
+pub const RECEIPTS_DROPPED_MIN: u64 = 64;
+
 /// Rows that a publish, or an update of a queue, touches in any case to let go of what is beyond the bounds of what is retained.
-pub const RETAIN_ROWS_MIN: u64 = 4096;
+pub const RETAIN_ROWS_MIN: u64 = 2048;
+
+/// Most leases that are held while a queue is purged, in all of its subscriptions: each lease by itself where the order is `key`, or where it failed before, and otherwise
+/// each stretch of positions. They go along at once.
+pub const PURGE_HELD_MAX: u64 = 2048;
 
 /// Highest id of a node.
 pub const NODE_IDS_MAX: u64 = u32::MAX as u64;

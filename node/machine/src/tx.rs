@@ -25,6 +25,7 @@ pub(crate) struct Tx<'a, S: Store> {
     pub(crate) steps: Vec<Step>,
     budget: Budget,
     dirty: BTreeSet<SubId>,
+    last_needed_by: Option<SubId>,
     queues: Slots<Queue>,
     subs: Slots<Sub>,
     consumers: Slots<Consumer>,
@@ -49,6 +50,7 @@ impl<'a, S: Store> Tx<'a, S> {
             steps: Vec::new(),
             budget,
             dirty: BTreeSet::new(),
+            last_needed_by: None,
             queues: Slots::new(),
             subs: Slots::new(),
             consumers: Slots::new(),
@@ -114,6 +116,11 @@ impl<'a, S: Store> Tx<'a, S> {
         self.budget.rows_max.max(self.rows.touched() + rows_min)
     }
 
+    /// The same, or as many as an entry may touch in all if that is less.
+    pub(crate) fn until_at_least(&self, rows_min: u64) -> u64 {
+        self.until(rows_min.min(self.budget.rows_max))
+    }
+
     /// Whether the entry has done what it may: what is not begun is left to the next.
     pub(crate) fn is_full(&self) -> bool {
         self.rows.touched() >= self.budget.rows_max
@@ -132,6 +139,16 @@ impl<'a, S: Store> Tx<'a, S> {
     /// The subscriptions to assign, in the order of their ids.
     pub(crate) fn take_dirty(&mut self) -> BTreeSet<SubId> {
         std::mem::take(&mut self.dirty)
+    }
+
+    /// The subscription of a queue that was found last to need a chunk; it may be gone.
+    pub(crate) fn last_needed_by(&self, queue: QueueId) -> Option<SubId> {
+        self.last_needed_by.filter(|sub| sub.queue == queue)
+    }
+
+    /// See [`Tx::last_needed_by`].
+    pub(crate) fn needed_by(&mut self, sub: SubId) {
+        self.last_needed_by = Some(sub);
     }
 
     pub(crate) fn find_queue(&mut self, id: QueueId) -> Result<&mut Option<Queue>, StoreError> {
@@ -166,13 +183,26 @@ impl<'a, S: Store> Tx<'a, S> {
         self.lanes.slots.retain(|id, _| id.sub != sub);
     }
 
-    pub(crate) fn find_consumer(&mut self, id: u64) -> Result<Option<&Consumer>, StoreError> {
-        Ok(self.consumers.load(&self.rows, id)?.as_ref())
+    /// The subscription that has a seat.
+    pub(crate) fn seated(&mut self, seat: SubId) -> Result<Option<SubId>, StoreError> {
+        let Some(queue) = self.find_queue(seat.queue)? else { return Ok(None) };
+        Ok(queue.seated(seat.sub).map(|sub| SubId { sub, ..seat }))
     }
 
-    /// A consumer that is known to exist.
+    /// The subscription of a consumer, as it is numbered now; none if there is no such consumer, or its subscription was deleted.
+    pub(crate) fn sub_of(&mut self, consumer: u64) -> Result<Option<SubId>, StoreError> {
+        let Some(row) = self.consumers.load(&self.rows, consumer)? else { return Ok(None) };
+        let (sub, seat) = (row.sub_id(), row.seat_id());
+        match self.find_sub(sub)? {
+            Some(_) => Ok(Some(sub)),
+            None => self.seated(seat),
+        }
+    }
+
+    /// A consumer whose row is known to be there; its subscription may be gone.
     pub(crate) fn consumer(&mut self, id: u64) -> Result<&Consumer, StoreError> {
-        self.find_consumer(id)?.ok_or_else(|| StoreError(format!("consumer {id} has no row")))
+        let row = self.consumers.load(&self.rows, id)?.as_ref();
+        row.ok_or_else(|| StoreError(format!("consumer {id} has no row")))
     }
 
     /// Changes, adds or removes a consumer. The only way to: it keeps the index of who waits with credit left.
@@ -189,15 +219,18 @@ impl<'a, S: Store> Tx<'a, S> {
         if before == after {
             return Ok(());
         }
+        // Whoever has not followed its subscription waits under a number that is not counted any more.
         if let Some(sub) = before {
             self.rows.remove(&key::waiting(sub, id), &[])?;
-            let sub = self.sub(sub)?;
-            sub.waiting = sub.waiting.saturating_sub(1);
+            if let Some(sub) = self.find_sub(sub)? {
+                sub.waiting = sub.waiting.saturating_sub(1);
+            }
         }
         if let Some(sub) = after {
             self.rows.insert(&key::waiting(sub, id), Bytes::new())?;
-            let sub = self.sub(sub)?;
-            sub.waiting = sub.waiting.saturating_add(1);
+            if let Some(sub) = self.find_sub(sub)? {
+                sub.waiting = sub.waiting.saturating_add(1);
+            }
         }
         Ok(())
     }

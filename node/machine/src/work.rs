@@ -31,6 +31,11 @@ pub enum Kind {
     Unpark,
     /// What a consumer held that ended is released up to a position, `end`; `first` names the consumer. Before everything that is due.
     Released,
+    /// A consumer of a deleted subscription ended, which `first` names. Before everything that is due, or of the deletion.
+    Ended,
+    /// A consumer lost what it held of a subscription that was moved up to a position, `end`, and follows it if that is all; `first` names it. Before everything that is due, or
+    /// of a seek or purge.
+    Followed,
     /// Leases end.
     Lease,
     /// Backoffs end.
@@ -63,7 +68,8 @@ pub enum Kind {
     Leaving,
     /// The lowest messages of a subscription were dropped, as many as `end` says, and too many are left. Of a publish.
     Dropped,
-    /// A subscription handed out as many messages as `end` says, and has more for consumers that could have it. Of an entry, after its commands.
+    /// A subscription handed out as many messages as `end` says, and has more for consumers that could have it if `first` is 1. Of an entry, after its commands, for each subscription
+    /// that did not get through, or had not before. One that had not, and of which nothing is said, handed out nothing.
     Assigned,
     /// A subscription has not looked at what was published from there on. Of a publish.
     Unseen,

@@ -17,6 +17,8 @@ use quorate_machine::{MemoryStore, read};
 /// What is begun when an entry is full is gone through with.
 const ROWS_MAX: u64 = ENTRY_ROWS + ENTRY_ROWS / 2;
 const BATCH: u64 = 4096;
+/// Each holds at most 1024 messages where several of a key may be leased.
+const CONSUMERS: u8 = 24;
 
 fn keyed() -> Settings {
     Settings { order: Order::Key.into(), lease_ms: 1000, ..Settings::default() }
@@ -150,15 +152,19 @@ fn leases_of_many_keys_that_end_at_once_are_several_entries() {
         let settings =
             Settings { max_attempts, on_exhausted: on_exhausted.into(), per_key_inflight: 4, ..keyed() };
         create(&mut world, settings, QueueSettings::default());
-        world.one(attach("jobs", 1, CREDIT_MAX)).expect("there is room");
+        for consumer in 1..=CONSUMERS {
+            world.one(attach("jobs", consumer, CREDIT_MAX)).expect("there is room");
+        }
         for _ in 0..4 {
             world.one(publish((0..BATCH).map(message))).expect("there is room");
             catch_up(&mut world);
         }
         assert_eq!(world.stat().leased, 4 * BATCH);
-        world
-            .one(Verb::Credit(quorate_machine::command::Credit { consumer: 1, generation: 1, credit: 0 }))
-            .expect("it is attached");
+        for consumer in 1..=CONSUMERS {
+            let consumer = consumer.into();
+            let credit = quorate_machine::command::Credit { consumer, generation: 1, credit: 0 };
+            world.one(Verb::Credit(credit)).expect("it is attached");
+        }
         world.after(1000);
         let entries = catch_up(&mut world);
         assert!(entries > 10, "{entries}");

@@ -5,9 +5,9 @@ mod common;
 use bytes::Bytes;
 use common::{World, holder, publish};
 use quorate_machine::command::{
-    CreateQueue, CreateSub, DeleteQueue, DeleteSub, Filter, OpenProducer, Order, Outcome, Pause, Publish,
-    Purge, Put, Require, Reschedule, Seek, Settle, SettleLease, SettleRange, Start, Transact, Unpark,
-    UpdateQueue, UpdateSub, Verb,
+    Condition, CreateQueue, CreateSub, DeleteQueue, DeleteSub, Filter, LeaseRange, OpenProducer, Order,
+    Outcome, Pause, Publish, PublishTo, Purge, Put, Require, Reschedule, Seek, Settle, SettleLease,
+    SettleRange, Start, Transact, Unpark, UpdateQueue, UpdateSub, Verb,
 };
 use quorate_machine::message::Header;
 use quorate_machine::reply::Refusal;
@@ -38,6 +38,12 @@ fn unlawful() -> Vec<(Verb, &'static str)> {
     let settle = |ranges: usize, reasons: Vec<String>| {
         Verb::Settle(Settle { consumer: 1, ranges: vec![SettleRange::default(); ranges], reasons })
     };
+    let held = |count| {
+        let leases =
+            LeaseRange { queue: queue(), first_position: 1, count, first_token: 1, ..LeaseRange::default() };
+        Require { condition: Some(Condition::Held(leases)) }
+    };
+    let batch = |messages| PublishTo { queue: queue(), lengths: vec![0; messages], ..PublishTo::default() };
     let sub = || CreateSub { queue: queue(), name: "s".into(), ..CreateSub::default() };
     vec![
         (Verb::CreateQueue(CreateQueue { name: long(), ..CreateQueue::default() }), "name"),
@@ -88,8 +94,8 @@ fn unlawful() -> Vec<(Verb, &'static str)> {
         (Verb::Publish(Publish { queue: long(), ..publish("jobs", (0, 0), 0, &["x"]) }), "queue"),
         (Verb::Publish(Publish { lengths: vec![0; 4097], ..publish("jobs", (0, 0), 0, &["x"]) }), "messages"),
         (Verb::Publish(publish("jobs", (1, 1), 0, &["x"])), "first_seq"),
-        (settle(4097, vec![]), "ranges"),
-        (settle(1, vec![String::new(); 4097]), "reasons"),
+        (settle(513, vec![]), "ranges"),
+        (settle(1, vec![String::new(); 513]), "reasons"),
         (settle(1, vec!["r".repeat(257)]), "reason"),
         (transact(Transact { producer: 1, ..Transact::default() }), "seq"),
         (transact(Transact::default()), "transaction"),
@@ -97,8 +103,10 @@ fn unlawful() -> Vec<(Verb, &'static str)> {
         (transact(Transact { put: vec![put(queue(), 65_537)], ..Transact::default() }), "value"),
         (transact(Transact { put: vec![put(queue(), 0); 257], ..Transact::default() }), "put"),
         (transact(Transact { settle: vec![lease(1)], ..Transact::default() }), "reason"),
-        (transact(Transact { settle: vec![lease(0); 4097], ..Transact::default() }), "settle"),
+        (transact(Transact { settle: vec![lease(0); 513], ..Transact::default() }), "settle"),
         (transact(Transact { require: vec![Require { condition: None }], ..Transact::default() }), "require"),
+        (transact(Transact { require: vec![held(256), held(257)], ..Transact::default() }), "require"),
+        (transact(Transact { publish: vec![batch(512), batch(513)], ..Transact::default() }), "publish"),
     ]
 }
 

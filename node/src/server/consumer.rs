@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _};
 use quorate_machine::command::{Attach, Credit, Detach, Outcome, Settings, Settle, SettleRange, Verb};
 use quorate_machine::effect::Lease;
-use quorate_machine::limits::SESSION_TIMEOUT_MS_DEFAULT;
+use quorate_machine::limits::{SESSION_TIMEOUT_MS_DEFAULT, SETTLE_MESSAGES_MAX};
 use quorate_machine::read::Held;
 use quorate_machine::reply::{Attached, NotSettled, Reply};
 use quorate_proto::v1;
@@ -334,21 +334,26 @@ impl Session {
         Ok(())
     }
 
-    /// Acknowledges what is about to be sent. Returns what was not acknowledged, and is not sent: it is another's by now.
+    /// Acknowledges what is about to be sent, in as many settles as that takes. Returns what was not acknowledged, and is not sent: it is another's by now.
     async fn acknowledge(&self, lease: &Lease) -> Result<Vec<NotSettled>, Option<Failure>> {
-        let range = SettleRange {
-            first_position: lease.first_position,
-            count: lease.count,
-            first_token: lease.first_token,
-            outcome: Outcome::Ack.into(),
-            ..SettleRange::default()
-        };
-        let verb = Settle { consumer: self.consumer, ranges: vec![range], ..Settle::default() };
-        let pending = self.shard.submit(Verb::Settle(verb)).await.map_err(Some)?;
-        match self.outcome(pending).await? {
-            Reply::Settled(settled) => Ok(settled.refused),
-            other => Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
+        let mut refused = Vec::new();
+        for begin in (0..u64::from(lease.count)).step_by(SETTLE_MESSAGES_MAX as usize) {
+            let range = SettleRange {
+                first_position: lease.first_position + begin,
+                // At most the lease's own.
+                count: (u64::from(lease.count) - begin).min(SETTLE_MESSAGES_MAX) as u32,
+                first_token: lease.first_token + begin,
+                outcome: Outcome::Ack.into(),
+                ..SettleRange::default()
+            };
+            let verb = Settle { consumer: self.consumer, ranges: vec![range], ..Settle::default() };
+            let pending = self.shard.submit(Verb::Settle(verb)).await.map_err(Some)?;
+            match self.outcome(pending).await? {
+                Reply::Settled(settled) => refused.extend(settled.refused),
+                other => return Err(Some(Failure::internal(format!("an unexpected answer: {other:?}")))),
+            }
         }
+        Ok(refused)
     }
 
     /// Answers a request. True if it ended the session.

@@ -5,7 +5,7 @@ use quorate_machine::command::{
     Condition, LeaseRange, OpenProducer, PublishTo, Put, Require, RequireLengthBelow, RequireTail,
     RequireVersion, SettleLease, Transact, Verb,
 };
-use quorate_machine::limits::{PUBLISH_MESSAGES_MAX, SETTLE_RANGES_MAX, TRANSACTION_PARTS_MAX};
+use quorate_machine::limits::{SETTLE_RANGES_MAX, TRANSACTION_MESSAGES_MAX, TRANSACTION_PARTS_MAX};
 use quorate_machine::reply::{Placed, Reply, Transacted};
 use quorate_proto::v1;
 use quorate_proto::v1::require::Condition as Wanted;
@@ -65,7 +65,7 @@ fn check_counts(request: &v1::TransactRequest) -> Result<(), Failure> {
     convert::at_most("require", request.require.len(), TRANSACTION_PARTS_MAX)?;
     convert::at_most("settle", request.settle.len(), SETTLE_RANGES_MAX)?;
     convert::at_most("publish", request.publish.len(), TRANSACTION_PARTS_MAX)?;
-    convert::at_most("publish", messages(request), PUBLISH_MESSAGES_MAX)?;
+    convert::at_most("publish", messages(request), TRANSACTION_MESSAGES_MAX)?;
     convert::at_most("put", request.put.len(), TRANSACTION_PARTS_MAX)
 }
 

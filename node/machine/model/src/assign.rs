@@ -7,7 +7,7 @@ use quorate_machine::command::Order;
 use quorate_machine::effect::Effect;
 use quorate_machine::work::Kind;
 
-use crate::naive::{At, Naive, Sub, take_first};
+use crate::naive::{At, Consumer, Naive, Sub, take_first};
 
 /// A consumer and its credit.
 type Credited = (u64, usize);
@@ -16,17 +16,31 @@ impl Naive {
     /// Hands out what can be handed out, in every subscription; if the machine says that it stopped before, only so much.
     pub fn assign_all(&mut self) {
         let mut given: BTreeMap<(u64, u32), u64> = BTreeMap::new();
+        // Who was left before, and is not spoken of, has to wait.
+        given.extend(self.unassigned.iter().map(|place| (*place, 0)).filter(|_| self.told.is_some()));
         while let Some(step) = take_first(&mut self.told, |step| step.kind == Kind::Assigned) {
-            given.insert((step.queue, step.sub), step.end);
+            let place = (step.queue, step.sub);
+            if step.first > 0 {
+                given.insert(place, step.end);
+            } else if given.remove(&place).is_none() {
+                self.wrong.get_or_insert_with(|| format!("{step:?}, and nothing of it was left"));
+            }
         }
-        self.unassigned = given.keys().copied().collect();
+        let subs = || self.queues.values().flat_map(|queue| queue.subs.values());
+        let exists = |place: &(u64, u32)| subs().any(|sub| (sub.queue, sub.id) == *place);
+        self.unassigned = given.keys().copied().filter(exists).collect();
         for queue in self.queues.values_mut() {
             for sub in queue.subs.values_mut() {
+                // Who has not followed gets nothing.
+                let credit = |id: &u64, row: &Consumer| match sub.following.contains_key(id) {
+                    true => 0,
+                    false => row.credit as usize,
+                };
                 let consumers: Vec<Credited> = self
                     .consumers
                     .iter()
                     .filter(|(_, row)| (row.queue, row.sub) == (queue.id, sub.id))
-                    .map(|(id, row)| (*id, row.credit as usize))
+                    .map(|(id, row)| (*id, credit(id, row)))
                     .collect();
                 let mut left = given.get(&(queue.id, sub.id)).copied().unwrap_or(u64::MAX);
                 if !sub.is_paused {

@@ -48,7 +48,8 @@ pub fn note_sweeps(store: &impl Read, naive: &mut Naive) -> Same {
         let id = key.get(6..14).and_then(|id| id.try_into().ok()).map(u64::from_be_bytes);
         let queue = naive.queues.values_mut().find(|queue| Some(queue.id) == id);
         match (key[1], queue) {
-            (1 | 2, _) | (_, None) => naive.unswept = true,
+            // Who had not followed, not ended, or not got everything, may have left by itself.
+            (1 | 2 | 8 | 9 | 10, _) | (_, None) => naive.unswept = true,
             (3..=6, Some(queue)) => queue.is_unswept = true,
             // A subscription that is behind, a consumer that leaves, and what is not handed out yet the model knows of itself.
             (_, Some(_)) => {}
@@ -63,8 +64,14 @@ pub fn deadline(applied: &Applied, naive: &Naive) -> Same {
     let (given, expected) = (applied.next_deadline_ms, view::next_deadline(naive));
     let is_at_once = given.is_some_and(|due_ms| due_ms <= naive.now_ms);
     let mut subs = naive.queues.values().flat_map(|queue| queue.subs.values());
-    let is_behind = subs.any(|sub| sub.rows.last().is_some_and(|row| row.at == At::Unseen));
-    if naive.unswept || is_behind || !naive.leaving.is_empty() || !naive.unassigned.is_empty() {
+    let is_behind =
+        subs.any(|sub| !sub.following.is_empty() || sub.rows.last().is_some_and(|row| row.at == At::Unseen));
+    if naive.unswept
+        || !naive.ending.is_empty()
+        || is_behind
+        || !naive.leaving.is_empty()
+        || !naive.unassigned.is_empty()
+    {
         return if is_at_once {
             Ok(())
         } else {

@@ -2,17 +2,17 @@
 
 use prost::Message as _;
 use quorate_machine::command::{
-    Action, Attach, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, Put, QueueSettings, Retain,
-    Selector, Settings, SettleRange, Transact,
+    Action, Attach, Condition, Filter, OnExhausted, OnFull, OpenProducer, Order, Outcome, Put, QueueSettings,
+    Retain, Selector, Settings, SettleRange, Transact,
 };
 use quorate_machine::limits::{
     BACKOFF_FIRST_MS_DEFAULT, BACKOFF_LAST_MS_DEFAULT, BACKOFF_MS_MAX, CONSUMER_LABEL_BYTES_MAX, CREDIT_MAX,
     FILTER_BYTES_MAX, FILTER_HEADERS_MAX, JITTER_PERCENT_DEFAULT, JITTER_PERCENT_MAX, LEASE_MS_DEFAULT,
     LEASE_MS_MAX, LEASE_MS_MIN, NAME_BYTES_MAX, PER_KEY_INFLIGHT_MAX, PRODUCER_HOLDER_BYTES,
     PRODUCER_NAME_BYTES_MAX, PRODUCER_TTL_MS_DEFAULT, PRODUCER_TTL_MS_MAX, PRODUCER_TTL_MS_MIN,
-    PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, ROUTES_MAX, SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT,
-    SESSION_TIMEOUT_MS_MAX, SESSION_TIMEOUT_MS_MIN, SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX,
-    STATE_KEY_BYTES_MAX, STATE_VALUE_BYTES_MAX, SUBJECT_BYTES_MAX, TRANSACTION_PARTS_MAX,
+    PUBLISH_BYTES_MAX, ROUTES_MAX, SESSION_NAME_BYTES, SESSION_TIMEOUT_MS_DEFAULT, SESSION_TIMEOUT_MS_MAX,
+    SESSION_TIMEOUT_MS_MIN, SETTLE_MESSAGES_MAX, SETTLE_RANGES_MAX, STATE_KEY_BYTES_MAX,
+    STATE_VALUE_BYTES_MAX, SUBJECT_BYTES_MAX, TRANSACTION_MESSAGES_MAX, TRANSACTION_PARTS_MAX,
     TRANSACTIONS_UNACKED_MAX, TTL_MS_MAX,
 };
 use quorate_machine::reply::Refusal;
@@ -169,12 +169,16 @@ pub(crate) fn seq(given: u64, acked: u64) -> Result<(), Refusal> {
 /// How much there is in a transaction.
 pub(crate) fn transaction(given: &Transact) -> Result<(), Refusal> {
     let most = TRANSACTION_PARTS_MAX;
-    require(given.require.len() <= most, "require")?;
+    let held = given.require.iter().map(|one| match &one.condition {
+        Some(Condition::Held(leases)) => u64::from(leases.count),
+        _ => 0,
+    });
+    require(given.require.len() <= most && held.sum::<u64>() <= SETTLE_MESSAGES_MAX, "require")?;
     let settled: u64 = given.settle.iter().map(|lease| u64::from(lease.range.count)).sum();
     require(given.settle.len() <= SETTLE_RANGES_MAX && settled <= SETTLE_MESSAGES_MAX, "settle")?;
     let messages: usize = given.publish.iter().map(|batch| batch.lengths.len()).sum();
     let bytes: usize = given.publish.iter().map(|batch| batch.messages.len()).sum();
-    let is_of_a_size = messages <= PUBLISH_MESSAGES_MAX && bytes <= PUBLISH_BYTES_MAX;
+    let is_of_a_size = messages <= TRANSACTION_MESSAGES_MAX && bytes <= PUBLISH_BYTES_MAX;
     require(given.publish.len() <= most && is_of_a_size, "publish")?;
     require(given.put.len() <= most, "put")?;
     let parts = given.require.len() + given.settle.len() + given.publish.len() + given.put.len();

@@ -131,6 +131,8 @@ pub struct Sub {
     pub last_token: u64,
     /// The consumer that got something last in a round.
     pub served_last: u64,
+    /// Consumers that have not followed since it was moved, with the leases that they have not lost yet, in order of position.
+    pub following: BTreeMap<u64, Vec<Lease>>,
     /// Messages that expired.
     pub expired: u64,
     /// Messages that were discarded.
@@ -267,6 +269,8 @@ pub struct Naive {
     pub last_version: u64,
     /// Consumers that ended and whose leases are not released yet, with their queue and the number of their subscription.
     pub leaving: BTreeMap<u64, (u64, u32)>,
+    /// Consumers of deleted subscriptions that have not ended yet.
+    pub ending: BTreeMap<u64, Consumer>,
     /// Subscriptions that have more to hand out, by their queue and number.
     pub unassigned: BTreeSet<(u64, u32)>,
     /// Redrives and discards that are not through, by their ids. The machine says which.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use quorate_machine::command::{CreateQueue, DeleteQueue, Order, Purge, Start, StartKind, UpdateQueue};
 use quorate_machine::effect::Effect;
 use quorate_machine::reply::{Outcome, Refusal, Reply};
+use quorate_machine::work::Kind;
 
 use crate::fields;
-use crate::naive::{At, Ends, Naive, Queue, Sub, invalid};
+use crate::naive::{At, Consumer, Ends, Naive, Queue, Sub, invalid, take_first};
 
 /// Names of deleted queues that are remembered one by one.
 const FORMER_NAMES_MAX: usize = 100_000;
@@ -110,25 +111,42 @@ impl Naive {
         }
     }
 
-    /// Ends the consumers of a queue, or of one of its subscriptions.
+    /// Ends the consumers of a queue, or of one of its subscriptions: as many as the machine says, and ticks go on.
     pub(crate) fn end_consumers(&mut self, queue: u64, sub: Option<u32>) {
         self.leaving.retain(|_, place| place.0 != queue || sub.is_some_and(|sub| sub != place.1));
-        let ended: Vec<u64> = self
-            .consumers
-            .iter()
-            .filter(|(_, row)| row.queue == queue && sub.is_none_or(|sub| row.sub == sub))
-            .map(|(id, _)| *id)
-            .collect();
-        for consumer in ended {
-            self.consumers.remove(&consumer);
-            self.effects.push(Effect::Ended { consumer });
+        let is_over = |row: &Consumer| row.queue == queue && sub.is_none_or(|sub| row.sub == sub);
+        let ids: Vec<u64> = self.consumers.keys().copied().collect();
+        for id in ids {
+            if let Some(row) = self.consumers.remove(&id) {
+                if is_over(&row) { &mut self.ending } else { &mut self.consumers }.insert(id, row);
+            }
         }
+        if self.told.is_some() {
+            self.end_told();
+        } else {
+            let ended: Vec<u64> = std::mem::take(&mut self.ending).into_keys().collect();
+            self.effects.extend(ended.into_iter().map(|consumer| Effect::Ended { consumer }));
+        }
+    }
+
+    /// Ends the consumers of deleted subscriptions that the machine says. Returns how many.
+    pub(crate) fn end_told(&mut self) -> usize {
+        let mut steps = 0;
+        while let Some(step) = take_first(&mut self.told, |step| step.kind == Kind::Ended) {
+            steps += 1;
+            if self.ending.remove(&step.first).is_none() {
+                self.complain(format!("{step:?}, and that consumer was not to end"));
+            }
+            self.effects.push(Effect::Ended { consumer: step.first });
+        }
+        steps
     }
 
     pub(crate) fn purge(&mut self, command: &Purge) -> Outcome {
         let live: BTreeSet<u64> = self.consumers.keys().copied().collect();
         let queue = self.queue(&command.namespace, &command.name)?;
-        let (id, mut numbers) = (queue.id, Vec::new());
+        let id = queue.id;
+        let subs: Vec<(String, u32)> = queue.subs.iter().map(|(name, sub)| (name.clone(), sub.id)).collect();
         for sub in queue.subs.values_mut() {
             for row in sub.open_mut() {
                 // What a consumer holds that has ended is as good as ready.
@@ -137,12 +155,24 @@ impl Naive {
                 }
             }
             sub.parked_keys.clear();
-            queue.last_sub += 1;
-            numbers.push((sub.id, queue.last_sub));
-            sub.id = queue.last_sub;
         }
         queue.is_unswept = true;
-        numbers.into_iter().for_each(|(before, after)| self.renumber(id, before, after));
+        for (name, before) in subs {
+            // Who holds something goes along with it, and the others follow.
+            let consumers = self.consumers_of(id, before);
+            let Some(queue) = self.queues.get_mut(&command.name) else { continue };
+            queue.last_sub += 1;
+            let after = queue.last_sub;
+            let sub = queue.sub(&name)?;
+            sub.id = after;
+            for consumer in consumers {
+                if sub.held(consumer).is_empty() {
+                    sub.following.entry(consumer).or_default();
+                }
+            }
+            self.renumber(id, before, after);
+            self.follow_at_once(id, after);
+        }
         Ok(Reply::Done)
     }
 }

@@ -8,13 +8,18 @@ use quorate_machine::work::{Kind, Step};
 use crate::fields;
 use crate::naive::{At, Consumer, Naive, Sub, invalid, take_first};
 
-/// Largest credit of a consumer where the order is `total`.
+/// Largest credit of a consumer whose leases go back together.
 const TOTAL_CREDIT_MAX: u32 = 1024;
 
 impl Sub {
     /// The credit of a consumer that asks for so much.
     fn credit(&self, credit: u32) -> u32 {
-        if self.order() == Order::Total { credit.min(TOTAL_CREDIT_MAX) } else { credit }
+        let go_back_together = match self.order() {
+            Order::Total => true,
+            Order::Key => self.settings.per_key_inflight > 1,
+            Order::None | Order::Unspecified => false,
+        };
+        if go_back_together { credit.min(TOTAL_CREDIT_MAX) } else { credit }
     }
 }
 
@@ -29,6 +34,12 @@ impl Naive {
         if known.is_some_and(|id| (self.consumers[&id].queue, self.consumers[&id].sub) != (queue_id, sub_id))
         {
             return Err(invalid("session"));
+        }
+        // A session whose subscription was deleted ends before it is used again.
+        let over = self.ending.iter().find(|(_, row)| row.session == command.session).map(|(id, _)| *id);
+        if let Some(consumer) = over {
+            self.ending.remove(&consumer);
+            self.effects.push(Effect::Ended { consumer });
         }
         let consumer = known.unwrap_or_else(|| {
             self.last_consumer += 1;
@@ -84,6 +95,7 @@ impl Naive {
         if left.is_some() {
             self.leaving.insert(consumer, (queue, number));
         }
+        self.sub_of(queue, number).following.remove(&consumer);
         self.consumers.remove(&consumer);
         self.effects.push(Effect::Ended { consumer });
         Ok(Reply::Done)

@@ -1,11 +1,11 @@
 //! The model's subscriptions: created, changed, moved and deleted; and how they look at messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_machine::command::{
     CreateSub, DeleteSub, Filter, Order, Pause, Seek, Settings, Start, StartKind, UpdateSub,
 };
-use quorate_machine::effect::Effect;
+use quorate_machine::effect::{Effect, Lease};
 use quorate_machine::reply::{Outcome, Refusal, Reply};
 use quorate_machine::work::{Kind, Step};
 
@@ -115,6 +115,7 @@ impl Queue {
             parked_keys: BTreeSet::new(),
             last_token: self.last_token,
             served_last: 0,
+            following: BTreeMap::new(),
             expired: 0,
             discarded: 0,
             dropped: 0,
@@ -125,7 +126,71 @@ impl Queue {
     }
 }
 
+impl Sub {
+    /// Consumers follow as far as the machine says, or all of them: they lose what they held. Returns how many steps that were.
+    pub(crate) fn follow(
+        &mut self,
+        told: &mut Option<Vec<Step>>,
+        number: u32,
+        effects: &mut Vec<Effect>,
+    ) -> usize {
+        let (queue, mut steps) = (self.queue, 0);
+        let is_here = |step: &Step| (step.kind, step.queue, step.sub) == (Kind::Followed, queue, number);
+        if told.is_none() {
+            for (consumer, leases) in std::mem::take(&mut self.following) {
+                effects.extend(leases.into_iter().map(|lease| Effect::Revoked { consumer, lease }));
+            }
+        }
+        while let Some(step) = take_first(told, is_here) {
+            steps += 1;
+            let (consumer, end) = (step.first, step.end);
+            let leases = self.following.remove(&consumer).unwrap_or_default();
+            let (lost, left): (Vec<Lease>, Vec<Lease>) =
+                leases.into_iter().partition(|lease| lease.first_position < end);
+            effects.extend(lost.into_iter().map(|lease| Effect::Revoked { consumer, lease }));
+            if end != u64::MAX {
+                self.following.insert(consumer, left);
+            }
+        }
+        steps
+    }
+}
+
 impl Naive {
+    /// The consumers of a subscription.
+    pub(crate) fn consumers_of(&self, queue: u64, sub: u32) -> Vec<u64> {
+        let all = self.consumers.iter();
+        all.filter(|(_, row)| (row.queue, row.sub) == (queue, sub)).map(|(id, _)| *id).collect()
+    }
+
+    /// As many of the consumers of a subscription follow as the machine says, or all. Returns how many steps that were.
+    pub(crate) fn follow_at_once(&mut self, queue: u64, sub: u32) -> usize {
+        let (mut told, mut effects) = (self.told.take(), Vec::new());
+        let steps = self.sub_of(queue, sub).follow(&mut told, sub, &mut effects);
+        self.told = told;
+        self.effects.extend(effects);
+        steps
+    }
+
+    /// A tick goes on with those who have not followed, and with those who are to end. True if nothing of it is left.
+    pub(crate) fn follow_on(&mut self) -> bool {
+        let is_left = |naive: &Self| {
+            let mut subs = naive.queues.values().flat_map(|queue| queue.subs.values());
+            !naive.ending.is_empty() || subs.any(|sub| !sub.following.is_empty())
+        };
+        let (some, mut steps) = (is_left(self), self.end_told());
+        while let Some(step) =
+            self.told.as_ref().and_then(|told| told.first()).filter(|step| step.kind == Kind::Followed)
+        {
+            let (queue, sub) = (step.queue, step.sub);
+            steps += self.follow_at_once(queue, sub);
+        }
+        if some && steps == 0 {
+            self.complain("nobody followed, and nobody ended".into());
+        }
+        !is_left(self)
+    }
+
     /// A subscription has another number: so have its consumers.
     pub(crate) fn renumber(&mut self, queue: u64, before: u32, after: u32) {
         let is_here = |row: &&mut Consumer| (row.queue, row.sub) == (queue, before);
@@ -195,28 +260,30 @@ impl Naive {
 
     pub(crate) fn seek(&mut self, command: &Seek) -> Outcome {
         let (now_ms, mut told) = (self.now_ms, self.told.clone());
-        let live: BTreeSet<u64> = self.consumers.keys().copied().collect();
+        let old = self.queue(&command.namespace, &command.queue)?.sub(&command.name)?.clone();
+        let consumers = self.consumers_of(old.queue, old.id);
         let queue = self.queue(&command.namespace, &command.queue)?;
-        let old = queue.sub(&command.name)?.clone();
         let position = queue.resolve(&command.to)?;
-        let mut revoked = Vec::new();
-        for row in old.open() {
-            if let At::Leased { consumer, .. } = row.at
-                && live.contains(&consumer)
-            {
-                revoked.push(Effect::Revoked { consumer, lease: old.lease(row.position) });
-            }
+        // Who has not followed since the move before has lost nothing of what it holds now: that is nothing.
+        let mut following = old.following.clone();
+        for consumer in &consumers {
+            let held = || old.held(*consumer).into_iter().map(|position| old.lease(position)).collect();
+            following.entry(*consumer).or_insert_with(held);
         }
         // What is not begun anew: who is attached, what was said about it, and what leases were given.
         let mut sub = Sub {
             rows: Vec::new(),
             done_up_to: 0,
             parked_keys: BTreeSet::new(),
+            following,
             expired: 0,
             discarded: 0,
             dropped: 0,
             ..old
         };
+        let (mut steps, mut revoked) = (told.clone(), Vec::new());
+        sub.follow(&mut steps, queue.last_sub + 1, &mut revoked);
+        told = steps;
         queue.look_from(&mut sub, position, now_ms, &mut told);
         queue.is_unswept = true;
         queue.last_sub += 1;

@@ -85,7 +85,7 @@ impl Naive {
         if take_first(&mut self.told, |step| step.kind == Kind::Tick).is_none() {
             self.complain("a tick does not say that it began".into());
         }
-        let released = self.release();
+        let released = self.release() && self.follow_on();
         let is_behind = self.is_behind();
         let (mut rest, mut steps) = (&due[..], 0);
         while let Some(step) =

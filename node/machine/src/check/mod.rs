@@ -54,6 +54,12 @@ struct View {
 }
 
 impl View {
+    /// The subscription that has a seat.
+    fn seated(&self, seat: SubId) -> Option<SubId> {
+        let sub = self.queues.get(&seat.queue)?.seated(seat.sub)?;
+        Some(SubId { sub, ..seat })
+    }
+
     fn read(store: &impl Read) -> Result<Self, String> {
         let mut view = Self { queues: BTreeMap::new(), subs: BTreeMap::new(), expected: BTreeSet::new() };
         for (key, value) in scan(store, &key::all(Table::Queue))? {
@@ -69,6 +75,8 @@ impl View {
             .iter()
             .flat_map(|(id, queue)| queue.subs.iter().map(|sub| SubId { queue: *id, sub: *sub }));
         ensure(listed.eq(view.subs.keys().copied()), || "queues and subscriptions disagree".into())?;
+        let seats = view.queues.values().flat_map(|queue| queue.seats.iter().copied());
+        ensure(seats.eq(view.subs.values().map(|sub| sub.seat)), || "queues and seats disagree".into())?;
         for (key, value) in scan(store, &key::all(Table::QueueName))? {
             let queue = u64::from_be_bytes(value[..].try_into().map_err(|_| "a queue name without an id")?);
             let id = QueueId { namespace: u32::from_be_bytes([key[1], key[2], key[3], key[4]]), queue };
@@ -103,9 +111,7 @@ fn indexes(store: &impl Read, view: &View) -> Result<(), String> {
 fn is_left_over(store: &impl Read, view: &View, table: Table, key: &[u8]) -> Result<bool, String> {
     let mut fields = Fields::of(key);
     if table == Table::Held {
-        // The consumer ended with its queue, or it would be expected.
-        let consumer = key::consumer(u64::from_be_bytes(key[1..9].try_into().map_err(|_| "a short key")?));
-        return Ok(store.get(&consumer).map_err(failed)?.is_none());
+        fields.u64().map_err(failed)?;
     }
     if table == Table::Deadline {
         match key::deadline(key).map_err(failed)?.1 {

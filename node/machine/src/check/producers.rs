@@ -46,12 +46,15 @@ pub(super) fn check(store: &impl Read, view: &mut View) -> Result<(), String> {
     Ok(())
 }
 
-/// They cover what may still be asked for, without gaps, and no row is kept that may not.
+/// They cover what may still be asked for, without gaps. What may not be any more goes with the next publish.
 fn receipts(store: &impl Read, id: u64, row: &Producer) -> Result<(), String> {
     let mut next = None;
     for (key, value) in scan(store, &key::producer_runs(id))? {
         let first = key::last_u64(&key).map_err(failed)?;
         let run: ProducerRun = row::decode(&key, value).map_err(failed)?;
+        if next.is_none() && first + run.count <= row.acked_seq + 1 {
+            continue;
+        }
         let fits = match next {
             None => first <= row.acked_seq + 1 && first + run.count > row.acked_seq + 1,
             Some(next) => first == next,

@@ -98,8 +98,10 @@ fn tokens(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run]) -> Result<(), S
 
 /// What could be leased is leased, and in order `total` there is one holder (P3).
 fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], seen_end: u64) -> Result<(), String> {
-    if store.get(&key::unassigned(id)).map_err(failed)?.is_some() {
-        return Ok(()); // the next entry goes on
+    for reached in [false, true] {
+        if store.get(&key::unassigned(reached, id)).map_err(failed)?.is_some() {
+            return Ok(()); // the next entry goes on
+        }
     }
     if !sub.is_total() {
         let ready = sub.returned + (seen_end - sub.cursor);
@@ -107,7 +109,7 @@ fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], seen_end
             format!("{id:?}: {ready} are ready while {} wait", sub.waiting)
         });
     }
-    let attached = scan(store, &key::of_sub(Table::SubConsumer, id))?;
+    let attached = scan(store, &key::of_sub(Table::SubConsumer, SubId { sub: sub.seat, ..id }))?;
     let Some((first, _)) = attached.first() else { return Ok(()) };
     let active = key::last_u64(first).map_err(failed)?;
     let foreign =
@@ -120,6 +122,7 @@ fn settled_order(store: &impl Read, id: SubId, sub: &Sub, runs: &[Run], seen_end
         Some(run) => run.state == State::Ready,
         None => sub.cursor < seen_end,
     };
-    let idle = row.is_some_and(|row| row.free() > 0) && next_is_ready && !sub.paused;
+    // Whoever has not followed its subscription yet gets nothing.
+    let idle = row.is_some_and(|row| row.sub_id() == id && row.free() > 0) && next_is_ready && !sub.paused;
     ensure(!idle, || format!("{id:?}: the next message is ready while consumer {active} waits"))
 }

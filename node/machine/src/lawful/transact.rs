@@ -7,7 +7,8 @@ use crate::command::{
     SettleLease, SettleRange, Transact,
 };
 use crate::limits::{
-    PUBLISH_BYTES_MAX, PUBLISH_MESSAGES_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_PARTS_MAX, TTL_MS_MAX,
+    PUBLISH_BYTES_MAX, SETTLE_MESSAGES_MAX, STATE_VALUE_BYTES_MAX, TRANSACTION_MESSAGES_MAX,
+    TRANSACTION_PARTS_MAX, TTL_MS_MAX,
 };
 use crate::names::{Name, StateKey};
 use crate::ops::Range;
@@ -45,9 +46,14 @@ fn counts(command: &Transact) -> Result<(), Refusal> {
     let bytes = publish.iter().map(|publish| publish.messages.len() as u64).sum();
     let parts = TRANSACTION_PARTS_MAX as u64;
     at_most("require", require.len() as u64, parts, "requirements in a transaction")?;
+    let held = require.iter().map(|require| match &require.condition {
+        Some(Condition::Held(leases)) => u64::from(leases.count),
+        _ => 0,
+    });
+    at_most("require", held.sum(), SETTLE_MESSAGES_MAX, "messages that are required to be held")?;
     ranges("settle", settle.iter().map(|lease| &lease.range))?;
     at_most("publish", publish.len() as u64, parts, "batches in a transaction")?;
-    at_most("publish", messages, PUBLISH_MESSAGES_MAX as u64, "messages in a transaction")?;
+    at_most("publish", messages, TRANSACTION_MESSAGES_MAX as u64, "messages in a transaction")?;
     at_most("publish", bytes, PUBLISH_BYTES_MAX as u64, "bytes in a transaction")?;
     at_most("put", put.len() as u64, parts, "keys in a transaction")?;
     if require.is_empty() && settle.is_empty() && publish.is_empty() && put.is_empty() {

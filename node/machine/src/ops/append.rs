@@ -45,22 +45,28 @@ impl Messages<'_> {
         Ok(())
     }
 
-    /// Some of the messages, by their numbers in ascending order: lengths, bytes and attributes. They are copied: a chunk is one stretch of bytes.
-    pub(super) fn some(&self, numbers: &[usize]) -> (Vec<u32>, Bytes, u32) {
-        let (mut lengths, mut bytes) = (Vec::new(), BytesMut::new());
-        let is_one = |at: &usize| numbers.binary_search(at).is_ok();
-        let each = self.each().enumerate().filter(|(at, _)| is_one(at));
-        let found = each.fold(0, |all, (_, message)| all | attributes(&message));
-        let (mut offset, mut wanted) = (0, numbers.iter().peekable());
-        for (at, length) in self.lengths.iter().enumerate() {
-            let end = offset + *length as usize;
-            if wanted.next_if_eq(&&at).is_some() {
-                lengths.push(*length);
-                bytes.extend_from_slice(&self.bytes[offset..end]);
-            }
-            offset = end;
+    /// Some of the messages, by their numbers in ascending order: lengths, bytes and attributes. They are copied: a chunk is one stretch of bytes. `offsets`: see
+    /// [`Messages::offsets`].
+    pub(super) fn some(&self, numbers: &[usize], offsets: &[usize]) -> (Vec<u32>, Bytes, u32) {
+        let (mut lengths, mut bytes, mut found) = (Vec::new(), BytesMut::new(), 0);
+        for at in numbers.iter().copied() {
+            let end = offsets[at] + self.lengths[at] as usize;
+            let one = self.bytes.slice(offsets[at]..end);
+            lengths.push(self.lengths[at]);
+            bytes.extend_from_slice(&one);
+            found |= attributes(&Message::decode(one).unwrap_or_default());
         }
         (lengths, bytes.freeze(), found)
+    }
+
+    /// Where each message begins.
+    pub(super) fn offsets(&self) -> Vec<usize> {
+        let next = |at: &mut usize, length: &u32| {
+            let begin = *at;
+            *at += *length as usize;
+            Some(begin)
+        };
+        self.lengths.iter().scan(0, next).collect()
     }
 
     /// Each message as it was handed in. What cannot be read was not admitted; it has nothing.

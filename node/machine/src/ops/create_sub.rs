@@ -52,6 +52,7 @@ pub(super) fn add_sub<S: Store>(
     row.last_sub += 1;
     let id = SubId { queue, sub: row.last_sub };
     row.subs.push(id.sub);
+    row.seats.push(id.sub);
     let bytes_done = row.bytes_published;
     let next_token = row.first_token;
     let unseen_from = if start < row.next_position { start } else { 0 };
@@ -67,6 +68,7 @@ pub(super) fn add_sub<S: Store>(
         filtered: filter.is_some(),
         unseen_from,
         bytes_done,
+        seat: id.sub,
         ..Sub::default()
     });
     Ok(id)

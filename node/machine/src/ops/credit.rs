@@ -24,9 +24,10 @@ pub(crate) fn credit<S: Store>(tx: &mut Tx<'_, S>, command: Credit) -> Done {
 
 /// The subscription of a consumer, if the command comes from its holder.
 pub(super) fn current<S: Store>(tx: &mut Tx<'_, S>, consumer: u64, generation: u64) -> Result<SubId, Stop> {
-    let row = tx.find_consumer(consumer)?.ok_or(Refusal::UnknownConsumer)?;
+    let sub = tx.sub_of(consumer)?.ok_or(Refusal::UnknownConsumer)?;
+    let row = tx.consumer(consumer)?;
     if row.generation != generation && !planted(Bug::GenerationNotChecked) {
         return Err(Refusal::ConsumerFenced { given: generation, current: row.generation }.into());
     }
-    Ok(row.sub_id())
+    Ok(sub)
 }

@@ -1,14 +1,15 @@
-//! Deleting a subscription: its name and sessions go at once, its progress with the ticks after it.
+//! Deleting a subscription: its name goes at once; its sessions, which nobody can use any more, end as far as there is room, and with the ticks after it like its progress.
 
 use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
 
 use super::Done;
-use super::delete_queue::end_consumers;
 use crate::command::DeleteSub;
 use crate::names::{self, Name};
 use crate::reply::{Refusal, Reply};
 use crate::store::{Store, StoreError};
+use crate::subs::following;
+use crate::tables::row::Sub;
 use crate::tables::{QueueId, SubId, key};
 use crate::tx::Tx;
 
@@ -20,19 +21,19 @@ pub(crate) fn delete_sub<S: Store>(tx: &mut Tx<'_, S>, command: &DeleteSub) -> D
     }
     let name = Name::or_default("name", &command.name)?;
     tx.rows.delete(&key::sub_name(queue, name))?;
-    end_consumers(tx, id)?;
-    let next_token = tx.sub(id)?.next_token;
+    let Sub { next_token, seat, .. } = *tx.sub(id)?;
     let row = tx.queue(queue)?;
     if !planted(Bug::TokensBeginAgain) {
         row.first_token = row.first_token.max(next_token);
     }
     give_up(tx, id)?;
+    following::begin_to_end(tx, SubId { sub: seat, ..id })?;
     Ok(Reply::Done)
 }
 
 /// Gives up a subscription's number. What stands under it is left to ticks, and so are the chunks that nobody else needs.
 pub(super) fn give_up<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
-    tx.queue(id.queue)?.subs.retain(|sub| *sub != id.sub);
+    tx.queue(id.queue)?.forget(id.sub);
     *tx.find_sub(id)? = None;
     tx.forget_lanes(id);
     tx.rows.delete(&key::filter(id))?;

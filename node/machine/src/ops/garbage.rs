@@ -13,9 +13,10 @@ use crate::tables::{Key, QueueId, SubId, Table, key};
 use crate::tx::Tx;
 
 /// The tables in which a subscription leaves rows, in the order of their keys.
-const OF_SUBS: [Table; 9] = [
+const OF_SUBS: [Table; 10] = [
     Table::Run,
     Table::ReadyRun,
+    Table::Held,
     Table::Filter,
     Table::Lane,
     Table::Queued,
@@ -113,10 +114,10 @@ fn sweep_range<S: Store>(
     Ok(true)
 }
 
-/// Removes the rows that point to a run from tables that do not begin with the queue; a deadline may have passed and be gone.
+/// Removes the row that points to a run from the table that does not begin with the queue; a deadline may have passed and be gone.
 fn delete_index<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
     for index in runs::index(sub, run, false).into_iter().flatten() {
-        if matches!(index[0], table if table == Table::Held as u8 || table == Table::Deadline as u8) {
+        if index[0] == Table::Deadline as u8 {
             tx.rows.delete(&index)?;
         }
     }

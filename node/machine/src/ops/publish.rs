@@ -11,7 +11,7 @@ use super::append::{self, Messages, push};
 use super::close_producer::current;
 use super::{Done, Stop};
 use crate::command::Publish;
-use crate::limits::PRODUCER_UNACKED_MAX;
+use crate::limits::{PRODUCER_UNACKED_MAX, RECEIPTS_DROPPED_MIN};
 use crate::names;
 use crate::reply::{PositionRun, Refusal, Reply};
 use crate::store::{Read, Store, StoreError};
@@ -139,11 +139,14 @@ fn keep_receipts<S: Store>(
     tx.rows.insert(&key::producer_run(producer, first_seq), run.encode_to_vec().into())
 }
 
-/// Forgets the rows whose receipts the producer has, all of them.
+/// Forgets the rows whose receipts the producer has, as far as there is room: nobody asks for the others any more, and the next publish goes on.
 fn drop_receipts<S: Store>(tx: &mut Tx<'_, S>, producer: u64, acked_seq: u64) -> Result<(), StoreError> {
     let from = key::producer_runs(producer);
     let to = key::producer_run(producer, acked_seq).next();
-    while let Some((key, value)) = tx.rows.first(&from, &to)? {
+    let mut dropped = 0;
+    while dropped < RECEIPTS_DROPPED_MIN || !tx.is_full() {
+        let Some((key, value)) = tx.rows.first(&from, &to)? else { break };
+        dropped += 1;
         let run: ProducerRun = row::decode(&key, value.clone())?;
         if key::last_u64(&key)? + run.count - 1 > acked_seq {
             break;

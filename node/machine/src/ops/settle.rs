@@ -21,7 +21,7 @@ use crate::tables::SubId;
 use crate::tx::Tx;
 
 pub(crate) fn settle<S: Store>(tx: &mut Tx<'_, S>, command: &Settle) -> Done {
-    let sub = tx.find_consumer(command.consumer)?.ok_or(Refusal::UnknownConsumer)?.sub_id();
+    let sub = tx.sub_of(command.consumer)?.ok_or(Refusal::UnknownConsumer)?;
 
     let mut ranges: Vec<Result<Range, NotSettled>> = Vec::with_capacity(command.ranges.len());
     for given in &command.ranges {

@@ -16,7 +16,7 @@ use crate::subs::back::{self, leave_leased};
 use crate::subs::lanes::{self, LaneId};
 use crate::subs::leave::{self, Why};
 use crate::subs::runs::{self, Run, State};
-use crate::subs::{self, expire, leaving, look, retain};
+use crate::subs::{self, expire, following, leaving, look, retain};
 use crate::tables::key::{Due, Fields};
 use crate::tables::{Key, SubId, Table, chunk, key};
 use crate::tx::Tx;
@@ -27,10 +27,10 @@ pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
     let now_ms = if planted(Bug::ExpireByLocalClock) { local_clock_ms() } else { tx.now_ms };
     tx.steps.push(Step { time_ms: tx.now_ms, kind: Kind::Tick, queue: 0, sub: 0, first: 0, end: 0 });
     // What ended sessions hold must not be taken for leases that nobody kept.
-    let released = leaving::go_on(tx)?;
+    let through = leaving::go_on(tx)? && following::go_on(tx)?;
     let before = tx.steps.len();
     // Something is done in any case: a tick that did nothing would be followed by another.
-    while released && (!tx.is_full() || tx.steps.len() == before) {
+    while through && (!tx.is_full() || tx.steps.len() == before) {
         let Some((row, value)) = tx.rows.first(&all, &all.end())? else { break };
         let (time_ms, due) = key::deadline(&row)?;
         if time_ms > now_ms {
@@ -44,7 +44,10 @@ pub(crate) fn tick<S: Store>(tx: &mut Tx<'_, S>) -> Done {
         }
     }
     look::go_on(tx)?;
-    garbage::sweep(tx)?;
+    if through {
+        // What stands under a former number is still asked for by those who have not followed.
+        garbage::sweep(tx)?;
+    }
     Ok(Reply::Done)
 }
 

@@ -16,7 +16,7 @@ use super::close_producer::current;
 use super::ranges::Range;
 use super::{Done, Stop, put, require, settle};
 use crate::command::{LeaseRange, PublishTo, SettleLease, Transact};
-use crate::limits::TRANSACTIONS_UNACKED_MAX;
+use crate::limits::{COMMAND_ROWS_MAX, TRANSACTION_REACH_MAX, TRANSACTIONS_UNACKED_MAX};
 use crate::reply::{Found, Part, Placed, PositionRun, Refusal, Reply, Transacted};
 use crate::store::{Read, Store, StoreError};
 use crate::subs::runs::{self, State};
@@ -34,13 +34,14 @@ pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done
         return Ok(Reply::Transacted(receipt));
     }
     let done = tx.whole(|tx| {
+        let mut bounds = Bounds { begun: tx.rows.touched(), reached: 0 };
         for (nth, condition) in (0..).zip(&command.require) {
             require::require(tx, command, nth, condition)?;
         }
-        settle_all(tx, command)?;
+        settle_all(tx, command, &bounds)?;
         let mut done = Transacted::default();
         for (nth, publish) in (0..).zip(&command.publish) {
-            publish_to(tx, command, nth, publish, &mut done.published)?;
+            publish_to(tx, command, nth, publish, (&mut bounds, &mut done.published))?;
         }
         for put in &command.put {
             done.versions.push(put::put(tx, namespace, put)?);
@@ -53,8 +54,35 @@ pub(crate) fn transact<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Done
     Ok(Reply::Transacted(done))
 }
 
+/// What a transaction is bounded by that only the state tells: nothing of it can be left to the next entry.
+struct Bounds {
+    /// Rows that were touched before it.
+    begun: u64,
+    /// Subscriptions of the queues that it published to.
+    reached: u64,
+}
+
+impl Bounds {
+    fn check<S: Store>(&self, tx: &Tx<'_, S>) -> Result<(), Stop> {
+        if tx.rows.touched() - self.begun <= COMMAND_ROWS_MAX {
+            return Ok(());
+        }
+        let what = "rows that a transaction touches (settle or publish less in it)";
+        Err(Refusal::LimitReached { what, limit: COMMAND_ROWS_MAX }.into())
+    }
+
+    fn reach<S: Store>(&mut self, tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), Stop> {
+        self.reached += tx.queue(queue)?.subs.len() as u64;
+        if self.reached <= TRANSACTION_REACH_MAX {
+            return Ok(());
+        }
+        let what = "subscriptions that the publishes of a transaction reach";
+        Err(Refusal::LimitReached { what, limit: TRANSACTION_REACH_MAX }.into())
+    }
+}
+
 /// Acknowledgements and extensions first, then what goes back or is parked, as [`super::settle()`] does it.
-fn settle_all<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<(), Stop> {
+fn settle_all<S: Store>(tx: &mut Tx<'_, S>, command: &Transact, bounds: &Bounds) -> Result<(), Stop> {
     let mut ranges = Vec::with_capacity(command.settle.len());
     for SettleLease { queue, subscription, range } in &command.settle {
         let queue = names::queue(&tx.rows, &command.namespace, queue)?;
@@ -73,6 +101,7 @@ fn settle_all<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<(), St
                 return Err(unmet(position).into());
             }
             tx.touch(*sub);
+            bounds.check(tx)?;
         }
     }
     Ok(())
@@ -82,7 +111,7 @@ fn settle_all<S: Store>(tx: &mut Tx<'_, S>, command: &Transact) -> Result<(), St
 fn holder<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, position: u64) -> Result<Option<u64>, StoreError> {
     let run = runs::at(&tx.rows, sub, position)?;
     match run.map(|run| run.state) {
-        Some(State::Leased { consumer, .. }) => Ok(tx.find_consumer(consumer)?.map(|_| consumer)),
+        Some(State::Leased { consumer, .. }) => Ok(tx.sub_of(consumer)?.map(|_| consumer)),
         _ => Ok(None),
     }
 }
@@ -115,15 +144,15 @@ fn publish_to<S: Store>(
     command: &Transact,
     nth: u32,
     publish: &PublishTo,
-    published: &mut Vec<Placed>,
+    (bounds, published): (&mut Bounds, &mut Vec<Placed>),
 ) -> Result<(), Stop> {
     let PublishTo { queue, lengths, messages: bytes, attributes } = publish;
     let messages = Messages { lengths, bytes, attributes: *attributes };
     if queue.is_empty() {
-        return route(tx, command, nth, messages, published);
+        return route(tx, command, nth, messages, (bounds, published));
     }
     let id = names::queue(&tx.rows, &command.namespace, queue)?;
-    let positions = append(tx, id, messages)?;
+    let positions = append(tx, id, messages, bounds)?;
     published.push(Placed { queue: queue.clone(), positions, nth });
     Ok(())
 }
@@ -132,9 +161,13 @@ fn append<S: Store>(
     tx: &mut Tx<'_, S>,
     id: QueueId,
     messages: Messages<'_>,
+    bounds: &mut Bounds,
 ) -> Result<Vec<PositionRun>, Stop> {
+    bounds.reach(tx, id)?;
     messages.check_attributes(tx, id)?;
-    Ok(append::plan(tx, id, messages)?.carry_out(tx)?)
+    let positions = append::plan(tx, id, messages)?.carry_out(tx)?;
+    bounds.check(tx)?;
+    Ok(positions)
 }
 
 /// Each message gets into every queue with a route for its subject, and must get into one.
@@ -143,7 +176,7 @@ fn route<S: Store>(
     command: &Transact,
     nth: u32,
     messages: Messages<'_>,
-    published: &mut Vec<Placed>,
+    (bounds, published): (&mut Bounds, &mut Vec<Placed>),
 ) -> Result<(), Stop> {
     let namespace = names::namespace(&command.namespace)?;
     let mut known: BTreeMap<String, BTreeMap<String, QueueId>> = BTreeMap::new();
@@ -151,6 +184,7 @@ fn route<S: Store>(
     for (at, message) in messages.each().enumerate() {
         if !known.contains_key(&message.subject) {
             let found = routes::find(&tx.rows, namespace, &message.subject)?;
+            bounds.check(tx)?;
             known.insert(message.subject.clone(), found);
         }
         let found = &known[&message.subject];
@@ -161,12 +195,13 @@ fn route<S: Store>(
             queues.entry(name.clone()).or_insert_with(|| (*id, Vec::new())).1.push(at);
         }
     }
+    let offsets = messages.offsets();
     for (queue, (id, some)) in queues {
         let positions = if some.len() == messages.lengths.len() {
-            append(tx, id, messages)?
+            append(tx, id, messages, bounds)?
         } else {
-            let (lengths, bytes, attributes) = messages.some(&some);
-            append(tx, id, Messages { lengths: &lengths, bytes: &bytes, attributes })?
+            let (lengths, bytes, attributes) = messages.some(&some, &offsets);
+            append(tx, id, Messages { lengths: &lengths, bytes: &bytes, attributes }, bounds)?
         };
         published.push(Placed { queue, positions, nth });
     }

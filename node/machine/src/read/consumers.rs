@@ -38,20 +38,24 @@ pub fn consumers(store: &impl Read) -> Result<Vec<ConsumerInfo>, StoreError> {
     let end = from.end();
     let mut found = Vec::new();
     while let Some((key, value)) = store.first(&from, &end)? {
+        from = Key::read(&key)?.next();
         let row: Consumer = row::decode(&key, value)?;
+        // One whose subscription was deleted is as good as ended.
+        let Some(sub) = super::place(store, &row)? else { continue };
+        // What it held before its subscription was moved is lost.
+        let outstanding = if sub == row.sub_id() { row.outstanding } else { 0 };
         found.push(ConsumerInfo {
             consumer: key::last_u64(&key)?,
             generation: row.generation,
             namespace: row.namespace,
             queue: row.queue,
-            subscription: row.sub,
+            subscription: sub.sub,
             session: row.session,
             session_timeout_ms: row.session_timeout_ms,
             credit: row.credit,
-            outstanding: row.outstanding,
+            outstanding,
             label: row.label,
         });
-        from = Key::read(&key)?.next();
     }
     Ok(found)
 }

@@ -1,6 +1,6 @@
 //! What a consumer holds, for the stream that takes its session up.
 
-use super::sub_row;
+use super::{place, sub_row};
 use crate::effect::Lease;
 use crate::store::{Read, StoreError};
 use crate::subs::runs;
@@ -33,7 +33,7 @@ pub fn held(store: &impl Read, consumer: u64) -> Result<Held, StoreError> {
     let Some(row) = row::get::<Consumer>(store, &key::consumer(consumer))? else {
         return Ok(Held::default());
     };
-    let sub = row.sub_id();
+    let Some(sub) = place(store, &row)? else { return Ok(Held::default()) };
     let runs = runs::held(store, sub, consumer, 0, u64::MAX)?;
     let leases = runs.iter().filter_map(|run| run.lease(sub)).map(|(_, lease)| lease);
     let mut leases: Vec<Lease> = leases.collect();

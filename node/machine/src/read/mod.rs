@@ -27,7 +27,7 @@ use crate::names;
 use crate::ops::Stop;
 use crate::reply::Refusal;
 use crate::store::{Read, StoreError};
-use crate::tables::row::{self, Queue, Sub};
+use crate::tables::row::{self, Consumer, Queue, Sub};
 use crate::tables::{Key, QueueId, SubId, key};
 
 /// Why a question has no answer.
@@ -88,6 +88,16 @@ fn queue_row(store: &impl Read, id: QueueId) -> Result<Queue, StoreError> {
 
 fn sub_row(store: &impl Read, id: SubId) -> Result<Sub, StoreError> {
     row::get(store, &key::sub(id))?.ok_or_else(|| StoreError(format!("{id:?} has no row")))
+}
+
+/// The subscription of a consumer, as it is numbered now; none if it was deleted, and the consumer is about to end.
+pub(crate) fn place(store: &impl Read, consumer: &Consumer) -> Result<Option<SubId>, StoreError> {
+    let (sub, seat) = (consumer.sub_id(), consumer.seat_id());
+    if store.get(&key::sub(sub))?.is_some() {
+        return Ok(Some(sub));
+    }
+    let queue: Option<Queue> = row::get(store, &key::queue(sub.queue))?;
+    Ok(queue.and_then(|queue| queue.seated(seat.sub)).map(|sub| SubId { sub, ..seat }))
 }
 
 fn find(

@@ -10,35 +10,96 @@
 //! Order `total`: only the consumer that attached first is served, with the lowest message that is in its order and not
 //! leased. If that waits for a retry, or is blocked, it holds up everything behind it.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
 
 use super::lanes::{self, LaneId};
 use super::runs::{self, Run, State};
 use crate::effect::Effect;
+use crate::limits::ASSIGN_ROWS_MIN;
 use crate::store::{Read, Store, StoreError};
-use crate::tables::{SubId, Table, key};
+use crate::tables::{Key, SubId, Table, key};
 use crate::tx::Tx;
-use crate::work::Kind;
+use crate::work::{Kind, rows_per_message};
 
-/// Leases what can be leased, as far as there is room; something in any case. What is left is left to a tick. The subscription may be gone.
-pub(crate) fn assign<S: Store>(tx: &mut Tx<'_, S>, id: SubId) -> Result<(), StoreError> {
+/// Rows that are touched at least to lease something to another consumer.
+const ROWS_PER_LEASE: u64 = 8;
+
+/// Assigns the subscriptions that the entry touched, and goes on with those that earlier ones left. There is room for some rows in any case; who is not reached has its turn before
+/// any other has another.
+pub(crate) fn assign_all<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
+    let all = key::all_unassigned();
+    let mut room = Room { until: tx.until_at_least(ASSIGN_ROWS_MIN), none_yet: true };
+    let mut done = BTreeSet::new();
+    while room.is_left(tx) {
+        // Those that were not reached come first.
+        let Some((row, _)) = tx.rows.first(&all, &all.end())? else { break };
+        let id = key::Fields::of(&row).sub()?;
+        if done.contains(&id) {
+            break; // all of them had a turn
+        }
+        tx.rows.delete(&Key::read(&row)?)?;
+        if tx.find_sub(id)?.is_some() {
+            done.insert(id);
+            assign(tx, id, &mut room, true)?;
+        }
+    }
+    for id in tx.take_dirty().difference(&done) {
+        let left_before = [true, false].map(|reached| key::unassigned(reached, *id));
+        let [unreached, reached] = [tx.rows.get(&left_before[0])?, tx.rows.get(&left_before[1])?];
+        if unreached.is_none() && reached.is_none() {
+            assign(tx, *id, &mut room, false)?;
+        }
+    }
+    Ok(())
+}
+
+/// What an entry may do to hand out messages.
+struct Room {
+    until: u64,
+    /// Nothing was handed out yet: something is in any case.
+    none_yet: bool,
+}
+
+impl Room {
+    fn is_left<S: Store>(&self, tx: &Tx<'_, S>) -> bool {
+        self.none_yet || tx.rows.touched() < self.until
+    }
+
+    /// How many things that touch so many rows each there is room for, at least one.
+    fn count<S: Store>(&self, tx: &Tx<'_, S>, rows_each: u64) -> u64 {
+        (self.until.saturating_sub(tx.rows.touched()) / rows_each).max(1)
+    }
+}
+
+/// Leases what can be leased, as far as there is room. What is left is left to the next entry; `was_left`: by one before. The subscription may be gone.
+fn assign<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    room: &mut Room,
+    was_left: bool,
+) -> Result<(), StoreError> {
     let Some(sub) = *tx.find_sub(id)? else { return Ok(()) };
-    if sub.waiting == 0 || sub.paused {
-        return Ok(());
-    }
     let tail = sub.seen_end(tx.queue(id.queue)?.next_position);
-    if sub.is_total() {
-        in_order(tx, id, tail)?
-    } else {
-        deal(tx, id, tail)?
-    }
-    if !is_over(tx, id, sub.next_token)? || !has_more(tx, id, tail)? {
-        return Ok(());
-    }
+    let reached = room.is_left(tx);
+    let is_over = sub.waiting == 0 || sub.paused;
+    let stopped = !is_over
+        && match reached {
+            true if sub.is_total() => in_order(tx, id, tail, room)?,
+            true => deal(tx, id, tail, room)?,
+            false => true,
+        };
     let given = tx.sub(id)?.next_token - sub.next_token;
-    tx.did(Kind::Assigned, id, 0, given);
-    tx.rows.put(&key::unassigned(id), Bytes::new())
+    let more = stopped && has_more(tx, id, tail)?;
+    if more {
+        tx.rows.put(&key::unassigned(given > 0, id), Bytes::new())?;
+    }
+    if more || was_left {
+        tx.did(Kind::Assigned, id, u64::from(more), given);
+    }
+    Ok(())
 }
 
 /// Whether there may be something that a consumer could have.
@@ -48,96 +109,87 @@ fn has_more<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<bool, 
     Ok(sub.waiting > 0 && (offered > 0 || sub.settings.per_key_inflight > 1))
 }
 
-/// Whether the entry has no room for more leases; `before`: the next token when the assignment began.
-fn is_over<S: Store>(tx: &mut Tx<'_, S>, id: SubId, before: u64) -> Result<bool, StoreError> {
-    Ok(tx.is_full() && tx.sub(id)?.next_token > before)
-}
-
-/// Subscriptions that could not hand out everything in the entry before are assigned with those that this one touches.
-pub(crate) fn go_on<S: Store>(tx: &mut Tx<'_, S>) -> Result<(), StoreError> {
-    let all = key::all_unassigned();
-    while let Some((row, _)) = tx.rows.first(&all, &all.end())? {
-        tx.touch(key::Fields::of(&row).sub()?);
-        tx.rows.delete(&key::Key::read(&row)?)?;
-    }
-    Ok(())
-}
-
-fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
-    let before = tx.sub(id)?.next_token;
+/// Returns whether it stopped because there is no more room.
+fn deal<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64, room: &mut Room) -> Result<bool, StoreError> {
     loop {
-        continue_keys(tx, id, before)?;
+        if continue_keys(tx, id, room)? {
+            return Ok(true);
+        }
         let sub = *tx.sub(id)?;
         let mut left = sub.returned + tail.saturating_sub(sub.cursor);
-        if left == 0 || sub.waiting == 0 || is_over(tx, id, before)? {
-            return Ok(());
+        if left == 0 || sub.waiting == 0 {
+            return Ok(false);
+        }
+        if !room.is_left(tx) {
+            return Ok(true);
         }
         let share = left.div_ceil(u64::from(sub.waiting));
-        // Everyone who waits now is served at most once in a round.
-        for consumer in next_waiting(&tx.rows, id, sub.last_served, sub.waiting.into(), left)? {
+        // Everyone who waits now is served at most once in a round, or as many as there is room for.
+        let wanted = left.min(sub.waiting.into());
+        let some = room.count(tx, ROWS_PER_LEASE).min(wanted);
+        for consumer in next_waiting(&tx.rows, id, sub.last_served, some)? {
             let take = tx.consumer(consumer)?.free().min(share).min(left);
-            let given = hand_out(tx, id, consumer, take, (tail, before))?;
+            let given = hand_out(tx, id, consumer, take, (tail, &mut *room))?;
             if given > 0 {
                 tx.sub(id)?.last_served = consumer;
             }
             left -= given;
-            if left == 0 || is_over(tx, id, before)? {
+            if given < take {
+                return Ok(true);
+            }
+            if left == 0 {
                 break;
             }
         }
-    }
-}
-
-/// Consumers that hold messages of a key get more of them: one after the other, each the lowest first.
-fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId, before: u64) -> Result<(), StoreError> {
-    let sub = *tx.sub(id)?;
-    if sub.settings.per_key_inflight <= 1 {
-        return Ok(());
-    }
-    let all = key::of_sub(Table::Waiting, id);
-    let mut from = all.clone();
-    while let Some((row, _)) = tx.rows.first(&from, &all.end())? {
-        let consumer = key::last_u64(&row)?;
-        let next = key::next_of(id, consumer);
-        while tx.consumer(consumer)?.free() > 0
-            && !is_over(tx, id, before)?
-            && let Some((row, value)) = tx.rows.first(&next, &next.end())?
-        {
-            let lane = u64::from_be_bytes(
-                value[..].try_into().map_err(|_| StoreError("a key's hash is not 8 bytes".into()))?,
-            );
-            let position = key::last_u64(&row)?;
-            let run = runs::at(&tx.rows, id, position)?
-                .ok_or_else(|| lanes::lost(LaneId { sub: id, lane }, position))?;
-            let part = runs::take(tx, id, &run, position, position + 1)?;
-            lease(tx, id, consumer, part)?;
+        if some < wanted {
+            return Ok(true);
         }
-        from = key::Key::read(&row)?.next();
     }
-    Ok(())
 }
 
-/// The waiting consumers after `last`, then those up to it: at most `waiting`, and no more than there are messages.
-fn next_waiting(
-    rows: &impl Read,
-    id: SubId,
-    last: u64,
-    waiting: u64,
-    messages: u64,
-) -> Result<Vec<u64>, StoreError> {
+/// Consumers that hold messages of a key get more of them: one after the other, each the lowest first. Returns whether it stopped because there is no more room.
+fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId, room: &mut Room) -> Result<bool, StoreError> {
+    if tx.sub(id)?.settings.per_key_inflight <= 1 {
+        return Ok(false);
+    }
+    let all = key::of_sub(Table::Next, id);
+    let mut from = all.clone();
+    while let Some((row, value)) = tx.rows.first(&from, &all.end())? {
+        let mut fields = key::Fields::of(&row);
+        let (position, consumer) = (fields.u64()?, fields.u64()?);
+        if tx.consumer(consumer)?.free() == 0 {
+            from = key::next_of(id, consumer).end();
+            continue;
+        }
+        if !room.is_left(tx) {
+            return Ok(true);
+        }
+        let lane = u64::from_be_bytes(
+            value[..].try_into().map_err(|_| StoreError("a key's hash is not 8 bytes".into()))?,
+        );
+        let run = runs::at(&tx.rows, id, position)?
+            .ok_or_else(|| lanes::lost(LaneId { sub: id, lane }, position))?;
+        let part = runs::take(tx, id, &run, position, position + 1)?;
+        lease(tx, id, consumer, part, room)?;
+    }
+    Ok(false)
+}
+
+/// The waiting consumers after `last`, then those up to it: at most so many.
+fn next_waiting(rows: &impl Read, id: SubId, last: u64, most: u64) -> Result<Vec<u64>, StoreError> {
     let all = key::of_sub(Table::Waiting, id);
     let split = key::waiting(id, last).next();
     let mut found = Vec::new();
     for (start, to) in [(split.clone(), all.end()), (all, split)] {
         let mut from = start;
-        while (found.len() as u64) < waiting.min(messages) {
+        while (found.len() as u64) < most {
             let Some((key, _)) = rows.first(&from, &to)? else { break };
             found.push(key::last_u64(&key)?);
             from = key::Key::read(&key)?.next();
         }
     }
     if found.is_empty() {
-        return Err(StoreError(format!("{id:?} counts {waiting} waiting consumers and has none")));
+        return Err(StoreError(format!("{id:?} counts waiting consumers and has none")));
     }
     Ok(found)
 }
@@ -148,10 +200,10 @@ fn hand_out<S: Store>(
     id: SubId,
     consumer: u64,
     mut take: u64,
-    (tail, before): (u64, u64),
+    (tail, room): (u64, &mut Room),
 ) -> Result<u64, StoreError> {
     let wanted = take;
-    while take > 0 && !is_over(tx, id, before)? {
+    while take > 0 && room.is_left(tx) {
         let sub = *tx.sub(id)?;
         let run = match sub.returned {
             0 => None,
@@ -160,41 +212,48 @@ fn hand_out<S: Store>(
         take -= match run {
             // In order `key` each message of a run is leased on its own.
             Some(run) => {
-                let most = if sub.is_keyed() { take.min(super::room(tx, id)?) } else { take };
-                lease_ready(tx, id, consumer, &run, most)?.count
+                let most =
+                    if sub.is_keyed() { take.min(room.count(tx, rows_per_message(true))) } else { take };
+                lease_ready(tx, id, consumer, (&run, most), room)?.count
             }
-            None => lease_new(tx, id, consumer, take.min(tail.saturating_sub(sub.cursor)))?.count,
+            None => lease_new(tx, id, consumer, take.min(tail.saturating_sub(sub.cursor)), room)?.count,
         };
     }
     Ok(wanted - take)
 }
 
-fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64) -> Result<(), StoreError> {
-    let attached = key::of_sub(Table::SubConsumer, id);
-    let Some((key, _)) = tx.rows.first(&attached, &attached.end())? else { return Ok(()) };
+/// Returns whether it stopped because there is no more room.
+fn in_order<S: Store>(tx: &mut Tx<'_, S>, id: SubId, tail: u64, room: &mut Room) -> Result<bool, StoreError> {
+    let attached = key::of_sub(Table::SubConsumer, SubId { sub: tx.sub(id)?.seat, ..id });
+    let Some((key, _)) = tx.rows.first(&attached, &attached.end())? else { return Ok(false) };
     let active = key::last_u64(&key)?;
-    let mut free = tx.consumer(active)?.free();
-    let (mut next, before) = (0, tx.sub(id)?.next_token);
-    while free > 0 && !is_over(tx, id, before)? {
+    let row = tx.consumer(active)?;
+    // Whoever has not followed its subscription yet gets nothing, and stays the first.
+    let mut free = if row.sub_id() == id { row.free() } else { 0 };
+    let mut next = 0;
+    while free > 0 {
+        if !room.is_left(tx) {
+            return Ok(true);
+        }
         let sub = *tx.sub(id)?;
         let run = match sub.returned + sub.retrying + sub.parked {
             0 => None,
             _ => runs::first_ready(&tx.rows, id, next)?,
         };
         let leased = match run {
-            Some(run) if run.state == State::Ready => lease_ready(tx, id, active, &run, free)?,
+            Some(run) if run.state == State::Ready => lease_ready(tx, id, active, (&run, free), room)?,
             Some(Run { state: State::Retrying { .. }, .. }) if planted(Bug::OrderLostOnRetry) => {
                 next = run.map_or(next, |run| run.end());
                 continue;
             }
             Some(_) => break,
-            None if sub.cursor < tail => lease_new(tx, id, active, free.min(tail - sub.cursor))?,
+            None if sub.cursor < tail => lease_new(tx, id, active, free.min(tail - sub.cursor), room)?,
             None => break,
         };
         free -= leased.count;
         next = leased.end();
     }
-    Ok(())
+    Ok(false)
 }
 
 /// Leases up to `most` messages from the front of a ready run.
@@ -202,16 +261,22 @@ fn lease_ready<S: Store>(
     tx: &mut Tx<'_, S>,
     id: SubId,
     consumer: u64,
-    run: &Run,
-    most: u64,
+    (run, most): (&Run, u64),
+    room: &mut Room,
 ) -> Result<Run, StoreError> {
     let end = run.first + run.count.min(most);
     let part = runs::take(tx, id, run, run.first, end)?;
-    lease(tx, id, consumer, part)
+    lease(tx, id, consumer, part, room)
 }
 
 /// Leases `count` messages of the tail.
-fn lease_new<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, count: u64) -> Result<Run, StoreError> {
+fn lease_new<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    consumer: u64,
+    count: u64,
+    room: &mut Room,
+) -> Result<Run, StoreError> {
     if count == 0 {
         return Err(StoreError(format!("{id:?} counts ready messages and has none")));
     }
@@ -219,11 +284,19 @@ fn lease_new<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, count: u64)
     let first = sub.cursor;
     sub.cursor += count;
     // A message in the tail has no key, or the order asks for none.
+    room.none_yet = false;
     lease_run(tx, id, consumer, Run::fresh(first, count, State::Ready))
 }
 
 /// Leases messages that are gone from the rows and the counters.
-fn lease<S: Store>(tx: &mut Tx<'_, S>, id: SubId, consumer: u64, part: Run) -> Result<Run, StoreError> {
+fn lease<S: Store>(
+    tx: &mut Tx<'_, S>,
+    id: SubId,
+    consumer: u64,
+    part: Run,
+    room: &mut Room,
+) -> Result<Run, StoreError> {
+    room.none_yet = false;
     let run = lease_run(tx, id, consumer, part)?;
     if tx.sub(id)?.is_keyed() {
         for (position, lane) in lanes::of(&tx.rows, id.queue, run.first, run.end())? {

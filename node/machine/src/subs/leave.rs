@@ -121,7 +121,7 @@ pub(crate) fn count_out<S: Store>(
     Ok(())
 }
 
-/// Deletes those of the chunks of `from..to` that nobody needs any more; what the entry has no room for is left to ticks.
+/// Deletes those of the chunks of `from..to` that nobody needs any more; what the entry has no room to look at is left to ticks.
 pub(crate) fn release<S: Store>(
     tx: &mut Tx<'_, S>,
     queue: QueueId,
@@ -134,12 +134,10 @@ pub(crate) fn release<S: Store>(
         let Some(chunk) = chunk::at_or_after(&tx.rows, queue, at)?.filter(|chunk| chunk.first < to) else {
             break;
         };
-        if unneeded(tx, queue, &chunk)? {
-            if tx.is_full() {
-                tx.rows.put(&key::garbage_chunk(queue, chunk.first), bytes::Bytes::new())?;
-            } else {
-                delete(tx, queue, &chunk)?;
-            }
+        if tx.is_full() {
+            tx.rows.put(&key::garbage_chunk(queue, chunk.first), bytes::Bytes::new())?;
+        } else if unneeded(tx, queue, &chunk)? {
+            delete(tx, queue, &chunk)?;
         }
         at = chunk.end();
     }
@@ -167,16 +165,29 @@ pub(crate) fn unneeded<S: Store>(
     if retain::keeps(tx, queue, chunk)? {
         return Ok(false);
     }
+    // Who needed one before is likely to need this one, too: mostly one subscription is behind the others.
+    if let Some(last) = tx.last_needed_by(queue)
+        && needs(tx, last, chunk)?
+    {
+        return Ok(false);
+    }
     for at in 0..tx.queue(queue)?.subs.len() {
         let sub = SubId { queue, sub: tx.queue(queue)?.subs[at] };
-        if tx.sub(sub)?.cursor < chunk.end() {
-            return Ok(false);
-        }
-        if runs::before(&tx.rows, sub, chunk.end())?.is_some_and(|run| run.end() > chunk.first) {
+        if needs(tx, sub, chunk)? {
+            tx.needed_by(sub);
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether a subscription is not done with every message of the chunk. It may be gone.
+fn needs<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, chunk: &Chunk) -> Result<bool, StoreError> {
+    let Some(row) = *tx.find_sub(sub)? else { return Ok(false) };
+    if row.cursor < chunk.end() {
+        return Ok(true);
+    }
+    Ok(runs::before(&tx.rows, sub, chunk.end())?.is_some_and(|run| run.end() > chunk.first))
 }
 
 /// Removes a chunk with everything that goes with it.

@@ -51,7 +51,7 @@ fn release<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, consumer: u64) -> Result<Op
     tx.touch(sub);
     // In order `total` nobody may get what comes behind it: it goes back at once, and a consumer holds the less of it.
     let whole = tx.sub(sub)?.is_total();
-    let held = key::held_by(consumer);
+    let held = key::held_by(sub, consumer);
     let mut begun = false;
     while let Some((row, _)) = tx.rows.first(&held, &held.end())? {
         let first = key::last_u64(&row)?;

@@ -7,6 +7,7 @@ pub(crate) mod back;
 pub(crate) mod expire;
 pub(crate) mod failures;
 pub(crate) mod filter;
+pub(crate) mod following;
 pub(crate) mod lanes;
 pub(crate) mod leave;
 pub(crate) mod leaving;

@@ -4,6 +4,8 @@
 //! Of age, size and number the oldest batches are beyond first, so one position per queue says how far that has got ([`Queue::kept_from`]). Which messages are
 //! the latest of their keys is kept in two indexes. [`keeps`] is the only place that says whether the bounds keep a chunk.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::leave::{self, Why};
@@ -14,7 +16,7 @@ use crate::store::{Read, Store, StoreError};
 use crate::tables::chunk::{self, Chunk};
 use crate::tables::key::Fields;
 use crate::tables::row::{self, Queue};
-use crate::tables::{Key, QueueId, SubId, Table, key};
+use crate::tables::{Key, QueueId, SubId, key};
 use crate::tx::Tx;
 
 /// Whether a chunk is within the bounds, as far as they were carried out. Reads nothing for a queue that has none.
@@ -50,6 +52,8 @@ pub(crate) fn note_latest<S: Store>(
     chunk: &Chunk,
 ) -> Result<Vec<u64>, StoreError> {
     let (mut superseded, mut latest) = (Vec::new(), 0);
+    // How many messages of other chunks are not the latest any more, by the first positions.
+    let mut former: BTreeMap<u64, i32> = BTreeMap::new();
     for position in chunk.first..chunk.end() {
         let Some(hash) = chunk.key_hash(position) else { return Ok(superseded) };
         let key = key::latest(queue, hash);
@@ -60,12 +64,14 @@ pub(crate) fn note_latest<S: Store>(
         match old {
             Some(old) if old >= chunk.first => {}
             Some(old) => {
-                let former = leave::chunk_of(&tx.rows, queue, old)?;
-                count_latest(tx, queue, former.first, -1)?;
+                *former.entry(leave::chunk_of(&tx.rows, queue, old)?.first).or_insert(0) -= 1;
                 latest += 1;
             }
             None => latest += 1,
         }
+    }
+    for (first, fewer) in former {
+        count_latest(tx, queue, first, fewer)?;
     }
     count_latest(tx, queue, chunk.first, latest)?;
     superseded.sort_unstable();
@@ -147,28 +153,79 @@ pub(crate) fn after_publish<S: Store>(
     if retain.for_ms != 0 && due_ms == 0 {
         set_due(tx, queue)?;
     }
-    if !retain.until_done {
-        drop_superseded(tx, queue, superseded)?;
+    if let Some(left) = let_go_of_superseded(tx, queue, superseded)? {
+        leave_to_sweep(tx, queue, left)?;
+    }
+    if (retain.count != 0 || retain.bytes != 0) && !advance(tx, queue, 0)? {
+        let from = tx.queue(queue)?.kept_from;
+        leave_to_sweep(tx, queue, from)?;
+    }
+    Ok(())
+}
+
+/// Messages that are superseded leave, unless somebody has to be done with them first, and so do batches that keep none; as far as there is room. Returns the position of what is
+/// left.
+fn let_go_of_superseded<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    superseded: &[u64],
+) -> Result<Option<u64>, StoreError> {
+    let until = tx.until(RETAIN_ROWS_MIN);
+    if !tx.queue(queue)?.settings.retain.until_done
+        && let Some(left) = drop_superseded(tx, queue, superseded, until)?
+    {
+        return Ok(Some(left));
     }
     let mut at = 0;
     for position in superseded.iter().copied() {
         if position < at {
             continue;
         }
+        if tx.rows.touched() >= until {
+            return Ok(Some(position));
+        }
         at = position + 1;
         if let Some(chunk) = chunk::at(&tx.rows, queue, position)? {
             at = chunk.end();
-            if !keeps(tx, queue, &chunk)? {
-                pass(tx, queue, &chunk)?;
+            if !keeps(tx, queue, &chunk)?
+                && let Some(left) = pass_kept_for_key(tx, queue, &chunk, until)?
+            {
+                return Ok(Some(left));
             }
         }
     }
-    if (retain.count != 0 || retain.bytes != 0) && !advance(tx, queue, 0)? {
-        let from = tx.queue(queue)?.kept_from;
-        let from = Bytes::copy_from_slice(&key::chunk(queue, from));
-        tx.rows.put(&key::garbage_retain(queue), from)?;
+    Ok(None)
+}
+
+/// Ticks look from a position on for what is not within the bounds any more, or from where they are if that is before.
+fn leave_to_sweep<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, from: u64) -> Result<(), StoreError> {
+    let garbage = key::garbage_retain(queue);
+    let from = Bytes::copy_from_slice(&key::chunk(queue, from));
+    match tx.rows.get(&garbage)? {
+        Some(at) if at <= from => Ok(()),
+        old => tx.rows.replace(&garbage, old.as_deref(), from),
     }
-    Ok(())
+}
+
+/// A batch goes of which no message is the latest of its key, unless somebody has to be done with it first. Returns up to where it was dropped, if there is no room for all of it.
+fn pass_kept_for_key<S: Store>(
+    tx: &mut Tx<'_, S>,
+    queue: QueueId,
+    chunk: &Chunk,
+    until: u64,
+) -> Result<Option<u64>, StoreError> {
+    if !tx.queue(queue)?.settings.retain.until_done {
+        let mut from = first_open(tx, queue, chunk)?;
+        while from < chunk.end() {
+            if tx.rows.touched() >= until {
+                return Ok(Some(from));
+            }
+            let to = from.saturating_add(super::room_everywhere(tx, queue)?).min(chunk.end());
+            drop_everywhere(tx, queue, from, to)?;
+            from = to;
+        }
+    }
+    pass(tx, queue, chunk).map(|()| None)
 }
 
 /// The oldest batch that is retained for a time may be too old. Returns from where to where messages were let go.
@@ -243,31 +300,33 @@ pub(crate) fn sweep<S: Store>(
     if tx.find_queue(queue)?.is_none() {
         return Ok(true); // it was deleted: everything goes
     }
-    let (all, now_ms) = (key::of_queue(Table::Chunk, queue), tx.now_ms);
+    let now_ms = tx.now_ms;
     while tx.rows.touched() < until {
-        let Some((key, value)) = tx.rows.first(at.as_ref().unwrap_or(&all), &all.end())? else {
-            return Ok(true);
-        };
-        let chunk = Chunk::decode(&key, value)?;
-        *at = Some(Key::read(&key)?);
+        // It may have stopped within a chunk.
+        let from = at.as_ref().map_or(Ok(0), |at| key::last_u64(at))?;
+        let Some(chunk) = chunk::at_or_after(&tx.rows, queue, from)? else { return Ok(true) };
+        *at = Some(key::chunk(queue, from.max(chunk.first)));
+        let next = key::chunk(queue, chunk.end());
         let row = tx.queue(queue)?;
         let retain = row.settings.retain;
         if retain.has_front() && is_beyond(row, &chunk, now_ms) {
             if !pass_all(tx, queue, &chunk, until)? {
                 return Ok(false);
             }
-            *at = Some(Key::read(&key)?.next());
+            *at = Some(next);
             continue;
         }
-        *at = Some(Key::read(&key)?.next());
+        let mut left = None;
         if !keeps(tx, queue, &chunk)? {
-            pass(tx, queue, &chunk)?;
+            left = pass_kept_for_key(tx, queue, &chunk, until)?;
         } else if !retain.latest_per_key {
             return Ok(true); // and so is everything after it
         } else if !retain.until_done {
-            let superseded = superseded(&tx.rows, queue, &chunk, (chunk.first, chunk.end()))?;
-            drop_superseded(tx, queue, &superseded)?;
+            let stretch = (from.max(chunk.first), chunk.end());
+            let superseded = superseded(&tx.rows, queue, &chunk, stretch)?;
+            left = drop_superseded(tx, queue, &superseded, until)?;
         }
+        *at = Some(left.map_or(next, |left| key::chunk(queue, left)));
     }
     Ok(false)
 }
@@ -334,17 +393,26 @@ fn pass<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, chunk: &Chunk) -> Result<(
     leave::delete(tx, queue, chunk)
 }
 
+/// Drops messages that are superseded, whose positions ascend, until so many rows are touched. Returns the first that is left.
 fn drop_superseded<S: Store>(
     tx: &mut Tx<'_, S>,
     queue: QueueId,
     positions: &[u64],
-) -> Result<(), StoreError> {
+    until: u64,
+) -> Result<Option<u64>, StoreError> {
     for stretch in positions.chunk_by(|left, right| left + 1 == *right) {
-        if let (Some(first), Some(last)) = (stretch.first(), stretch.last()) {
-            drop_everywhere(tx, queue, *first, last + 1)?;
+        let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
+        let mut from = *first;
+        while from <= *last {
+            if tx.rows.touched() >= until {
+                return Ok(Some(from));
+            }
+            let to = from.saturating_add(super::room_everywhere(tx, queue)?).min(last + 1);
+            drop_everywhere(tx, queue, from, to)?;
+            from = to;
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Drops `from..to` in every subscription, as far as it has looked, whatever state it is in.

@@ -192,13 +192,16 @@ pub(crate) fn held(
     to: u64,
 ) -> Result<Vec<Run>, StoreError> {
     let mut runs = Vec::new();
-    let start = rows.last(&key::held_by(consumer), &key::held(consumer, from).next())?;
+    let start = rows.last(&key::held_by(sub, consumer), &key::held(sub, consumer, from).next())?;
     let mut next = match start {
         Some((key, _)) => key::last_u64(&key)?,
         None => from,
     };
     while next < to {
-        let Some((key, _)) = rows.first(&key::held(consumer, next), &key::held(consumer, to))? else { break };
+        let Some((key, _)) = rows.first(&key::held(sub, consumer, next), &key::held(sub, consumer, to))?
+        else {
+            break;
+        };
         let first = key::last_u64(&key)?;
         let run = get(rows, sub, first)?;
         let run = run.ok_or_else(|| StoreError(format!("the held run at {first} has no row")))?;
@@ -228,6 +231,15 @@ pub(crate) fn erase<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Resu
     Ok(())
 }
 
+/// Removes the row and the index rows of a leased run of a subscription's former number; its deadline may have passed and be gone.
+pub(crate) fn erase_abandoned<S: Store>(tx: &mut Tx<'_, S>, sub: SubId, run: &Run) -> Result<(), StoreError> {
+    tx.rows.remove(&key::run(sub, run.first), &run.encode())?;
+    for index in index(sub, run, false).into_iter().flatten() {
+        tx.rows.delete(&index)?;
+    }
+    Ok(())
+}
+
 /// The index rows of a run; `total`: of a subscription of that order.
 pub(crate) fn index(sub: SubId, run: &Run, total: bool) -> [Option<Key>; 2] {
     let first = run.first;
@@ -235,9 +247,10 @@ pub(crate) fn index(sub: SubId, run: &Run, total: bool) -> [Option<Key>; 2] {
     // What holds up everything behind it stands among what is ready, so that it is found in its place.
     let holds_up = total.then(|| ready.clone());
     match run.state {
-        State::Leased { consumer, deadline_ms, .. } => {
-            [Some(key::held(consumer, first)), Some(key::deadline_run(deadline_ms, Due::Lease, sub, first))]
-        }
+        State::Leased { consumer, deadline_ms, .. } => [
+            Some(key::held(sub, consumer, first)),
+            Some(key::deadline_run(deadline_ms, Due::Lease, sub, first)),
+        ],
         State::Ready => [Some(ready), None],
         State::Retrying { at_ms } => [Some(key::deadline_run(at_ms, Due::Retry, sub, first)), holds_up],
         State::Delayed { at_ms } => [Some(key::deadline_run(at_ms, Due::Delay, sub, first)), None],

@@ -331,12 +331,12 @@ pub(crate) fn latest_in(id: QueueId, first_position: u64) -> Key {
     Key::table(Table::LatestIn).queue(id).u64(first_position)
 }
 
-pub(crate) fn held(consumer: u64, first_position: u64) -> Key {
-    Key::table(Table::Held).u64(consumer).u64(first_position)
+pub(crate) fn held(id: SubId, consumer: u64, first_position: u64) -> Key {
+    held_by(id, consumer).u64(first_position)
 }
 
-pub(crate) fn held_by(consumer: u64) -> Key {
-    Key::table(Table::Held).u64(consumer)
+pub(crate) fn held_by(id: SubId, consumer: u64) -> Key {
+    Key::table(Table::Held).sub(id).u64(consumer)
 }
 
 pub(crate) fn consumer(consumer: u64) -> Key {
@@ -347,8 +347,8 @@ pub(crate) fn consumer_name(namespace: u32, session: SessionName<'_>) -> Key {
     Key::table(Table::ConsumerName).u32(namespace).raw(session.bytes())
 }
 
-pub(crate) fn sub_consumer(id: SubId, consumer: u64) -> Key {
-    Key::table(Table::SubConsumer).sub(id).u64(consumer)
+pub(crate) fn sub_consumer(seat: SubId, consumer: u64) -> Key {
+    Key::table(Table::SubConsumer).sub(seat).u64(consumer)
 }
 
 pub(crate) fn waiting(id: SubId, consumer: u64) -> Key {
@@ -444,14 +444,34 @@ pub(crate) fn all_leaving() -> Key {
     Key::table(Table::Garbage).u8(7)
 }
 
-/// A subscription that has something to hand out, and consumers that could have it.
-pub(crate) fn unassigned(id: SubId) -> Key {
-    Key::table(Table::Garbage).u8(8).sub(id)
+/// A subscription that has something to hand out, and consumers that could have it; `reached`: it had its turn, and comes after those that had none.
+pub(crate) fn unassigned(reached: bool, id: SubId) -> Key {
+    Key::table(Table::Garbage).u8(8).u8(reached.into()).sub(id)
 }
 
 /// Every [`unassigned`].
 pub(crate) fn all_unassigned() -> Key {
     Key::table(Table::Garbage).u8(8)
+}
+
+/// A subscription that got another number, and whose consumers have not all followed it.
+pub(crate) fn following(seat: SubId) -> Key {
+    Key::table(Table::Garbage).u8(9).sub(seat)
+}
+
+/// Every [`following`].
+pub(crate) fn all_following() -> Key {
+    Key::table(Table::Garbage).u8(9)
+}
+
+/// A deleted subscription whose consumers have not all ended.
+pub(crate) fn ending(seat: SubId) -> Key {
+    Key::table(Table::Garbage).u8(10).sub(seat)
+}
+
+/// Every [`ending`].
+pub(crate) fn all_ending() -> Key {
+    Key::table(Table::Garbage).u8(10)
 }
 
 pub(crate) fn garbage_producer(producer: u64) -> Key {

@@ -37,7 +37,7 @@ pub enum Table {
     Run = 9,
     /// The runs that are ready. Key: namespace, queue, subscription, 255 less the priority (1 byte), first position. No value.
     ReadyRun = 10,
-    /// The runs that a consumer holds. Key: consumer, first position. No value.
+    /// The runs that a consumer holds. Key: namespace, queue, subscription, consumer, first position. No value.
     Held = 11,
     /// What falls due. Key: time (ms), kind (1 byte), then for a lease (1), a retry (2) or a delay (4) the key of the run, for an
     /// idle producer (3) or a job (6) its id, for an expiry (5) namespace, queue and first position, for the oldest batch that is retained for a
@@ -48,9 +48,9 @@ pub enum Table {
     Consumer = 13,
     /// Key: namespace, session name (16 bytes). Value: consumer (u64).
     ConsumerName = 14,
-    /// Who is attached. Key: namespace, queue, subscription, consumer: in the order of attaching, since ids grow. No value.
+    /// Who is attached. Key: namespace, queue, seat of the subscription (`row::Sub`), consumer: in the order of attaching, since ids grow. No value.
     SubConsumer = 15,
-    /// The attached consumers that have credit left, by the key of [`Table::SubConsumer`]. No value.
+    /// The attached consumers that have credit left. Key: namespace, queue, subscription, consumer. No value.
     Waiting = 16,
     /// Key: namespace, name. Value: producer (u64).
     ProducerName = 17,
@@ -63,7 +63,8 @@ pub enum Table {
     /// ended producer (2) its id, for a subscription's former number (3) namespace, queue and number, for chunks that may not be needed any
     /// more (4) namespace and queue; for chunks that may be beyond the bounds of what is retained (5) namespace and queue; for a chunk that may not be needed any more (6) namespace, queue
     /// and first position; for a consumer that ended and whose leases are not released yet (7) namespace, queue, number and consumer; for a subscription that has
-    /// something to hand out (8) namespace, queue and number. Value: the key from which the sweep goes on, empty before it has begun.
+    /// something to hand out (8) whether it had a turn (1 byte), namespace, queue and number; for a subscription that got another number and whose consumers have not all followed (9) and for a deleted
+    /// one whose consumers have not all ended (10) namespace, queue and seat. Value: the key from which the sweep goes on, empty before it has begun; of (9) the consumer (u64).
     Garbage = 20,
     /// Key: namespace, queue, subscription. Value: `command::Filter`. Absent if it takes everything.
     Filter = 21,

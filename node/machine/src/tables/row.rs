@@ -116,9 +116,26 @@ pub(crate) struct Queue {
     /// Where the tokens of a new subscription begin: above all that deleted ones gave out, here and before under the name.
     #[prost(uint64, tag = "11")]
     pub first_token: u64,
+    /// The seats of the subscriptions, in the order of `subs`.
+    #[prost(uint32, repeated, tag = "12")]
+    pub seats: Vec<u32>,
 }
 
 impl Queue {
+    /// The subscription that has a seat.
+    pub(crate) fn seated(&self, seat: u32) -> Option<u32> {
+        let at = self.seats.iter().position(|one| *one == seat)?;
+        self.subs.get(at).copied()
+    }
+
+    /// A subscription's number is not used any more.
+    pub(crate) fn forget(&mut self, sub: u32) {
+        if let Some(at) = self.subs.iter().position(|one| *one == sub) {
+            self.subs.remove(at);
+            self.seats.remove(at);
+        }
+    }
+
     /// A batch that ends here is beyond the bounds of age, size and number, and so is everything before it.
     pub(crate) fn pass(&mut self, end: u64) {
         self.kept_from = self.kept_from.max(end);
@@ -208,6 +225,9 @@ pub(crate) struct Sub {
     /// Messages that were dropped because the queue was full, or retained them no longer.
     #[prost(uint64, tag = "21")]
     pub dropped: u64,
+    /// The number that it had first. Its consumers are listed under it, so that they stay where they are when it gets another.
+    #[prost(uint32, tag = "22")]
+    pub seat: u32,
 }
 
 impl Sub {
@@ -335,6 +355,7 @@ pub(crate) struct Consumer {
     pub namespace: u32,
     #[prost(uint64, tag = "2")]
     pub queue: u64,
+    /// The number of the subscription under which it holds leases. If the subscription has another by now, the consumer has not followed it yet.
     #[prost(uint32, tag = "3")]
     pub sub: u32,
     #[prost(bytes = "bytes", tag = "4")]
@@ -350,9 +371,17 @@ pub(crate) struct Consumer {
     pub session_timeout_ms: u64,
     #[prost(string, tag = "9")]
     pub label: String,
+    /// Of its subscription.
+    #[prost(uint32, tag = "10")]
+    pub seat: u32,
 }
 
 impl Consumer {
+    /// Its subscription by the seat.
+    pub(crate) fn seat_id(&self) -> SubId {
+        SubId { sub: self.seat, ..self.sub_id() }
+    }
+
     pub(crate) fn sub_id(&self) -> SubId {
         SubId { queue: QueueId { namespace: self.namespace, queue: self.queue }, sub: self.sub }
     }

@@ -129,7 +129,9 @@ fn parked(sub: &Sub) -> Result<(), String> {
 
 /// What is on offer is offered to nobody, or nobody could take it.
 fn nothing_waits_in_vain(naive: &Naive, queue: &Queue, sub: &Sub) -> Result<(), String> {
+    // Who has not followed the subscription gets nothing.
     let free: Vec<u64> = consumers(naive, queue, sub)
+        .filter(|(id, _)| !sub.following.contains_key(id))
         .filter(|(id, credit)| sub.held(*id).len() < *credit as usize)
         .map(|(id, _)| id)
         .collect();
