@@ -16,7 +16,8 @@ use quorate_machine::command::{
 };
 use quorate_machine::limits::{
     CONSUMERS_MAX, CREDIT_MAX, PER_KEY_INFLIGHT_MAX, PUBLISH_MESSAGES_MAX, PURGE_HELD_MAX,
-    SETTLE_MESSAGES_MAX, SUBSCRIPTIONS_MAX, TRANSACTION_PARTS_MAX, TRANSACTION_REACH_MAX,
+    SETTLE_MESSAGES_MAX, SUBSCRIPTIONS_MAX, TRANSACTION_MESSAGES_MAX, TRANSACTION_PARTS_MAX,
+    TRANSACTION_REACH_MAX,
 };
 use quorate_machine::message::{Message, attributes};
 use quorate_machine::read;
@@ -215,7 +216,7 @@ fn with_receipts() -> (World, Verb) {
     let open = OpenProducer { session: "p".into(), holder: holder(1), ..OpenProducer::default() };
     world.one(Verb::OpenProducer(open)).expect("there is room");
     let one = |seq: u64, acked_seq| {
-        let queue = if seq % 2 == 0 { queue() } else { "other".into() };
+        let queue = if seq.is_multiple_of(2) { queue() } else { "other".into() };
         let (lengths, messages, attributes) = packed(std::iter::once(Message::default()));
         let session = Publish { producer: 1, epoch: 1, first_seq: seq, acked_seq, ..Publish::default() };
         Verb::Publish(Publish { queue, lengths, messages, attributes, ..session })
@@ -277,42 +278,47 @@ impl Worlds {
         let detach = || Verb::Detach(Detach { consumer: 1, generation: 1 });
         let first = world_consumer(&self.subs, 0);
         vec![
-            ("seek with consumers", &self.consumers, seek("default"), 20_000),
-            ("purge with consumers", &self.consumers, purge(), 20_000),
-            ("delete with consumers", &self.consumers, delete(), 20_000),
-            ("detach of one with many", &self.consumers, detach(), 20_000),
-            ("release", &self.consumers, settle(&self.consumers, 1, Outcome::Release), 30_000),
-            ("resume", &self.consumers, attach(1, "", 20_000), 50_000),
-            ("seek in many", &self.subs, seek("sub-1"), 20_000),
-            ("purge of many", &self.subs, purge(), 20_000),
-            ("purge of many that hold nothing", &self.settled, purge(), 30_000),
-            ("delete many", &self.subs, delete(), 20_000),
-            ("delete one of many", &self.subs, delete_sub(), 20_000),
+            ("seek with consumers", &self.consumers, seek("default"), 18_000),
+            ("purge with consumers", &self.consumers, purge(), 2_000),
+            ("delete with consumers", &self.consumers, delete(), 15_000),
+            ("detach of one with many", &self.consumers, detach(), 10_000),
+            ("release", &self.consumers, settle(&self.consumers, 1, Outcome::Release), 10_000),
+            ("resume", &self.consumers, attach(1, "", 2_000), 50_000),
+            ("seek in many", &self.subs, seek("sub-1"), 1_000),
+            ("purge of many", &self.subs, purge(), 2_000),
+            ("purge of many that hold nothing", &self.settled, purge(), 15_000),
+            ("delete many", &self.subs, delete(), 12_000),
+            ("delete one of many", &self.subs, delete_sub(), 1_000),
             (
                 "acknowledge what one of many needs",
                 &self.subs,
                 settle(&self.subs, first, Outcome::Ack),
-                30_000,
+                4_000,
             ),
-            ("publish to many", &self.subs, publish(messages(100_000, 4096, u64::MAX)), 30_000),
-            ("publish what many are done with", &self.settled, publish(messages(0, 1024, u64::MAX)), 30_000),
+            ("publish to many", &self.subs, publish(messages(100_000, 4096, u64::MAX)), 15_000),
+            ("publish what many are done with", &self.settled, publish(messages(0, 1024, u64::MAX)), 12_000),
             (
                 "release of the first of keys",
                 &self.many_of_a_key,
                 settle(&self.many_of_a_key, 1, Outcome::Release),
-                30_000,
+                19_000,
             ),
             (
                 "supersede",
                 &self.latest,
                 publish(messages(0, 4096, u64::MAX).map(|one| Message { id: String::new(), ..one })),
-                60_000,
+                18_500,
             ),
-            ("route to as many as may be", &self.routes, routed("orders", 1), 60_000),
-            ("route to more", &self.routes, routed("some", 1), 60_000),
-            ("route to as many by many subjects", &self.routes, routed("all", 4096), 60_000),
-            ("require what is held", &self.consumers, required(4), 10_000),
-            ("forget receipts", &self.receipts, self.forgets.clone(), 20_000),
+            ("route to as many as may be", &self.routes, routed("orders", 1), 9_000),
+            ("route to more", &self.routes, routed("some", 1), 5_000),
+            (
+                "route to as many by many subjects",
+                &self.routes,
+                routed("all", TRANSACTION_MESSAGES_MAX as u64),
+                18_500,
+            ),
+            ("require what is held", &self.consumers, required(2), 3_000),
+            ("forget receipts", &self.receipts, self.forgets.clone(), 10_000),
         ]
     }
 }
@@ -339,12 +345,15 @@ fn apply_all(worlds: &Worlds, times: usize, mut each: impl FnMut(&str, bool, (u6
 
 #[test]
 fn no_entry_touches_more_rows_than_it_may_however_wide_it_is() {
+    let mut too_many = Vec::new();
     apply_all(&Worlds::new(), 1, |name, is_tick, (rows, most), _| {
-        if !is_tick {
-            println!("{name}: {rows} rows");
+        let what = format!("{name}{}: {rows} rows", if is_tick { ", a tick" } else { "" });
+        println!("{what}");
+        if rows > most {
+            too_many.push(what);
         }
-        assert!(rows <= most, "{name}, a tick after it: {is_tick}, {rows} rows");
     });
+    assert!(too_many.is_empty(), "{too_many:?}");
 }
 
 /// How long it takes: a figure for the documents, and of a release build a verdict.
