@@ -13,6 +13,9 @@ use crate::proposal::{LeaderTime, Proposer, STAMP_AGE_MS_MAX};
 
 /// Shortest time between two ticks: what is due and cannot be carried out is not tried without a pause.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(5);
+/// The longest of these pauses. It is as long as the tick before it took: while a million messages are due, others have half of the
+/// time.
+const TICK_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// Longest sleep: time may run a little faster than the sleep.
 const TICK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -40,8 +43,9 @@ pub async fn run(
                 let _ = proposer.propose(Verb::Tick(Tick {})).await;
             }
             // Whatever the answer: the deadline is looked at again.
+            let began = tokio::time::Instant::now();
             let _ = proposer.propose(Verb::Tick(Tick {})).await;
-            tokio::time::sleep(TICK_INTERVAL_MIN).await;
+            tokio::time::sleep(began.elapsed().clamp(TICK_INTERVAL_MIN, TICK_PAUSE_MAX)).await;
             continue;
         }
         tokio::select! {
