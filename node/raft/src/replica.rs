@@ -420,10 +420,11 @@ async fn watch_leadership(
                 mine,
             }
         };
-        // A leader whose disk hangs cannot put its vote for the next one there, and takes itself for the leader until it can.
+        // A node whose disk hangs cannot put its vote for the next leader there: it takes itself for the leader until it can, or knows of
+        // none, when another has long been heard. Once that was told, nothing older is.
+        let known = now.leader.unwrap_or(if now.mine { me } else { 0 });
         if let Some((term, leader)) = *heard.borrow_and_update()
-            && now.mine
-            && (term, leader) > (now.term, me)
+            && (term, leader) > (now.term, known)
         {
             now = Leadership { term, leader: Some(leader), mine: false };
         }
