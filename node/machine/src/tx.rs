@@ -199,10 +199,14 @@ impl<'a, S: Store> Tx<'a, S> {
         }
     }
 
+    /// A consumer, if it has not ended; its subscription may be gone.
+    pub(crate) fn find_consumer(&mut self, id: u64) -> Result<Option<&Consumer>, StoreError> {
+        Ok(self.consumers.load(&self.rows, id)?.as_ref())
+    }
+
     /// A consumer whose row is known to be there; its subscription may be gone.
     pub(crate) fn consumer(&mut self, id: u64) -> Result<&Consumer, StoreError> {
-        let row = self.consumers.load(&self.rows, id)?.as_ref();
-        row.ok_or_else(|| StoreError(format!("consumer {id} has no row")))
+        self.find_consumer(id)?.ok_or_else(|| StoreError(format!("consumer {id} has no row")))
     }
 
     /// Changes, adds or removes a consumer. The only way to: it keeps the index of who waits with credit left.

@@ -194,3 +194,24 @@ fn a_tick_says_what_it_did_in_the_order_of_what_was_due() {
     assert_eq!((done, world.stat().ready), (2000, 2000));
     assert_ne!(world.store, MemoryStore::new());
 }
+
+/// What a consumer holds of a key that ended is not released yet, so nobody gets more of the key; least of all itself.
+#[test]
+fn who_ended_gets_no_more_of_the_keys_that_it_held() {
+    let mut world = World { rows_max: Some(1), ..World::new() };
+    create(&mut world, Settings { per_key_inflight: 2, ..keyed() }, QueueSettings::default());
+    world.one(attach("jobs", 1, 2)).expect("there is room");
+    let of_key =
+        |key: &'static str| Message { key: Bytes::from_static(key.as_bytes()), ..Message::default() };
+    world.one(publish(["a", "b"].into_iter().map(of_key))).expect("there is room");
+    catch_up(&mut world);
+    world.one(publish(["b"].into_iter().map(of_key))).expect("there is room");
+    catch_up(&mut world);
+    assert_eq!(world.stat().leased, 2, "it has no credit left for the second message of a key");
+    let detach = quorate_machine::command::Detach { consumer: 1, generation: 1 };
+    world.one(Verb::Detach(detach)).expect("it is attached");
+    assert_eq!(world.stat().leased, 1, "one is released, and the other has to wait");
+    world.one(attach("jobs", 2, 9)).expect("there is room");
+    catch_up(&mut world);
+    assert_eq!((world.stat().leased, world.stat().ready), (3, 0));
+}

@@ -423,11 +423,15 @@ impl Queue {
             let open = sub.done_up_to;
             sub.done_up_to += sub.rows[open..].iter().take_while(|row| row.at == At::Done).count();
         }
+        self.batches = self.batches.iter().filter(|batch| self.is_needed(batch)).cloned().collect();
+    }
+
+    /// Whether somebody needs a batch, or a bound keeps it.
+    pub(crate) fn is_needed(&self, batch: &Together) -> bool {
         // A log does not wait for who has not looked yet.
         let waits = self.settings.retain.until_done;
         let is_left = |at: At| at != At::Done && (waits || at != At::Unseen);
         let is_open = |position: u64| self.subs.values().any(|sub| is_left(sub.row(position).at));
-        let stays = |batch: &&Together| (batch.first..batch.end).any(is_open) || self.is_within_bounds(batch);
-        self.batches = self.batches.iter().filter(stays).cloned().collect();
+        (batch.first..batch.end).any(is_open) || self.is_within_bounds(batch)
     }
 }

@@ -186,7 +186,9 @@ impl Naive {
                 queue.message(due.first).expiry_is_ahead && queue.subs.values().any(is_left)
             }),
             Kind::Retain => queue.is_some_and(|queue| {
-                let mut within = queue.batches.iter().filter(|batch| !batch.is_past);
+                // What came before it in the tick may have been the last that needed a batch.
+                let mut within =
+                    queue.batches.iter().filter(|batch| !batch.is_past && queue.is_needed(batch));
                 within.any(|batch| queue.too_old_ms(batch) == Some(due.time_ms))
             }),
             _ => {

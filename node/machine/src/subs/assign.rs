@@ -157,7 +157,8 @@ fn continue_keys<S: Store>(tx: &mut Tx<'_, S>, id: SubId, room: &mut Room) -> Re
     while let Some((row, value)) = tx.rows.first(&from, &all.end())? {
         let mut fields = key::Fields::of(&row);
         let (position, consumer) = (fields.u64()?, fields.u64()?);
-        if tx.consumer(consumer)?.free() == 0 {
+        // Whoever ended gets nothing more of a key, though what it held is not released yet.
+        if tx.find_consumer(consumer)?.is_none_or(|row| row.free() == 0) {
             from = key::next_of(id, consumer).end();
             continue;
         }
