@@ -183,7 +183,15 @@ impl Naive {
             self.told.as_ref().and_then(|told| told.first()).filter(|step| step.kind == Kind::Followed)
         {
             let (queue, sub) = (step.queue, step.sub);
-            steps += self.follow_at_once(queue, sub);
+            match self.follow_at_once(queue, sub) {
+                0 => break,
+                more => steps += more,
+            }
+        }
+        if let Some(step) = self.told.as_ref().and_then(|told| told.first()).copied()
+            && matches!(step.kind, Kind::Followed | Kind::Ended)
+        {
+            self.complain(format!("{step:?}, and that was not to happen"));
         }
         if some && steps == 0 {
             self.complain("nobody followed, and nobody ended".into());
