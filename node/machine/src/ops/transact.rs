@@ -184,6 +184,8 @@ fn route<S: Store>(
     for (at, message) in messages.each().enumerate() {
         if !known.contains_key(&message.subject) {
             let found = routes::find(&tx.rows, namespace, &message.subject)?;
+            // To match their patterns is as much again as to read them.
+            tx.rows.work(found.len() as u64);
             bounds.check(tx)?;
             known.insert(message.subject.clone(), found);
         }
