@@ -422,11 +422,13 @@ async fn watch_leadership(
         };
         // A node whose disk hangs cannot put its vote for the next leader there: it takes itself for the leader until it can, or knows of
         // none, when another has long been heard. Once that was told, nothing older is.
-        let known = now.leader.unwrap_or(if now.mine { me } else { 0 });
-        if let Some((term, leader)) = *heard.borrow_and_update()
-            && (term, leader) > (now.term, known)
+        let known = (now.term, now.leader.unwrap_or(if now.mine { me } else { 0 }));
+        let before = (told.borrow().term, told.borrow().leader.unwrap_or(0));
+        if let Some(spoke) = *heard.borrow_and_update()
+            && spoke > known
+            && spoke >= before
         {
-            now = Leadership { term, leader: Some(leader), mine: false };
+            now = Leadership { term: spoke.0, leader: Some(spoke.1), mine: false };
         }
         told.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
         let stopped = tokio::select! {
