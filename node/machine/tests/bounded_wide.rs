@@ -292,7 +292,7 @@ impl Worlds {
             ("release", &self.consumers, settle(&self.consumers, 1, Outcome::Release), 10_000),
             ("resume", &self.consumers, attach(1, "", 20_000), 2_000),
             ("seek in many", &self.subs, seek("sub-1"), 1_000),
-            ("purge of many", &self.subs, purge(), 2_000),
+            ("purge of many", &self.subs, purge(), 15_000),
             ("purge of many that hold nothing", &self.settled, purge(), 15_000),
             ("delete many", &self.subs, delete(), 12_000),
             ("delete one of many", &self.subs, delete_sub(), 1_000),

@@ -144,6 +144,10 @@ fn step_runs<S: Store>(tx: &mut Tx<'_, S>, id: SubId, job: &mut Job, most: u64) 
     };
     let Some(run) = run.filter(|run| run.first < job.end) else {
         job.lane = Some(0);
+        // What is parked there from now on is not its business.
+        if next < job.end {
+            tx.did(Kind::Unparked, id, next, job.end);
+        }
         return Ok(());
     };
     let from = run.first.max(next);
