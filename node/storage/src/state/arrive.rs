@@ -48,15 +48,7 @@ impl Flusher {
     pub(super) async fn install(&mut self, number: u64, last: Last) -> Result<(), Error> {
         let mut fresh = self.take(number)?;
         let early = planted(Bug::SwitchBeforeRows);
-        let arrived = match early {
-            true => Ok(()),
-            false => self.put(&mut fresh, &last.group).await,
-        };
-        let arrived = arrived.and_then(|()| {
-            let complete = fresh.complete(self.core.shard, &last, early);
-            complete.map_err(|failure| self.no_room(&fresh, failure))
-        });
-        if let Err(error) = arrived {
+        if let Err(error) = self.finish(&mut fresh, &last, early).await {
             fresh.discard();
             return Err(error);
         }
@@ -74,6 +66,30 @@ impl Flusher {
         }
         self.core.flushes.send_modify(|n| *n += 1);
         Ok(())
+    }
+
+    /// Writes the end of it, and brings all of it to the disk. Raft's own task waits for that, and an error would be its end: where
+    /// there is no room it is waited for, like by any other write.
+    async fn finish(&self, fresh: &mut Fresh, last: &Last, early: bool) -> Result<(), Error> {
+        let (shard, mut is_put) = (self.core.shard, early);
+        loop {
+            let done = match is_put {
+                true => fresh.complete(shard, last, early),
+                false => fresh.put(shard, &last.group),
+            };
+            match done {
+                Ok(()) if is_put => return Ok(()),
+                Ok(()) => is_put = true,
+                Err(failure @ Failure::Full) if fresh.map().can_grow() => {
+                    let grown = fresh.map().recover(failure, &*self.runner, || ()).await;
+                    grown.map_err(|error| self.fail(error))?;
+                }
+                Err(Failure::Full | Failure::DiskFull) => {
+                    self.core.map().recover(Failure::DiskFull, &*self.runner, || ()).await?;
+                }
+                Err(failure) => return Err(self.no_room(fresh, failure)),
+            }
+        }
     }
 
     /// The switch in memory. Whoever reads now is done before it; a snapshot that is being sent keeps the environment that it reads.
