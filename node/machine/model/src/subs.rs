@@ -179,19 +179,15 @@ impl Naive {
             !naive.ending.is_empty() || subs.any(|sub| !sub.following.is_empty())
         };
         let (some, mut steps) = (is_left(self), self.end_told());
-        while let Some(step) =
-            self.told.as_ref().and_then(|told| told.first()).filter(|step| step.kind == Kind::Followed)
+        // A subscription that is not there yet gets its number from a later command of the same entry.
+        while let Some(Step { queue, sub, kind: Kind::Followed, .. }) =
+            self.told.as_ref().and_then(|told| told.first()).copied()
+            && self.queues.values().any(|row| row.id == queue && row.subs.values().any(|row| row.id == sub))
         {
-            let (queue, sub) = (step.queue, step.sub);
             match self.follow_at_once(queue, sub) {
                 0 => break,
                 more => steps += more,
             }
-        }
-        if let Some(step) = self.told.as_ref().and_then(|told| told.first()).copied()
-            && matches!(step.kind, Kind::Followed | Kind::Ended)
-        {
-            self.complain(format!("{step:?}, and that was not to happen"));
         }
         if some && steps == 0 {
             self.complain("nobody followed, and nobody ended".into());
