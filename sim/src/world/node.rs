@@ -193,8 +193,10 @@ impl NodeHost {
     /// Removes everything from the disk, under the process that uses it.
     pub(crate) fn remove_files(&self) {
         let root = self.root();
-        crate::interpose::unseen(|| std::fs::remove_dir_all(root))
-            .expect("the simulation's directory can be removed");
+        match crate::interpose::unseen(|| std::fs::remove_dir_all(root)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {} // it is gone already
+            removed => removed.expect("the simulation's directory can be removed"),
+        }
     }
 
     /// Whether its process runs and its disk works, as far as the world can tell.
