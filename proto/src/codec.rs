@@ -11,8 +11,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-/// Most parts of a request: its fields, and those of its fields. A transaction at all of its limits has two thirds of that.
-pub const REQUEST_PARTS_MAX: usize = 48 * 1024;
+/// Most parts of a request: its fields, and those of its fields. A transaction at all of its limits has less than half of that.
+pub const REQUEST_PARTS_MAX: usize = 16 * 1024;
 
 /// Most parts that a message may have, by its type: [`REQUEST_PARTS_MAX`] if clients send it.
 pub trait Parts {
@@ -145,8 +145,8 @@ mod tests {
             seq: 1 << 40,
             acked_seq: 1 << 40,
             require: vec![require; 256],
-            settle: vec![lease; 4096],
-            publish: [vec![publish(1); 255], vec![publish(4096 - 255)]].concat(),
+            settle: vec![lease; 512],
+            publish: [vec![publish(1); 255], vec![publish(1024 - 255)]].concat(),
             put: vec![put; 256],
         }
     }
@@ -155,7 +155,7 @@ mod tests {
     fn what_is_within_the_limits_is_read() {
         let largest = largest().encode_to_vec();
         assert!(decodes::<v1::TransactRequest>(&largest));
-        assert!(count(&largest, 2, usize::MAX) * 4 < REQUEST_PARTS_MAX * 3, "there is room for more");
+        assert!(count(&largest, 2, usize::MAX) * 2 < REQUEST_PARTS_MAX, "there is room for more");
         // One message of one byte after the other, which look like fields.
         let batch =
             v1::PublishBatch { messages: vec![Bytes::from_static(&[8, 0]); 4096], ..Default::default() };

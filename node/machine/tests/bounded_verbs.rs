@@ -4,15 +4,14 @@
 mod common;
 
 use bytes::Bytes;
-use common::{World, attach};
+use common::{World, attach, held_singly};
 use quorate_machine::command::{
     Action, CreateQueue, CreateSub, Credit, DeleteSub, Detach, Order, Outcome, Publish, PublishTo, Purge,
     Put, QueueSettings, Reschedule, Retain, Seek, Selector, Settings, Settle, SettleLease, SettleRange,
     Start, StartKind, Tick, Transact, Unpark, UpdateQueue, Verb,
 };
 use quorate_machine::limits::{
-    CREDIT_MAX, ENTRY_ROWS, PUBLISH_MESSAGES_MAX, SETTLE_MESSAGES_MAX, TRANSACTION_MESSAGES_MAX,
-    TRANSACTION_PARTS_MAX,
+    CREDIT_MAX, ENTRY_ROWS, PUBLISH_MESSAGES_MAX, TRANSACTION_MESSAGES_MAX, TRANSACTION_PARTS_MAX,
 };
 use quorate_machine::message::{Message, attributes};
 
@@ -92,18 +91,7 @@ fn world(leased: u32) -> World {
 
 /// The ranges that settle what the consumer holds, each message by itself.
 fn ranges(world: &World, outcome: Outcome) -> Vec<SettleRange> {
-    let held = quorate_machine::read::held(&world.store, 1).expect("it is attached");
-    let singles = held.leases.iter().flat_map(|lease| {
-        (0..u64::from(lease.count)).map(|at| SettleRange {
-            first_position: lease.first_position + at,
-            count: 1,
-            first_token: lease.first_token + at,
-            outcome: outcome.into(),
-            delay_ms: 0,
-            reason: u32::from(outcome == Outcome::Retry),
-        })
-    });
-    singles.take(SETTLE_MESSAGES_MAX as usize).collect()
+    held_singly(&world.store, 1, outcome, u32::from(outcome == Outcome::Retry))
 }
 
 fn everything_at_once(world: &World) -> Verb {

@@ -7,17 +7,16 @@ mod common;
 use std::time::Duration;
 
 use bytes::Bytes;
-use common::{World, holder};
+use common::{World, held_singly, holder};
 use prost::Message as _;
 use quorate_machine::command::{
     Attach, Condition, CreateQueue, CreateSub, DeleteQueue, DeleteSub, Detach, LeaseRange, OpenProducer,
-    Order, Outcome, Publish, PublishTo, Purge, QueueSettings, Require, Retain, Seek, Settings, Settle,
-    SettleRange, Start, StartKind, Tick, Transact, Verb,
+    Order, Outcome, Publish, PublishTo, Purge, QueueSettings, Require, Retain, Seek, Settings, Settle, Start,
+    StartKind, Tick, Transact, Verb,
 };
 use quorate_machine::limits::{
-    CONSUMERS_MAX, CREDIT_MAX, PER_KEY_INFLIGHT_MAX, PUBLISH_MESSAGES_MAX, PURGE_HELD_MAX,
-    SETTLE_MESSAGES_MAX, SUBSCRIPTIONS_MAX, TRANSACTION_MESSAGES_MAX, TRANSACTION_PARTS_MAX,
-    TRANSACTION_REACH_MAX,
+    CONSUMERS_MAX, CREDIT_MAX, PER_KEY_INFLIGHT_MAX, PUBLISH_MESSAGES_MAX, PURGE_HELD_MAX, SUBSCRIPTIONS_MAX,
+    TRANSACTION_MESSAGES_MAX, TRANSACTION_PARTS_MAX, TRANSACTION_REACH_MAX,
 };
 use quorate_machine::message::{Message, attributes};
 use quorate_machine::read;
@@ -142,19 +141,9 @@ fn world_consumer(world: &World, number: u64) -> u64 {
     all.iter().find(|row| row.session == session).expect("it was attached").consumer
 }
 
-/// What settles everything that a consumer holds, message by message.
+/// What settles what a consumer holds, message by message.
 fn settle(world: &World, consumer: u64, outcome: Outcome) -> Verb {
-    let held = read::held(&world.store, consumer).expect("it is attached");
-    let singles = held.leases.iter().flat_map(|lease| {
-        (0..u64::from(lease.count)).map(|at| SettleRange {
-            first_position: lease.first_position + at,
-            count: 1,
-            first_token: lease.first_token + at,
-            outcome: outcome.into(),
-            ..SettleRange::default()
-        })
-    });
-    let ranges = singles.take(SETTLE_MESSAGES_MAX as usize).collect();
+    let ranges = held_singly(&world.store, consumer, outcome, 0);
     Verb::Settle(Settle { consumer, ranges, ..Settle::default() })
 }
 

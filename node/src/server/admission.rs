@@ -56,7 +56,9 @@ impl Admission {
     /// Room for so many bytes until the permit is dropped; waits for it, which is the backpressure that a
     /// producer feels.
     pub async fn room(&self, bytes: usize) -> Option<Hold> {
-        let permits = if planted(Bug::AdmissionUnbounded) { 0 } else { self.permits(bytes) };
+        if planted(Bug::AdmissionUnbounded) {
+            return Some(Hold::new(self.bytes.clone().acquire_many_owned(0).await.ok()?, bytes));
+        }
         // First, so that what waits for the long ones before it holds nothing that a short one needs.
         let long = match u32::try_from(bytes.min(LONG_BYTES_MAX)) {
             Ok(long) if bytes >= LONG_BYTES_MIN => {
@@ -64,7 +66,7 @@ impl Admission {
             }
             _ => None,
         };
-        let permit = self.bytes.clone().acquire_many_owned(permits).await.ok()?;
+        let permit = self.bytes.clone().acquire_many_owned(self.permits(bytes)).await.ok()?;
         Some(Hold::new(permit, bytes).with(long))
     }
 

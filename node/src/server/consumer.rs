@@ -181,7 +181,8 @@ impl Session {
                 }
                 Some(Req::Settle(settle)) => {
                     let (id, now_ms) = (settle.id, self.shard.time.now_ms());
-                    match convert::settle_in(self.consumer, settle, self.api.reasons(&self.shard)) {
+                    let reasons = self.api.reasons(&self.shard, settle.ranges.iter());
+                    match convert::settle_in(self.consumer, settle, reasons) {
                         Ok(verb) => {
                             let in_order = |pending| InOrder::Settle(id, now_ms, pending);
                             self.submit(Verb::Settle(verb), in_order).await

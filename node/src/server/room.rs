@@ -2,6 +2,7 @@
 //! deleting and detaching go on until the end. So that they can, nothing of a settle is kept but what became of its messages.
 
 use quorate_machine::read;
+use quorate_proto::v1;
 
 use super::Api;
 use super::convert::Reasons;
@@ -18,9 +19,14 @@ impl Api {
         self.0.admission.check_space(&self.me()?.name, log.room().tighter(state.room()))
     }
 
-    /// The reasons of failures that a settle gives: a message may have kilobytes of them, so they are something new.
-    pub(super) fn reasons(&self, shard: &Shard) -> Reasons {
-        Reasons::new(self.check_room(shard).is_ok())
+    /// For the reasons of failures that ranges give: a message may have kilobytes of them, so they are something new. Most settles give none,
+    /// and nobody asks for room.
+    pub(super) fn reasons<'a>(
+        &self,
+        shard: &Shard,
+        mut ranges: impl Iterator<Item = &'a v1::SettleRange>,
+    ) -> Reasons {
+        Reasons::new(ranges.all(|range| range.reason.is_empty()) || self.check_room(shard).is_ok())
     }
 
     /// [`Self::check_room`] before a queue is made. What exists is answered as ever: whoever consumes may begin with making it.

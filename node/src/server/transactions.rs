@@ -48,7 +48,9 @@ impl Transactions for Api {
         if !request.publish.is_empty() || request.put.iter().any(|put| !put.delete) {
             self.check_room(shard)?;
         }
-        let command = Shard::admit(Verb::Transact(transact_in(namespace, request, self.reasons(shard))?))?;
+        let ranges = request.settle.iter().filter_map(|lease| lease.range.as_ref());
+        let reasons = self.reasons(shard, ranges);
+        let command = Shard::admit(Verb::Transact(transact_in(namespace, request, reasons)?))?;
         let reply = shard.propose_with(command, room).await?;
         let Reply::Transacted(done) = reply.map_err(Failure::from)? else {
             return Err(Failure::internal("an unexpected answer to transact").into());

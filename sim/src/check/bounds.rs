@@ -11,9 +11,9 @@ use crate::world::World;
 const MEMORY: &str = "memory";
 const WORK: &str = "entry-work";
 
-/// Rows that an entry touches at most. A batch of 4096 messages with ids touches some 30,000; whatever is due, swept or moved is done in
+/// Rows that an entry touches at most. To let a batch of 4096 messages with ids and deadlines go touches some 30,000; whatever is due, swept or moved is done in
 /// steps that are smaller.
-pub(super) const ENTRY_ROWS_MAX: u64 = 49_152;
+pub(super) const ENTRY_ROWS_MAX: u64 = 32_768;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

@@ -9,7 +9,7 @@ use quorate_machine::command::{
     Outcome as Settled, Publish, Settings, Settle, SettleRange, Tick, Verb,
 };
 use quorate_machine::effect::Effect;
-use quorate_machine::limits::ENTRY_ROWS;
+use quorate_machine::limits::{ENTRY_ROWS, SETTLE_MESSAGES_MAX};
 use quorate_machine::message::Message;
 use quorate_machine::read::{self, Stat};
 use quorate_machine::reply::{Attached, NotSettled, Outcome, PositionRun, ProducerOpened, Refusal, Reply};
@@ -295,4 +295,20 @@ pub fn reasons(refused: &[NotSettled]) -> Vec<(u64, Refusal)> {
             .collect::<Vec<_>>()
     };
     refused.iter().flat_map(each).collect()
+}
+
+/// What a consumer holds as ranges of one message each, as many as a settle takes.
+pub fn held_singly(store: &MemoryStore, consumer: u64, outcome: Settled, reason: u32) -> Vec<SettleRange> {
+    let held = read::held(store, consumer).expect("memory works");
+    let singles = held.leases.iter().flat_map(|lease| {
+        (0..u64::from(lease.count)).map(|at| SettleRange {
+            first_position: lease.first_position + at,
+            count: 1,
+            first_token: lease.first_token + at,
+            outcome: outcome.into(),
+            delay_ms: 0,
+            reason,
+        })
+    });
+    singles.take(SETTLE_MESSAGES_MAX as usize).collect()
 }

@@ -25,7 +25,8 @@ impl Flusher {
     /// Writes the next chunks of it.
     pub(super) async fn rows(&mut self, number: u64, group: &[Bytes]) -> Result<(), Error> {
         let mut fresh = self.take(number)?;
-        match self.put(&mut fresh, group).await {
+        let shard = self.core.shard;
+        match self.write(&mut fresh, false, |fresh| fresh.put(shard, group)).await {
             Ok(()) => {
                 self.fresh = Some(fresh);
                 Ok(())
@@ -47,8 +48,15 @@ impl Flusher {
     /// Puts it in the place of the state. Until it has its name the state is as it was.
     pub(super) async fn install(&mut self, number: u64, last: Last) -> Result<(), Error> {
         let mut fresh = self.take(number)?;
-        let early = planted(Bug::SwitchBeforeRows);
-        if let Err(error) = self.finish(&mut fresh, &last, early).await {
+        let (shard, early) = (self.core.shard, planted(Bug::SwitchBeforeRows));
+        // Raft's own task waits for this, and an error would be its end.
+        let written = async {
+            if !early {
+                self.write(&mut fresh, true, |fresh| fresh.put(shard, &last.group)).await?;
+            }
+            self.write(&mut fresh, true, |fresh| fresh.complete(shard, &last, early)).await
+        };
+        if let Err(error) = written.await {
             fresh.discard();
             return Err(error);
         }
@@ -68,30 +76,6 @@ impl Flusher {
         Ok(())
     }
 
-    /// Writes the end of it, and brings all of it to the disk. Raft's own task waits for that, and an error would be its end: where
-    /// there is no room it is waited for, like by any other write.
-    async fn finish(&self, fresh: &mut Fresh, last: &Last, early: bool) -> Result<(), Error> {
-        let (shard, mut is_put) = (self.core.shard, early);
-        loop {
-            let done = match is_put {
-                true => fresh.complete(shard, last, early),
-                false => fresh.put(shard, &last.group),
-            };
-            match done {
-                Ok(()) if is_put => return Ok(()),
-                Ok(()) => is_put = true,
-                Err(failure @ Failure::Full) if fresh.map().can_grow() => {
-                    let grown = fresh.map().recover(failure, &*self.runner, || ()).await;
-                    grown.map_err(|error| self.fail(error))?;
-                }
-                Err(Failure::Full | Failure::DiskFull) => {
-                    self.core.map().recover(Failure::DiskFull, &*self.runner, || ()).await?;
-                }
-                Err(failure) => return Err(self.no_room(fresh, failure)),
-            }
-        }
-    }
-
     /// The switch in memory. Whoever reads now is done before it; a snapshot that is being sent keeps the environment that it reads.
     fn switch(&self, map: Map, disk_rows: u64, applied: Applied) {
         let flushed = applied.last;
@@ -106,12 +90,22 @@ impl Flusher {
         self.fresh.take_if(|fresh| fresh.number == number).ok_or(replaced)
     }
 
-    async fn put(&self, fresh: &mut Fresh, group: &[Bytes]) -> Result<(), Error> {
-        while let Err(failure) = fresh.put(self.core.shard, group) {
+    /// Writes to it until that is done. If there is no room it waits for some, `at_the_end` of the snapshot, or gives it up.
+    async fn write(
+        &self,
+        fresh: &mut Fresh,
+        at_the_end: bool,
+        write: impl Fn(&mut Fresh) -> Result<(), Failure>,
+    ) -> Result<(), Error> {
+        while let Err(failure) = write(fresh) {
             match failure {
                 Failure::Full if fresh.map().can_grow() => {
                     let grown = fresh.map().recover(failure, &*self.runner, || ()).await;
                     grown.map_err(|error| self.fail(error))?;
+                }
+                // By the map in use, which says that it waits, and for whose sake the wait ends when the node is to end.
+                Failure::Full | Failure::DiskFull if at_the_end => {
+                    self.core.map().recover(Failure::DiskFull, &*self.runner, || ()).await?;
                 }
                 failure => return Err(self.no_room(fresh, failure)),
             }

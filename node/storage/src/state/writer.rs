@@ -111,8 +111,10 @@ impl Read for StateWriter<'_> {
         let behind = self.gaps.borrow().after(from);
         let from = behind.as_deref().unwrap_or(from);
         let search = self.with(|overlays| merge::first(overlays, &self.disk, from, to))?;
-        let end = search.found.as_ref().map_or(to, |(key, _)| key);
-        self.gaps.borrow_mut().note(search.dead, from, end);
+        if search.dead > 0 {
+            let end = search.found.as_ref().map_or(to, |(key, _)| key);
+            self.gaps.borrow_mut().note(search.dead, from, end);
+        }
         Ok(search.found)
     }
 
@@ -121,8 +123,10 @@ impl Read for StateWriter<'_> {
         let before = self.gaps.borrow().before(to);
         let to = before.as_deref().unwrap_or(to);
         let search = self.with(|overlays| merge::last(overlays, &self.disk, from, to))?;
-        let begin = search.found.as_ref().map(|(key, _)| next_to(key));
-        self.gaps.borrow_mut().note(search.dead, begin.as_deref().unwrap_or(from), to);
+        if search.dead > 0 {
+            let begin = search.found.as_ref().map(|(key, _)| next_to(key));
+            self.gaps.borrow_mut().note(search.dead, begin.as_deref().unwrap_or(from), to);
+        }
         Ok(search.found)
     }
 }
@@ -148,5 +152,45 @@ impl Store for StateWriter<'_> {
             self.mine.set(key, None);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::open;
+    use super::*;
+    use crate::testing::{id, member, open_log, runtime};
+
+    /// A queue's rows, of which the first goes each time: each look begins where the one before found something.
+    #[test]
+    fn what_was_stepped_over_is_not_stepped_over_again() {
+        runtime().block_on(async {
+            let tmp = tempfile::tempdir().unwrap();
+            let dir = member(tmp.path());
+            let shard = open_log(&dir, false).shard(3).unwrap();
+            let state = open(&dir, &shard, false, 1 << 25);
+            let key = |number: u8| [7, number];
+            let mut writer = state.write();
+            (0..100).for_each(|number| writer.put(&key(number), Bytes::from_static(b"row")).unwrap());
+            for number in 0..50 {
+                assert_eq!(writer.first(&[7], &[8]).unwrap().unwrap().0, key(number)[..]);
+                writer.delete(&key(number)).unwrap();
+                assert_eq!(writer.last(&[7], &[8]).unwrap().unwrap().0, key(99 - number)[..]);
+                writer.delete(&key(99 - number)).unwrap();
+            }
+            assert_eq!(writer.first(&[7], &[8]).unwrap(), None);
+            assert_eq!(
+                writer.gaps.borrow().after(&[7]).as_deref(),
+                Some(&[8][..]),
+                "nothing is left to step over"
+            );
+            writer.put(&key(50), Bytes::from_static(b"again")).unwrap();
+            assert_eq!(writer.gaps.borrow().after(&key(50)), None);
+            assert_eq!(writer.last(&[7], &[8]).unwrap().unwrap().0, key(50)[..]);
+            writer.commit(id(1, 0), None).unwrap();
+            // The next entry knows of it, and one that leaves nothing leaves none.
+            assert_eq!(state.write().gaps.borrow().after(&[7]).as_deref(), Some(&key(50)[..]));
+            assert_eq!(state.write().gaps.borrow().after(&[7]), None);
+        });
     }
 }

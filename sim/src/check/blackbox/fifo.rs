@@ -4,6 +4,8 @@
 //! under a token, every earlier message must have been leased under a smaller one, and if none was seen, one of those
 //! that nobody saw must have been it. So the earlier messages without a smaller token that was seen are never more than the
 //! smaller tokens that were not.
+//!
+//! Not in order `key`, where a message whose key is held is overtaken by others, as it is to be: `keys` looks at the order there.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +16,9 @@ use crate::check::report::Report;
 const CHECK: &str = "B4-first-in-first-out";
 
 pub(super) fn check(queue: &QueuePast<'_>, report: &mut Report) {
+    if queue.keyed {
+        return;
+    }
     let tokens = Tokens::of(queue);
     let mut deliveries: Vec<_> = queue.deliveries.iter().collect();
     deliveries.sort_by_key(|delivery| (delivery.token, delivery.event));

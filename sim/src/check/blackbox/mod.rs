@@ -5,7 +5,7 @@
 //! | B1 [`phantom`] | what is delivered was published, whole |
 //! | B2 [`loss`] | what was acknowledged is delivered and settled in the end |
 //! | B3 [`dedup`] | one message, one position |
-//! | B4 [`fifo`] | messages are leased for the first time in the order of their positions |
+//! | B4 [`fifo`] | messages are leased for the first time in the order of their positions, but for order `key` |
 //! | B5 [`positions`] | positions have no gaps and follow the order of sending |
 //! | B6 [`holder`] | a token is one lease of one consumer, leases of a message do not overlap, tokens of a name only grow |
 //! | B7 [`settled`] | done is done, and an old token settles nothing |
