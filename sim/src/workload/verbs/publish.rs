@@ -33,6 +33,11 @@ pub(crate) async fn call(
     let pending = match cx.bounded(open.producer.send(body::message(&open.queue, body, bytes))).await {
         Ok(pending) => pending,
         Err(answer) => {
+            // It was not handed in, because the producer had failed before: what it says of the cluster was so then.
+            let answer = match answer {
+                Answer::Refused(reason) => Answer::NotDone(reason),
+                other => other,
+            };
             outbox.borrow_mut().answered(place, body, fate(&answer));
             cx.complete(op, answer.clone());
             return Err(answer);
