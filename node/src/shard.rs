@@ -115,14 +115,14 @@ impl Shard {
     /// The same of a command without messages.
     pub async fn submit(&self, verb: Verb) -> Result<Pending, Failure> {
         let command = Self::admit(verb)?;
-        let room = self.admission.command_room(cost(&command)).await;
+        let room = self.admission.command_room(cost(&command)).await?;
         self.take(command, room).await
     }
 
     /// Proposes a command and waits for its answer.
     pub async fn propose(&self, verb: Verb) -> Result<Result<Reply, Refusal>, Failure> {
         let command = Self::admit(verb)?;
-        let room = self.admission.command_room(cost(&command)).await;
+        let room = self.admission.command_room(cost(&command)).await?;
         self.propose_with(command, room).await
     }
 

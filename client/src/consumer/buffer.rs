@@ -52,6 +52,24 @@ struct Overdue {
     late: Instant,
 }
 
+/// A message that goes back. If the answer is that it went, it says what went with it. If the lease was over before, that is told by
+/// the news, which may come later than the answer, and behind deliveries that are of no use any more.
+#[derive(Debug)]
+pub(super) struct Returned {
+    pub(super) position: u64,
+    pub(super) key: Bytes,
+    /// The news were here.
+    pub(super) is_revoked: bool,
+    /// The lease was over, and so long the news are waited for.
+    pub(super) refused_until: Option<Instant>,
+}
+
+impl Returned {
+    pub(super) fn new(position: u64, key: Bytes) -> Self {
+        Self { position, key, is_revoked: false, refused_until: None }
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -64,9 +82,9 @@ pub(super) struct State {
     pub(super) order: v1::Order,
     /// Messages are acknowledged before they come: they stay, whatever becomes of the stream.
     pub(super) auto_ack: bool,
-    /// Orders `total` and `key`: positions that were given back, by token, with their keys, until the answer says what went with them.
-    /// Nothing behind them in their order is handed out meanwhile.
-    pub(super) returned: BTreeMap<u64, (u64, Bytes)>,
+    /// Orders `total` and `key`: what was given back, by token, until it is known what went with it. Nothing behind it in its order is
+    /// handed out meanwhile.
+    pub(super) returned: BTreeMap<u64, Returned>,
     /// The same of leases that the application has let run out: what is behind them is about to be taken back.
     overdue: BTreeMap<u64, Overdue>,
     /// Before this no held lease runs out.
@@ -95,6 +113,7 @@ impl State {
         }
         let now = Instant::now();
         self.look_at_held(now);
+        self.returned.retain(|_, returned| returned.refused_until.is_none_or(|until| now < until));
         loop {
             // Of one key there may be something to wait for, and of the next not.
             let looked_at =
@@ -124,7 +143,7 @@ impl State {
     fn is_held_up(&self, waiting: &Waiting) -> bool {
         let behind = |position: u64, of: &Bytes| position < waiting.delivery.position && *of == waiting.key;
         let alone = self.order == v1::Order::Key && waiting.key.is_empty();
-        self.returned.values().any(|(position, of)| behind(*position, of))
+        self.returned.values().any(|returned| behind(returned.position, &returned.key))
             || !alone
                 && (self.overdue.values().any(|lease| behind(lease.position, &lease.key))
                     || self.busy.contains(&waiting.key))
@@ -137,7 +156,7 @@ impl State {
         self.dropped.push((position, token));
         if self.is_ordered() && !self.is_alone(&waiting.key) {
             self.drop_behind(position, &waiting.key);
-            self.returned.insert(token, (position, waiting.key));
+            self.returned.insert(token, Returned::new(position, waiting.key));
         }
     }
 
@@ -201,6 +220,10 @@ impl State {
     /// The application's leases with these tokens are lost, and what they hold up is not held up by them any more.
     pub(super) fn lose(&mut self, tokens: std::ops::Range<u64>) {
         self.overdue.retain(|token, _| !tokens.contains(token));
+        for (_, returned) in self.returned.range_mut(tokens.clone()) {
+            returned.is_revoked = true;
+        }
+        self.returned.retain(|_, returned| !(returned.is_revoked && returned.refused_until.is_some()));
         for (_, lease) in self.held.range_mut(tokens) {
             // Who watches is told by the sender's end.
             lease.hold = Hold::Lost;

@@ -14,13 +14,15 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::FailedSettle;
-use super::buffer::{Hold, State, Waiting};
+use super::buffer::{Hold, Returned, State, Waiting};
 use super::held::Place;
 use super::reckoning::{Due, Reckoning};
 use crate::error::Error;
 
 /// Failures that are kept until somebody asks for them.
 const FAILURES_MAX: usize = 65_536;
+/// The news of a lease that was over are waited for so long at most.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// See the module. Bounded by the credit: the server sends no more than that.
 #[derive(Debug, Default)]
@@ -251,8 +253,10 @@ impl Shared {
     pub(super) fn give_back(&self, position: u64, token: u64, key: &Bytes) {
         let mut state = self.state.lock();
         match state.order {
-            v1::Order::Total => drop(state.returned.insert(token, (position, Bytes::new()))),
-            v1::Order::Key if !key.is_empty() => drop(state.returned.insert(token, (position, key.clone()))),
+            v1::Order::Total => drop(state.returned.insert(token, Returned::new(position, Bytes::new()))),
+            v1::Order::Key if !key.is_empty() => {
+                drop(state.returned.insert(token, Returned::new(position, key.clone())));
+            }
             _ => {}
         }
     }
@@ -265,6 +269,21 @@ impl Shared {
         drop(state);
         if was_returned {
             self.waker.wake();
+        }
+    }
+
+    /// The lease of what was dropped here was over at the server, too. What was leased behind it went with it, and may still be under way
+    /// to us in front of the news of that.
+    pub(super) fn refused(&self, token: u64) {
+        let mut state = self.state.lock();
+        match state.returned.get_mut(&token) {
+            Some(returned) if !returned.is_revoked => {
+                returned.refused_until = Some(Instant::now() + NEWS_TIMEOUT);
+            }
+            _ => {
+                drop(state);
+                self.answered(token);
+            }
         }
     }
 

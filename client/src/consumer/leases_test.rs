@@ -215,6 +215,37 @@ async fn in_order_total_what_is_behind_what_is_over_goes_with_it() {
     assert_eq!(popped(&shared), [16]);
 }
 
+/// The server's answer to what is given back overtakes its news: that something was leased, and that it was taken back.
+#[tokio::test(start_paused = true)]
+async fn in_order_total_what_comes_after_a_refused_return_waits_for_the_news() {
+    let late = || vec![v1::Delivery { lease_left_ms: 3 * LEASE_MS, ..delivery(6, 15) }];
+    let gone = |first_position, count, first_token| v1::Revoked { first_position, count, first_token };
+    for news_first in [false, true] {
+        let shared = total();
+        tokio::time::advance(KNOWN).await;
+        assert_eq!(shared.pop(), (None, vec![(1, 10)]));
+        if news_first {
+            shared.revoke(&gone(1, 4, 10));
+            shared.refused(10);
+        } else {
+            shared.refused(10);
+            push(&shared, late());
+            assert_eq!(pop(&shared), None, "its lease went with that of 1");
+            shared.revoke(&gone(1, 4, 10));
+            shared.revoke(&gone(6, 1, 15));
+        }
+        push(&shared, vec![v1::Delivery { lease_left_ms: 3 * LEASE_MS, ..delivery(1, 16) }]);
+        assert_eq!(popped(&shared), [16], "news first: {news_first}");
+    }
+    let shared = total();
+    tokio::time::advance(KNOWN).await;
+    shared.pop();
+    shared.refused(10);
+    push(&shared, late());
+    tokio::time::advance(NEWS_TIMEOUT).await;
+    assert_eq!(pop(&shared), Some(15), "not for ever");
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_order_key_only_what_is_behind_it_under_its_key_goes_with_what_is_over() {
     let shared = shared();

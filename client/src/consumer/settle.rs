@@ -296,8 +296,10 @@ fn judge(item: &Item, wire: Option<v1::Refusal>, shared: &Shared) -> Error {
 }
 
 fn finish(item: Item, result: Result<(), Error>, shared: &Shared) {
-    if item.outcome != v1::Outcome::Extend {
-        shared.answered(item.token);
+    match &result {
+        _ if item.outcome == v1::Outcome::Extend => {}
+        Err(Error::StaleLease { .. }) if item.quiet => shared.refused(item.token),
+        _ => shared.answered(item.token),
     }
     match (item.reply, result) {
         (Some(reply), result) => drop(reply.send(result)),

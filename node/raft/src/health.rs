@@ -4,6 +4,7 @@
 //! is short of room or whose log stands still lets another lead that is better off; who is in need does not stand for
 //! election before the others had their time to.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -120,6 +121,7 @@ impl Watch {
         replica.raft().runtime_config().elect(leadership.mine || !self.in_need || !others_first);
         if !leadership.mine {
             *self = Self { in_need: self.in_need, ..Self::default() };
+            replica.reports().spare(BTreeSet::new());
             replica.refuse(None);
             return;
         }
@@ -135,6 +137,7 @@ impl Watch {
             is_new: leads_since.elapsed() < silent_after,
             stall_after: settings.log_stall_after,
         };
+        spare(replica, &voters);
         let successor = voters.successor(|id| replica.matched(id), replica.last_index());
         replica.refuse(voters.admit().err().map(|short| {
             let named = short.iter().filter_map(|id| {
@@ -179,6 +182,26 @@ impl Watch {
             );
         } else {
             tracing::warn!(free_bytes = own.free_bytes, "the disk of this node is well again");
+        }
+    }
+}
+
+/// Ends the streams to followers that are sent nothing more from now on.
+fn spare(replica: &Replica, voters: &Voters<'_>) {
+    let before = replica.reports().spared();
+    let now = if planted(Bug::FullFollowerFed) { BTreeSet::new() } else { voters.spared(&before) };
+    if now == before {
+        return;
+    }
+    replica.reports().spare(now.clone());
+    for id in now.symmetric_difference(&before) {
+        let follower = replica.members().into_iter().find(|member| member.id == *id);
+        let follower = follower.map(|member| member.name);
+        if now.contains(id) {
+            replica.resets().reset(*id);
+            tracing::warn!(follower, "it has less than half of its reserve and gets no entries until it has more");
+        } else {
+            tracing::warn!(follower, "it has room again or is needed, and gets entries");
         }
     }
 }

@@ -239,6 +239,13 @@ impl Connection {
         }
     }
 
+    /// Returns once the follower may be sent entries.
+    async fn until_sent_entries(&self) {
+        while self.is_stuck() || self.shared.reports.spared().contains(&self.target) {
+            tokio::time::sleep(STUCK_LOOK_INTERVAL).await;
+        }
+    }
+
     fn is_stuck(&self) -> bool {
         let Network { reports, stuck: (age, stall_after), .. } = &*self.shared;
         reports.is_stuck(self.target, *age, *stall_after)
@@ -260,7 +267,7 @@ impl Connection {
         };
         let (target, shard) = (self.target, self.shared.shard);
         let shared = self.shared.clone();
-        if tokio::time::timeout(STUCK_PATIENCE, self.until_unstuck()).await.is_err() {
+        if tokio::time::timeout(STUCK_PATIENCE, self.until_sent_entries()).await.is_err() {
             return Err(RPCError::Unreachable(self.takes_nothing()));
         }
         let me = (&shared.me, shared.gate.active());

@@ -3,7 +3,7 @@
 //! A report comes with every answer to a heartbeat, also where there is no answer: a follower whose disk hangs
 //! acknowledges nothing, and that is when its report matters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,6 +20,8 @@ pub struct Reports {
     by_peer: Mutex<BTreeMap<u64, (Instant, Report)>>,
     /// Counts reports that say something else than the one before of the same peer.
     news: watch::Sender<u64>,
+    /// Who is sent nothing more for now, see [`crate::standing::Voters::spared`].
+    spared: Mutex<BTreeSet<u64>>,
 }
 
 impl Reports {
@@ -46,6 +48,16 @@ impl Reports {
         let by_peer = self.by_peer.lock();
         let fresh = by_peer.iter().filter(|(_, (at, _))| now.duration_since(*at) <= age);
         fresh.map(|(id, (_, report))| (*id, *report)).collect()
+    }
+
+    /// Who is sent nothing more for now.
+    pub fn spared(&self) -> BTreeSet<u64> {
+        self.spared.lock().clone()
+    }
+
+    /// From now on these are.
+    pub fn spare(&self, peers: BTreeSet<u64>) {
+        *self.spared.lock() = peers;
     }
 
     /// Whether a peer said within the last `age` that it takes nothing more for now.

@@ -1,8 +1,11 @@
 //! Brings the state to the disk at a steady pace, and keeps the log within its bound: bytes decide, not entries,
 //! since an entry may hold one message or thousands.
 
+use std::time::Duration;
+
 use openraft::type_config::async_runtime::watch::WatchReceiver;
 use quorate_simpoint::{Bug, buggify, planted};
+use tokio::time::Instant;
 
 use crate::replica::Replica;
 
@@ -12,13 +15,16 @@ const SHORT_OF_ROOM_BYTES_MAX: u64 = 4 << 20;
 /// While a snapshot is on its way, the log may have so many times its bound.
 const UNDER_WAY_FACTOR: u64 = 4;
 
+/// A follower that is sent no entries is given a snapshot once in this time.
+const SPARED_SNAPSHOT_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Flushes the state, so that a restart replays little, and purges the log whenever it holds more than its
 /// bound. Runs until the replica stops.
 pub async fn run(replica: Replica) {
     let settings = replica.settings().clone();
     let mut interval = tokio::time::interval(settings.retention_interval);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut asked = None;
+    let (mut asked, mut spared) = (None, Spared::default());
     loop {
         interval.tick().await;
         let bytes_max = bound(&replica, settings.log_bytes_max);
@@ -39,6 +45,37 @@ pub async fn run(replica: Replica) {
                 return; // the replica has stopped
             }
         }
+        if let Err(e) = spared.look(&replica).await {
+            tracing::warn!("the log is not purged: {e}");
+            return; // the replica has stopped
+        }
+    }
+}
+
+/// Followers that are sent no entries, being nearly full, see [`crate::standing::Voters::spared`]. What would make room there may
+/// lie behind more entries than it can hold: a snapshot has no such entries. It is offered where the log lacks what the follower
+/// lacks, and taken if it fits.
+#[derive(Default)]
+struct Spared {
+    /// When one was last made to need a snapshot.
+    at: Option<Instant>,
+}
+
+impl Spared {
+    /// Has the log forget what the first of them lacks, if it is time and nobody needs that.
+    async fn look(&mut self, replica: &Replica) -> Result<(), crate::Error> {
+        if self.at.is_some_and(|at| at.elapsed() < SPARED_SNAPSHOT_INTERVAL) {
+            return Ok(());
+        }
+        let lacks = |id| replica.matched(id).map_or(0, |matched| matched + 1);
+        let Some(lacks) = replica.reports().spared().into_iter().map(lacks).max() else { return Ok(()) };
+        if lacks < replica.log().first() || lacks >= replica.state().needed_from() {
+            return Ok(());
+        }
+        if purge(replica, lacks).await? >= lacks {
+            self.at = Some(Instant::now());
+        }
+        Ok(())
     }
 }
 

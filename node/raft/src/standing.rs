@@ -4,7 +4,8 @@
 //! What commits needs a majority with room. So the leader takes new bytes as long as a majority of the voters is known to
 //! have more than its reserve, and refuses them before that is no longer so: what is left then, the reserves of a majority,
 //! is for what makes room (settles, purges, deletes). A voter that is full is like one that is down: a minority of them stops
-//! nobody.
+//! nobody. A follower that nobody needs is sent nothing more before it is quite full: what it has left is for the snapshot
+//! that lets it go on once there is less to hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,6 +51,12 @@ impl Report {
             () if !above(self.reserve_bytes / 2) => Level::Fair,
             () => Level::Roomy,
         }
+    }
+
+    /// Whether it has less than half of its reserve; once it is spared, less than three quarters.
+    fn is_nearly_full(&self, is_spared: bool) -> bool {
+        let half = self.reserve_bytes / 2;
+        self.free_bytes < if is_spared { half + half / 2 } else { half }
     }
 
     /// Whether the log does not go on.
@@ -102,6 +109,30 @@ impl Voters<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Which followers are sent nothing more, being nearly full: those that no majority needs. Where not all can be spared, those
+    /// that are `already`, then those with the least room.
+    pub fn spared(&self, already: &BTreeSet<u64>) -> BTreeSet<u64> {
+        let is_able = |id: &u64| {
+            self.reports.get(id).is_some_and(|report| !report.waiting && !report.is_stalled(self.stall_after))
+        };
+        let followers = self.reports.iter().filter(|(id, _)| **id != self.leader);
+        let nearly_full = followers.filter(|(id, report)| report.is_nearly_full(already.contains(id)));
+        let mut nearly_full: Vec<(bool, u64, u64)> =
+            nearly_full.map(|(id, report)| (!already.contains(id), report.free_bytes, *id)).collect();
+        nearly_full.sort_unstable();
+        let mut spared = BTreeSet::new();
+        for (_, _, id) in nearly_full {
+            spared.insert(id);
+            let is_enough = |set: &BTreeSet<u64>| {
+                set.iter().filter(|id| is_able(id) && !spared.contains(id)).count() > set.len() / 2
+            };
+            if !self.sets.iter().all(is_enough) {
+                spared.remove(&id);
+            }
+        }
+        spared
     }
 
     /// Who had better lead, if the leader is in need and somebody is better off: by two levels, so that leadership is not
@@ -203,6 +234,47 @@ mod tests {
         };
         assert_eq!(admit(&[[1, 2, 3].into()]), Ok(()));
         assert_eq!(admit(&[[1, 2, 3].into(), [1, 4, 5].into()]), Err([4, 5].into()));
+    }
+
+    const NOBODY: [u64; 0] = [];
+
+    fn spared(reports: &[Option<Report>], already: &[u64]) -> Vec<u64> {
+        let all = (1..).zip(reports);
+        let set: BTreeSet<u64> = all.clone().map(|(id, _)| id).collect();
+        let reports: BTreeMap<u64, Report> = all.filter_map(|(id, report)| Some((id, (*report)?))).collect();
+        let voters = Voters { sets: &[set], leader: 1, reports: &reports, is_new: false, stall_after: STALL };
+        voters.spared(&already.iter().copied().collect()).into_iter().collect()
+    }
+
+    #[test]
+    fn a_nearly_full_follower_that_nobody_needs_is_spared() {
+        let (room, half, less) = (Some(with(500)), Some(with(50)), Some(with(49)));
+        assert_eq!(spared(&[room, room, half], &[]), NOBODY);
+        assert_eq!(spared(&[room, room, less], &[]), [3]);
+        assert_eq!(spared(&[room, room, Some(with(74))], &[3]), [3], "not before it has clearly more");
+        assert_eq!(spared(&[room, room, Some(with(75))], &[3]), NOBODY);
+        assert_eq!(spared(&[less, room, room], &[]), NOBODY, "whoever leads has what it takes already");
+        assert_eq!(spared(&[room, less], &[]), NOBODY, "both of two are needed");
+    }
+
+    #[test]
+    fn of_those_that_are_nearly_full_a_majority_goes_on() {
+        let (room, less, hung) = (Some(with(500)), Some(with(49)), Some(stalled(500)));
+        assert_eq!(spared(&[room, Some(with(20)), Some(with(10))], &[]), [3], "the fullest");
+        assert_eq!(spared(&[room, Some(with(20)), Some(with(10))], &[2]), [2], "who is spared already");
+        assert_eq!(spared(&[less, less, less, less, less], &[5]), [2, 5]);
+        assert_eq!(spared(&[room, hung, less], &[]), NOBODY, "instead of one that hangs");
+        assert_eq!(spared(&[room, None, less], &[3]), NOBODY, "or says nothing");
+        let waits = Report { waiting: true, ..with(0) };
+        assert_eq!(spared(&[room, Some(waits), less], &[]), [2], "who waits for room helps no majority");
+    }
+
+    #[test]
+    fn a_learner_can_be_spared_whoever_else_is() {
+        let reports = [(1, with(500)), (2, with(500)), (3, with(9)), (4, with(9))].into();
+        let sets = [[1, 2, 3].into()];
+        let voters = Voters { sets: &sets, leader: 1, reports: &reports, is_new: false, stall_after: STALL };
+        assert_eq!(voters.spared(&BTreeSet::new()), [3, 4].into());
     }
 
     fn successor(reports: &[Report], matched: &[u64]) -> Option<u64> {

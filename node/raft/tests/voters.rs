@@ -118,6 +118,30 @@ async fn a_leader_close_to_its_reserve_lets_another_lead_and_is_not_asked_back()
     assert_eq!((nodes[new].leadership().term, nodes[new].leads()), (term, true));
 }
 
+/// What would make room lies behind more entries than it can hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_nearly_full_gets_no_entries_and_then_a_snapshot() {
+    let every = Duration::from_secs(3);
+    let nodes = cluster(quorate_raft::Settings { retention_interval: every, ..settings() }).await;
+    let lead = leader(&nodes).await;
+    let full = (lead + 1) % 3;
+    let (full, lead) = (&nodes[full], &nodes[lead]);
+    full.disk.has(RESERVE / 4);
+    let last = |node: &Node| node.replica.log().last().expect("it has entries").index;
+    let began = Instant::now();
+    while last(lead) < last(full) + 50 {
+        assert!(began.elapsed() < every, "it gets entries");
+        lead.serves().await;
+    }
+    assert_eq!((refusal(lead), full.leadership().leader), (None, Some(lead.id)));
+    let mark = last(lead);
+    until("it has a snapshot", || full.replica.log().purged().is_some_and(|id| id.index >= mark)).await;
+    lead.serves().await;
+    full.disk.has(ROOMY);
+    until("it has caught up", || last(full) == last(lead)).await;
+    assert!(lead.leads());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_all_are_full_one_leads_all_the_same() {
     let mut nodes = cluster(settings()).await;

@@ -92,6 +92,8 @@ bugs! {
     StalledLeaderStays = "stalled-leader-stays", "P8";
     /// The log is kept for a follower for as long as that takes.
     LaggardHoldsLog = "laggard-holds-log", "P12";
+    /// A follower that nobody needs is sent entries until its disk is full to the last byte.
+    FullFollowerFed = "full-follower-fed", "P11";
 
     // The machine.
     /// Deadlines fall due by the clock of the node that applies the tick.

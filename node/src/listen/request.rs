@@ -2,7 +2,7 @@
 //!
 //! The server gathers a message of a request until its last byte is there. Each message that is not complete yet holds its
 //! whole length, which stands in its first bytes, against a budget of the node; where the budget is spent it is not read
-//! on, and after a while refused. A message that was begun has a deadline, and so has the first one of a request. So what
+//! on, and after a while refused, or at once if another one of its connection waits already. A message that was begun has a deadline, and so has the first one of a request. So what
 //! half-sent requests take is bounded, whoever sends them, and no message waits for another that never ends. Short
 //! messages have a budget of their own: settles and reads go on beside large publishes.
 
@@ -21,7 +21,7 @@ use tokio_util::sync::PollSemaphore;
 use tonic::Status;
 use tonic::body::Body;
 
-use super::slots::{Call, Slot};
+use super::slots::{Call, Slot, Wait};
 use crate::server::error::Failure;
 
 /// The first message of a request has to begin within this.
@@ -104,9 +104,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = request.extensions().get::<Arc<Slot>>().map(Slot::call);
+        let slot = request.extensions().get::<Arc<Slot>>().cloned();
+        let call = slot.as_ref().map(Slot::call);
         let budgets = self.budgets.clone();
-        let answer = self.inner.call(request.map(|body| Body::new(Gathered::new(body, budgets))));
+        let answer = self.inner.call(request.map(|body| Body::new(Gathered::new(body, budgets, slot))));
         Box::pin(async move { Ok(answer.await?.map(|body| Body::new(InUse { body, _call: call }))) })
     }
 }
@@ -141,13 +142,23 @@ impl http_body::Body for InUse {
 struct Gathered {
     body: Body,
     budgets: HalfRead,
+    slot: Option<Arc<Slot>>,
     message: Message,
     /// What the message that is being gathered holds.
     held: Option<OwnedSemaphorePermit>,
     /// Data that is not handed on before its message has its budget.
-    waiting: Option<(Bytes, PollSemaphore, u32)>,
+    waiting: Option<Waiting>,
     deadline: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// See [`Gathered::waiting`].
+struct Waiting {
+    data: Bytes,
+    budget: PollSemaphore,
+    units: u32,
+    /// That it may wait; of a connection that has no slot any number may.
+    _wait: Option<Wait>,
 }
 
 /// Where in a message the data handed on so far ends.
@@ -204,10 +215,11 @@ impl Message {
 }
 
 impl Gathered {
-    fn new(body: Body, budgets: HalfRead) -> Self {
+    fn new(body: Body, budgets: HalfRead, slot: Option<Arc<Slot>>) -> Self {
         Self {
             body,
             budgets,
+            slot,
             message: Message::default(),
             held: None,
             waiting: None,
@@ -237,9 +249,15 @@ impl Gathered {
                 Some(data)
             }
             Err(_) => {
-                let budget = PollSemaphore::new(Arc::clone(budget));
-                self.waiting = Some((data.split_off(begins), budget, units(length)));
-                self.deadline = Instant::now() + BUDGET_TIMEOUT;
+                let wait = self.slot.as_ref().map(Slot::wait);
+                let is_refused = matches!(wait, Some(None));
+                self.waiting = Some(Waiting {
+                    data: data.split_off(begins),
+                    budget: PollSemaphore::new(Arc::clone(budget)),
+                    units: units(length),
+                    _wait: wait.flatten(),
+                });
+                self.deadline = Instant::now() + if is_refused { Duration::ZERO } else { BUDGET_TIMEOUT };
                 (!data.is_empty()).then_some(data) // what is complete waits for nobody
             }
         }
@@ -247,12 +265,12 @@ impl Gathered {
 
     /// Data that waits for its budget.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Some((_, budget, units)) = &mut self.waiting else { return Poll::Ready(None) };
+        let Some(Waiting { budget, units, .. }) = &mut self.waiting else { return Poll::Ready(None) };
         let Poll::Ready(held) = budget.poll_acquire_many(cx, *units) else { return Poll::Pending };
         self.held = held;
         let seconds = (self.message.length / BYTES_PER_SECOND_MIN) as u64;
         self.deadline = Instant::now() + MESSAGE_TIMEOUT + Duration::from_secs(seconds);
-        Poll::Ready(self.waiting.take().map(|(data, ..)| data))
+        Poll::Ready(self.waiting.take().map(|waiting| waiting.data))
     }
 
     /// Nothing comes now: is it too late for what was to come?

@@ -34,7 +34,12 @@ impl http_body::Body for Pieces {
 }
 
 fn gathered(pieces: Vec<Vec<u8>>, budgets: &HalfRead) -> Gathered {
-    Gathered::new(Body::new(Pieces(pieces.into_iter().map(Bytes::from).collect())), budgets.clone())
+    on_connection(pieces, budgets, None)
+}
+
+fn on_connection(pieces: Vec<Vec<u8>>, budgets: &HalfRead, slot: Option<Arc<Slot>>) -> Gathered {
+    let pieces = Pieces(pieces.into_iter().map(Bytes::from).collect());
+    Gathered::new(Body::new(pieces), budgets.clone(), slot)
 }
 
 fn budgets() -> HalfRead {
@@ -121,6 +126,27 @@ async fn who_waits_for_the_budget_for_too_long_is_refused() {
     let (took, says) = refused(&mut gathered(half(), &budgets)).await;
     assert!(took >= BUDGET_TIMEOUT && took < 2 * BUDGET_TIMEOUT, "{took:?}");
     assert!(says.contains("half-sent"), "{says}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_one_connection_one_message_waits() {
+    let budgets = HalfRead::new(LONG, LONG);
+    let half = || vec![message(LONG)[..99].to_vec()];
+    let mut first = gathered(half(), &budgets);
+    assert_eq!(now(&mut first).await, [99]);
+    let slots = super::super::slots::Slots::new("tests", 2);
+    let (one, other) = (slots.take(), slots.take());
+    let mut waits = on_connection(half(), &budgets, one.clone());
+    assert!(now(&mut waits).await.is_empty());
+    let (took, says) = refused(&mut on_connection(half(), &budgets, one.clone())).await;
+    assert!(took < Duration::from_millis(10) && says.contains("half-sent"), "{took:?}: {says}");
+    let (took, _) = refused(&mut on_connection(half(), &budgets, other)).await;
+    assert!(took >= BUDGET_TIMEOUT, "another connection's: {took:?}");
+    drop(waits);
+    let mut next = on_connection(half(), &budgets, one);
+    assert!(now(&mut next).await.is_empty());
+    drop(first);
+    assert_eq!(now(&mut next).await, [99], "its turn has come");
 }
 
 #[tokio::test(start_paused = true)]

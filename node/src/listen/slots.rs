@@ -61,7 +61,12 @@ pub struct Slot {
     shared: Arc<Shared>,
     id: u64,
     ending: Arc<Ending>,
+    /// A message of it waits for its budget.
+    waits: AtomicBool,
 }
+
+/// That a message of a connection waits, until it is dropped.
+pub(super) struct Wait(Arc<Slot>);
 
 /// A call on a connection, until it is dropped.
 pub struct Call(Arc<Slot>);
@@ -88,7 +93,7 @@ impl Slots {
         let (id, ending) = (table.last_id, Arc::new(Ending::default()));
         table.open.insert(id, Open { ending: Arc::clone(&ending), calls: 0, idle_since: now });
         table.idle.insert((now, id));
-        Some(Arc::new(Slot { shared: Arc::clone(&self.0), id, ending }))
+        Some(Arc::new(Slot { shared: Arc::clone(&self.0), id, ending, waits: AtomicBool::new(false) }))
     }
 
     /// Ends the connections that have been idle for too long.
@@ -135,6 +140,12 @@ impl Slot {
         self.ending.is_over.load(Ordering::Acquire)
     }
 
+    /// The right to let a message wait. One at a time has it: what is not read of a message takes up half of what a connection may send
+    /// ahead, and two that wait would be all that its other calls have.
+    pub(super) fn wait(self: &Arc<Self>) -> Option<Wait> {
+        (!self.waits.swap(true, Ordering::AcqRel)).then(|| Wait(Arc::clone(self)))
+    }
+
     /// Begins a call.
     pub(super) fn call(self: &Arc<Self>) -> Call {
         let mut table = self.shared.table.lock();
@@ -145,6 +156,12 @@ impl Slot {
         }
         drop(table);
         Call(Arc::clone(self))
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.0.waits.store(false, Ordering::Release);
     }
 }
 

@@ -118,6 +118,12 @@ impl Failure {
         Self::new(Code::ResourceExhausted, "OVERLOADED", message, "send it again after a pause", true)
     }
 
+    /// As much waits to be let in as may.
+    pub fn too_much_waits() -> Self {
+        let message = "more waits for an answer than this node has memory for";
+        Self::new(Code::ResourceExhausted, "OVERLOADED", message, "send it again after a pause", true)
+    }
+
     /// A request was begun and not finished.
     pub fn too_slow(bytes: usize, of_bytes: usize) -> Self {
         let message =

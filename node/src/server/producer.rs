@@ -187,7 +187,10 @@ impl Session {
     async fn offer(&mut self, batch: v1::PublishBatch) -> BatchOutcome {
         let (first_seq, count) = (batch.first_seq, batch.messages.len() as u64);
         let bytes: usize = batch.messages.iter().map(|encoded| encoded.len() + MESSAGE_BYTES).sum();
-        let room = self.api.0.admission.room(bytes).await;
+        let room = match self.api.0.admission.room(bytes).await {
+            Ok(room) => room,
+            Err(failure) => return BatchOutcome::NotTaken(failure),
+        };
         if buggify("node/producer/not_taken") {
             return BatchOutcome::NotTaken(Failure::no_quorum());
         }

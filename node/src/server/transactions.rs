@@ -41,7 +41,7 @@ impl Transactions for Api {
     ) -> Result<Response<v1::TransactResponse>, Status> {
         let request = request.into_inner();
         check_counts(&request)?;
-        let room = self.0.admission.room(request.encoded_len() + parts(&request) * PART_BYTES).await;
+        let room = self.0.admission.room(request.encoded_len() + parts(&request) * PART_BYTES).await?;
         let namespace = convert::or_default(request.namespace.clone());
         let shard = self.shard_of(&namespace)?;
         // What is acknowledged or deleted takes no room: that goes on when the disk is full.
