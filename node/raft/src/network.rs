@@ -51,6 +51,8 @@ use crate::under_way::UnderWay;
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// One that has refused a snapshot, since it has no room, is offered one again this often: each costs a flush.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(1);
+/// A snapshot that does not get on for so long is given up where room is short.
+const SHORT_OF_ROOM_STALL: Duration = Duration::from_secs(5);
 /// A snapshot that did not arrive is sent again after this, then after twice as long each time, up to the greatest.
 const SNAPSHOT_RETRY_INTERVAL: Duration = RETRY_INTERVAL;
 const SNAPSHOT_RETRY_INTERVAL_MAX: Duration = Duration::from_secs(5);
@@ -316,7 +318,12 @@ impl Connection {
         let shared = self.shared.clone();
         let transfer = shared.under_way.begin(last.map_or(0, |last| last.index));
         let route = shared.me.route(self.target, shared.shard);
-        let progress = Progress::new(shared.snapshot_stall);
+        // It holds what it needs of the log: where room is short, nobody can wait for that.
+        let (log, state, stall) = (shared.log.clone(), shared.state.clone(), shared.snapshot_stall);
+        let progress = Progress::with(move || match log.room().is_short() || state.room().is_short() {
+            true => stall.min(SHORT_OF_ROOM_STALL),
+            false => stall,
+        });
         let send = snapshot::send(&shared.state, &mut self.client, route, vote, &progress);
         match progress.watch(send).await {
             Ok(Ok(vote)) => {

@@ -119,6 +119,10 @@ pub async fn receive(
     }
     let last_membership =
         members_from_bytes(&head.membership).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    // What waits for room would wait in front of it.
+    if replica.state().room().waiting {
+        return Err(Status::resource_exhausted("the state of the receiver waits for room"));
+    }
     let progress = Progress::new(replica.settings().snapshot_stall);
     let rows = rows(replica.state(), head.bytes, parts, &progress);
     let (installer, rows) =

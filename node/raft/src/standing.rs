@@ -53,10 +53,9 @@ impl Report {
         }
     }
 
-    /// Whether it has less than half of its reserve; once it is spared, less than three quarters.
-    fn is_nearly_full(&self, is_spared: bool) -> bool {
-        let half = self.reserve_bytes / 2;
-        self.free_bytes < if is_spared { half + half / 2 } else { half }
+    /// Whether it has less than three quarters of its reserve; once it is spared, less than all of it.
+    pub fn is_nearly_full(&self, is_spared: bool) -> bool {
+        self.free_bytes < if is_spared { self.reserve_bytes } else { self.reserve_bytes / 4 * 3 }
     }
 
     /// Whether the log does not go on.
@@ -248,11 +247,11 @@ mod tests {
 
     #[test]
     fn a_nearly_full_follower_that_nobody_needs_is_spared() {
-        let (room, half, less) = (Some(with(500)), Some(with(50)), Some(with(49)));
-        assert_eq!(spared(&[room, room, half], &[]), NOBODY);
+        let (room, more, less) = (Some(with(500)), Some(with(75)), Some(with(74)));
+        assert_eq!(spared(&[room, room, more], &[]), NOBODY);
         assert_eq!(spared(&[room, room, less], &[]), [3]);
-        assert_eq!(spared(&[room, room, Some(with(74))], &[3]), [3], "not before it has clearly more");
-        assert_eq!(spared(&[room, room, Some(with(75))], &[3]), NOBODY);
+        assert_eq!(spared(&[room, room, Some(with(99))], &[3]), [3], "not before it has clearly more");
+        assert_eq!(spared(&[room, room, Some(with(100))], &[3]), NOBODY);
         assert_eq!(spared(&[less, room, room], &[]), NOBODY, "whoever leads has what it takes already");
         assert_eq!(spared(&[room, less], &[]), NOBODY, "both of two are needed");
     }

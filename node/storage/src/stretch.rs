@@ -79,7 +79,9 @@ impl Stretch {
         let mut to = wanted.next_multiple_of(step).min(most.max(wanted));
         let free = free();
         if free < to - len {
-            to = len + free / 2 / TAKE_MIN * TAKE_MIN;
+            // Half of what is left, or what is needed of it, and an eighth stays in any case.
+            let most = free / 8 * 7 / TAKE_MIN * TAKE_MIN;
+            to = len + (free / 2 / TAKE_MIN * TAKE_MIN).max(needed.saturating_sub(len).min(most));
         }
         if to < needed {
             return Err(ErrorKind::StorageFull.into());
