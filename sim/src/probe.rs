@@ -173,7 +173,7 @@ impl Probe for Points {
     /// Two runs in three have little room in an entry, whatever happens in them: every node has to leave the same.
     fn entry_rows(&self) -> Option<u64> {
         let mut rng = Rng::new(self.seed, "machine/entry_rows");
-        (!rng.percent(33)).then(|| *rng.pick(&[30, 300, 1000, 4000]))
+        (!rng.percent(33)).then(|| *rng.pick(&[30, 100, 300, 4000]))
     }
 
     fn applied(&self, what: Applied<'_>) {

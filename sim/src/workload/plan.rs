@@ -232,12 +232,12 @@ fn some_crowd(rng: &mut Rng, hosts: usize) -> Option<ActorPlan> {
     let crowd = CrowdPlan {
         every_ms: spread(rng, 500, 6000),
         messages: rng.magnitude(20, CROWD_MAX),
-        long_percent: *rng.pick(&[0, 30, 100]),
+        long_percent: *rng.pick(&[0, 0, 30, 100]),
         long_max: rng.between(2, 8),
     };
     let (host, timeout) =
         (rng.below(hosts as u64) as usize, Duration::from_millis(rng.between(4000, 10_000)));
-    rng.percent(40).then_some(ActorPlan { host, timeout, quiet: None, role: Role::Crowd(crowd) })
+    rng.percent(50).then_some(ActorPlan { host, timeout, quiet: None, role: Role::Crowd(crowd) })
 }
 
 fn some_quiet(rng: &mut Rng) -> Quiet {

@@ -1,16 +1,20 @@
 //! The part of the actor that a snapshot needs which arrives.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_simpoint::{Bug, planted};
 
-use super::flush::{Flusher, LATE};
+use super::flush::Flusher;
 use super::fresh::Fresh;
 use super::install::Last;
 use super::{Applied, Levels};
 use crate::error::Error;
 use crate::map::{Failure, Map};
+
+/// How late [`Bug::SwitchBeforeRows`] writes the last rows.
+const LATER: Duration = Duration::from_secs(2);
 
 impl Flusher {
     /// Makes the environment that it goes to. There is one at a time: whoever sends a second one has given up the first.
@@ -63,7 +67,7 @@ impl Flusher {
         // From here on nobody knows which of the two the disk has, should something fail.
         let (map, mut rows) = fresh.settle(&self.core).map_err(|error| self.fail(error))?;
         if early {
-            self.runner.pause(LATE).await;
+            self.runner.pause(LATER).await;
             rows += Fresh::late(&map, self.core.shard, &last.group);
         }
         self.switch(map, rows, last.applied);

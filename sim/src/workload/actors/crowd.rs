@@ -42,19 +42,19 @@ async fn crowd(cx: &Cx, plan: &CrowdPlan, rng: &mut Rng) {
         ..SubscriptionSettings::default()
     };
     create(cx, settings).await;
-    let (together, at) = (rng.below(7), Duration::from_millis(rng.magnitude(50, 3000)));
+    let (together, at) = (rng.below(8), Duration::from_millis(rng.magnitude(50, 3000)));
     let due = UNIX_EPOCH + Duration::from_secs(interpose::EPOCH_S) + interpose::elapsed() + at;
     let common = |message: Message<Bytes>| match together {
         0 | 1 => message.deliver_at(due),
-        2 => message.ttl(at),
+        2 | 3 => message.ttl(at),
         _ => message,
     };
     publish(cx, plan, rng, order == Order::Key, common).await;
     match together {
-        0..=2 => cx.pause(at + WAIT).await,
-        3 => drop(purge::call(cx, QUEUE).await),
-        4 => drop(seek::call(cx, QUEUE, "default").await),
-        5 => drop(delete_queue::call(cx, QUEUE).await),
+        0..=3 => cx.pause(at + WAIT).await,
+        4 => drop(purge::call(cx, QUEUE).await),
+        5 => drop(seek::call(cx, QUEUE, "default").await),
+        6 => drop(delete_queue::call(cx, QUEUE).await),
         _ => {
             take(cx, plan, rng).await;
             drop(unpark::call(cx, QUEUE, "default", &Selector::default(), (rng.percent(70), 0)).await);
@@ -79,7 +79,7 @@ async fn publish(
     keyed: bool,
     common: impl Fn(Message<Bytes>) -> Message<Bytes>,
 ) {
-    let batch = *rng.pick(&[1, 16, 256]);
+    let batch = *rng.pick(&[1, 16, 256, 256]);
     let opening = cx.client.raw_queue(QUEUE).producer().batch_messages(batch).window(1024).open();
     let Ok(producer) = cx.bounded(opening).await else { return };
     let keys = rng.magnitude(1, 1000);
