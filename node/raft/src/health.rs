@@ -199,7 +199,10 @@ fn spare(replica: &Replica, voters: &Voters<'_>) {
         let follower = follower.map(|member| member.name);
         if now.contains(id) {
             replica.resets().reset(*id);
-            tracing::warn!(follower, "it has less than three quarters of its reserve and gets no entries until it has all of it");
+            tracing::warn!(
+                follower,
+                "it has less than three quarters of its reserve and gets no entries until it has all of it"
+            );
         } else {
             tracing::warn!(follower, "it has room again or is needed, and gets entries");
         }

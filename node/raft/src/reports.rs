@@ -28,8 +28,7 @@ impl Reports {
     /// A peer said this.
     pub fn note(&self, peer: u64, report: Report) {
         let before = self.by_peer.lock().insert(peer, (Instant::now(), report));
-        let class =
-            |report: Report| (report.level(), report.is_nearly_full(false), report.stalled.is_zero());
+        let class = |report: Report| (report.level(), report.is_nearly_full(false), report.stalled.is_zero());
         if before.map(|(_, report)| class(report)) != Some(class(report)) {
             self.news.send_modify(|count| *count += 1);
         }

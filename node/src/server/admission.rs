@@ -42,6 +42,9 @@ impl Budget {
     }
 
     fn permits(&self, bytes: usize) -> u32 {
+        if planted(Bug::AdmissionUnbounded) {
+            return 0;
+        }
         u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, self.permits_max)
     }
 
@@ -91,13 +94,12 @@ impl Admission {
     /// # Errors
     /// So much waits already that this would be too much to hold.
     pub async fn room(&self, bytes: usize) -> Result<Room, Failure> {
-        if planted(Bug::AdmissionUnbounded) {
-            return Ok(None);
-        }
         let _waits = self.messages.wait(bytes)?;
         // First, so that what waits for the long ones before it holds nothing that a short one needs.
         let long = match u32::try_from(bytes.min(LONG_BYTES_MAX)) {
-            Ok(long) if bytes >= LONG_BYTES_MIN => self.long.clone().acquire_many_owned(long).await.ok(),
+            Ok(long) if bytes >= LONG_BYTES_MIN && !planted(Bug::AdmissionUnbounded) => {
+                self.long.clone().acquire_many_owned(long).await.ok()
+            }
             _ => None,
         };
         Ok(Some(Hold::new(self.messages.take(bytes).await?, bytes).with(long)))
@@ -108,9 +110,6 @@ impl Admission {
     /// # Errors
     /// As [`Self::room`].
     pub async fn command_room(&self, bytes: usize) -> Result<Room, Failure> {
-        if planted(Bug::AdmissionUnbounded) {
-            return Ok(None);
-        }
         let _waits = self.commands.wait(bytes)?;
         Ok(Some(Hold::new(self.commands.take(bytes).await?, bytes)))
     }
