@@ -7,8 +7,6 @@ use bytes::Bytes;
 use prost::Message as _;
 use quorate_machine::command::Batch;
 use quorate_machine::limits::{ENTRY_ROWS, ENTRY_WEIGHT};
-use quorate_machine::store::Read;
-use quorate_machine::tables::Table;
 use quorate_machine::{MemoryStore, apply_as, check, read};
 use quorate_model::compare;
 use quorate_model::naive::Naive;
@@ -114,11 +112,10 @@ impl Replay {
             return;
         }
         let answers = self.naive.follow(&batch, &applied.steps);
-        // What is being swept counts as due at once, however many ticks it takes; the model knows of one.
-        let garbage = [Table::Garbage as u8];
-        let sweeping = matches!(self.store.first(&garbage, &[garbage[0] + 1]), Ok(Some(_)));
+        // What is being swept is due at once, however many ticks it takes.
         let same = compare::answers(&applied, &answers, &self.naive)
-            .and_then(|()| if sweeping { Ok(()) } else { compare::deadline(&applied, &self.naive) })
+            .and_then(|()| compare::note_sweeps(&self.store, &mut self.naive))
+            .and_then(|()| compare::deadline(&applied, &self.naive))
             .and_then(|()| compare::sent(&self.store, &applied, &self.naive));
         if let Err(problem) = same {
             self.left = true;

@@ -66,16 +66,19 @@ pub fn deadline(applied: &Applied, naive: &Naive) -> Same {
     let mut subs = naive.queues.values().flat_map(|queue| queue.subs.values());
     let is_behind =
         subs.any(|sub| !sub.following.is_empty() || sub.rows.last().is_some_and(|row| row.at == At::Unseen));
-    if naive.unswept
-        || !naive.ending.is_empty()
-        || is_behind
-        || !naive.leaving.is_empty()
-        || !naive.unassigned.is_empty()
-    {
-        return if is_at_once {
-            Ok(())
-        } else {
-            Err(format!("a sweep is due at {}, not at {given:?}", naive.now_ms))
+    let left = [
+        (naive.unswept, "of what was deleted"),
+        (!naive.ending.is_empty(), "of consumers that end"),
+        (is_behind, "of a subscription that is behind"),
+        (!naive.leaving.is_empty(), "of consumers that leave"),
+        (!naive.unassigned.is_empty(), "of what is to be handed out"),
+    ];
+    let left: Vec<&str> = left.iter().filter(|(is_left, _)| *is_left).map(|(_, what)| *what).collect();
+    if !left.is_empty() {
+        let now_ms = naive.now_ms;
+        return match is_at_once {
+            true => Ok(()),
+            false => Err(format!("the rest {} is due at {now_ms}, not at {given:?}", left.join(", "))),
         };
     }
     // What is stored for longer than it is needed may be swept at once, and may have to expire until then.
