@@ -189,7 +189,8 @@ mod tests {
         let soon = std::time::Duration::from_secs(9);
         assert!(tokio::time::timeout(soon, &mut second).await.is_err(), "it waits");
         assert!(tokio::time::timeout(soon, &mut third).await.is_err(), "it waits");
-        let refused = admission.room(1).await.err().expect("a refusal").into_refusal();
+        let refused = tokio::time::timeout(soon, admission.room(1)).await.expect("it does not wait");
+        let refused = refused.err().expect("a refusal").into_refusal();
         assert_eq!((&*refused.reason, refused.retry), ("OVERLOADED", true));
         assert!(admission.command_room(all).await.is_ok(), "settles are counted apart");
         drop(first);
