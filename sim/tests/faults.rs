@@ -2,7 +2,7 @@
 //! randomness in its process, or it would not follow from its seed.
 //!
 //! `faults` runs them all, `faults <seed> <seconds> <number>…` one without the faults of these numbers, `faults unanswered` the deaths between commit and answer, `faults astray` nodes that apply
-//! otherwise than the others.
+//! otherwise than the others, `faults ill` disks that hang or run full.
 
 use std::process::{Command, ExitCode};
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
             tell(in_directory(|dir| quorate_sim::faults::smoke::run(*seed, *seconds, &without, dir)))
         }
         (_, Some("unanswered")) => tell(in_directory(unanswered)),
+        (_, Some("ill")) => tell(in_directory(|dir| ill(&arguments[1..], dir))),
         (_, Some("astray")) => tell(in_directory(|dir| astray(&arguments[1..], dir))),
         _ => all(),
     }
@@ -49,6 +50,17 @@ fn astray(how: &[String], dir: &std::path::Path) -> Result<String, String> {
     }
 }
 
+/// Which disk is ill; and whether nothing is done about it.
+fn ill(how: &[String], dir: &std::path::Path) -> Result<String, String> {
+    let ill = how.first().and_then(|name| quorate_sim::faults::ill::Ill::named(name));
+    let unseen = how.contains(&"unseen".to_owned());
+    match quorate_sim::faults::ill::run(ill.ok_or("which disk?")?, unseen, dir) {
+        done if !unseen => done,
+        Err(why) => Ok(format!("nothing was done, and {why}")),
+        Ok(done) => Err(format!("nothing was done, and all was well: {done}")),
+    }
+}
+
 fn tell(result: Result<String, String>) -> ExitCode {
     match result {
         Ok(told) => {
@@ -66,6 +78,10 @@ fn all() -> ExitCode {
     let mut failed = !again(&["unanswered".into()]);
     for how in ["leader", "follower", "unseen"] {
         failed |= !again(&["astray".into(), how.into()]);
+    }
+    for how in ["leader-hangs", "follower-hangs", "follower-full", "followers-full"] {
+        failed |= !again(&["ill".into(), how.into()]);
+        failed |= !again(&["ill".into(), how.into(), "unseen".into()]);
     }
     for seed in 0..SEEDS {
         failed |= !again(&[seed.to_string(), SECONDS.to_string()]);

@@ -33,7 +33,7 @@ async fn publish(host: Rc<ClientHost>) {
     }
 }
 
-fn until(world: &mut World, what: &str, is_done: impl Fn(&World) -> bool) -> Result<(), String> {
+pub(super) fn until(world: &mut World, what: &str, is_done: impl Fn(&World) -> bool) -> Result<(), String> {
     let end = world.elapsed() + PATIENCE;
     while !is_done(world) {
         world.step()?;

@@ -10,6 +10,7 @@
 pub mod astray;
 mod clock;
 mod disk;
+pub mod ill;
 mod ledger;
 mod network;
 mod process;
