@@ -148,10 +148,14 @@ fn drop_receipts<S: Store>(tx: &mut Tx<'_, S>, producer: u64, acked_seq: u64) ->
         let Some((key, value)) = tx.rows.first(&from, &to)? else { break };
         dropped += 1;
         let run: ProducerRun = row::decode(&key, value.clone())?;
-        if key::last_u64(&key)? + run.count - 1 > acked_seq {
+        let last_seq = key::last_u64(&key)? + run.count - 1;
+        if last_seq > acked_seq {
             break;
         }
         tx.rows.remove(&Key::read(&key)?, &value)?;
+        if last_seq == acked_seq {
+            break; // as it is mostly: there is nothing else to look for
+        }
     }
     Ok(())
 }
