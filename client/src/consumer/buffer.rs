@@ -198,9 +198,10 @@ impl State {
         self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
     }
 
-    /// Whether something waits only for the server to say what this process's clock says already.
+    /// Whether something waits only for the server to say what this process knows already: then time alone may free it.
     pub(super) fn is_overdue(&self) -> bool {
-        !self.overdue.is_empty() && !self.ready.is_empty()
+        let is_news_due = self.returned.values().any(|returned| returned.refused_until.is_some());
+        (!self.overdue.is_empty() || is_news_due) && !self.ready.is_empty()
     }
 
     /// A held lease has another end.

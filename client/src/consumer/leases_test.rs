@@ -242,6 +242,7 @@ async fn in_order_total_what_comes_after_a_refused_return_waits_for_the_news() {
     shared.pop();
     shared.refused(10);
     push(&shared, late());
+    assert!(shared.state.lock().is_overdue(), "whoever waits is to look again");
     tokio::time::advance(NEWS_TIMEOUT).await;
     assert_eq!(pop(&shared), Some(15), "not for ever");
 }

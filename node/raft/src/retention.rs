@@ -62,7 +62,7 @@ struct Spared {
 }
 
 impl Spared {
-    /// Has the log forget what the first of them lacks, if it is time and nobody needs that.
+    /// Has the log forget what they lack, if it is time and the state does not need it. Whoever is down and lags further gets a snapshot, too.
     async fn look(&mut self, replica: &Replica) -> Result<(), crate::Error> {
         if self.at.is_some_and(|at| at.elapsed() < SPARED_SNAPSHOT_INTERVAL) {
             return Ok(());

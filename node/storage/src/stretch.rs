@@ -196,6 +196,8 @@ mod tests {
         assert!(is_full(&full));
         assert_eq!(stretch.held_bytes(), 2 << 20);
         assert!(!stretch.take(2 << 20, MANY, || 0).unwrap().is_whole, "what is needed is there");
+        let more = stretch.take((2 << 20) + (700 << 10), MANY, || 1 << 20).unwrap();
+        assert_eq!(more, Taken { bytes: 700 << 10, is_whole: false }, "more than half, since it is needed");
     }
 
     #[test]
