@@ -79,7 +79,7 @@ fn all() -> ExitCode {
     for how in ["leader", "follower", "unseen"] {
         failed |= !again(&["astray".into(), how.into()]);
     }
-    for how in ["leader-hangs", "follower-hangs", "follower-full", "followers-full"] {
+    for how in ["leader-hangs", "leader-blocked", "follower-hangs", "follower-full", "followers-full"] {
         failed |= !again(&["ill".into(), how.into()]);
         failed |= !again(&["ill".into(), how.into(), "unseen".into()]);
     }

@@ -2,7 +2,8 @@
 //!
 //! Every node looks at its own room and at whether its log goes on, and says so in its answers to heartbeats. A leader that
 //! is short of room or whose log stands still lets another lead that is better off; who is in need does not stand for
-//! election before the others had their time to.
+//! election before the others had their time to. As long as there is room for what waits for a disk, others do not notice
+//! that it hangs; when there is none they wait, and the leader lets another lead much earlier.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -79,6 +80,11 @@ impl Health {
         Report { free_bytes, reserve_bytes, waiting, stalled }
     }
 
+    /// Whether the log takes no more.
+    fn is_log_full(&self) -> bool {
+        self.log.queued_bytes() > self.log.queue_bytes_max()
+    }
+
     /// Raft's own task answered a leader, or did not answer in time.
     pub fn core_answered(&self, in_time: bool) {
         self.progress.lock().unanswered = (!in_time).then(Instant::now);
@@ -130,12 +136,17 @@ impl Watch {
         let mut reports = replica.reports().within(silent_after);
         reports.insert(replica.node_id(), own);
         let membership = replica.membership();
+        let (leads_for, blocked_after) = (leads_since.elapsed(), settings.log_blocked_after());
+        let is_blocked = replica.health().is_log_full()
+            && own.is_stalled(blocked_after)
+            && leads_for >= settings.settled_after();
         let voters = Voters {
             sets: &membership.voters,
             leader: replica.node_id(),
             reports: &reports,
-            is_new: leads_since.elapsed() < silent_after,
+            is_new: leads_for < silent_after,
             stall_after: settings.log_stall_after,
+            blocked: (is_blocked && !planted(Bug::BlockedLeaderStays)).then_some(blocked_after),
         };
         spare(replica, &voters);
         let successor = voters.successor(|id| replica.matched(id), replica.last_index());
@@ -147,21 +158,21 @@ impl Watch {
             explain(&named.collect::<Vec<_>>(), membership.target().len())
         }));
         if let Some(to) = successor {
-            self.hand_over(replica, &own, to).await;
+            let why = match own.is_in_need(settings.log_stall_after) {
+                true => problem(&own, settings.log_stall_after),
+                false => "its log takes no more and nothing gets to the log's disk: look at the disk",
+            };
+            self.hand_over(replica, why, to).await;
         }
     }
 
-    async fn hand_over(&mut self, replica: &Replica, own: &Report, to: u64) {
+    async fn hand_over(&mut self, replica: &Replica, why: &str, to: u64) {
         if planted(Bug::StalledLeaderStays) || self.tried.is_some_and(|at| at.elapsed() < HAND_OVER_INTERVAL)
         {
             return;
         }
         self.tried = Some(Instant::now());
-        tracing::warn!(
-            to,
-            why = problem(own, replica.settings().log_stall_after),
-            "this leader lets another one lead"
-        );
+        tracing::warn!(to, why, "this leader lets another one lead");
         replica.hand_over_to(to, HAND_OVER_TIMEOUT).await;
     }
 

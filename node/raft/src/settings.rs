@@ -29,7 +29,8 @@ pub struct Settings {
     pub snapshot_stall: Duration,
     /// Longest message that a peer takes, in bytes. Less only where a test wants to see what happens beyond it.
     pub peer_message_bytes_max: usize,
-    /// A log is stalled if something waits for its disk and for so long nothing gets there: its node does not lead.
+    /// A log is stalled if something waits for its disk and for so long nothing gets there: its node does not lead. Nor, after
+    /// a tenth of it, does one that takes no more because what waits is all it may hold.
     pub log_stall_after: Duration,
 }
 
@@ -52,6 +53,17 @@ impl Settings {
     /// Of a node that has not reported for so long nothing is known.
     pub(crate) fn silent_after(&self) -> Duration {
         Duration::from_millis(2 * self.election_ms_max)
+    }
+
+    /// A log that takes no more is blocked when for so long nothing got to its disk.
+    pub(crate) fn log_blocked_after(&self) -> Duration {
+        self.log_stall_after / 10
+    }
+
+    /// A leader is not asked to let another lead because its log is blocked before it has led for so long: where all disks are
+    /// slow, leadership would go round.
+    pub(crate) fn settled_after(&self) -> Duration {
+        self.log_stall_after
     }
 
     /// openraft's own settings. Why each is as it is: docs/adr/001-openraft-alpha.md.

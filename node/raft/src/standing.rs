@@ -82,6 +82,8 @@ pub struct Voters<'a> {
     pub is_new: bool,
     /// A log that does not go on for so long is stalled.
     pub stall_after: Duration,
+    /// The leader's log takes no more, because for so long its disk took nothing: nobody's writes go on.
+    pub blocked: Option<Duration>,
 }
 
 impl Voters<'_> {
@@ -139,16 +141,19 @@ impl Voters<'_> {
     /// voter is known to be like the leader's, which ends at `last`.
     pub fn successor(&self, matched: impl Fn(u64) -> Option<u64>, last: u64) -> Option<u64> {
         let own = self.reports.get(&self.leader)?;
-        if !own.is_in_need(self.stall_after) {
+        let stands_still = own.is_stalled(self.stall_after) || self.blocked.is_some();
+        if !stands_still && !own.is_in_need(self.stall_after) {
             return None;
         }
-        let is_better = |other: &Report| match own.is_stalled(self.stall_after) {
+        let is_better = |other: &Report| match stands_still {
             true => other.level() > Level::Short,
             false => other.level() as u8 >= own.level() as u8 + 2,
         };
+        // Who waits as long for a disk as a leader that is blocked would be blocked next.
+        let too_long = self.blocked.map_or(self.stall_after, |after| after.min(self.stall_after));
         let able = self.sets.last()?.iter().filter(|id| **id != self.leader).filter_map(|id| {
             let report = self.reports.get(id)?;
-            let fit = !report.is_stalled(self.stall_after) && is_better(report);
+            let fit = !report.is_stalled(too_long) && is_better(report);
             let matched = matched(*id).filter(|matched| matched + LAG_ENTRIES_MAX >= last)?;
             fit.then_some((report.level(), matched, std::cmp::Reverse(*id)))
         });
@@ -176,7 +181,8 @@ mod tests {
         let all = (1..).zip(reports);
         let set: BTreeSet<u64> = all.clone().map(|(id, _)| id).collect();
         let reports: BTreeMap<u64, Report> = all.filter_map(|(id, report)| Some((id, (*report)?))).collect();
-        let voters = Voters { sets: &[set], leader: 1, reports: &reports, is_new, stall_after: STALL };
+        let voters =
+            Voters { sets: &[set], leader: 1, reports: &reports, is_new, stall_after: STALL, blocked: None };
         voters.admit().map_err(|short| short.into_iter().collect())
     }
 
@@ -228,7 +234,14 @@ mod tests {
         let reports: BTreeMap<u64, Report> =
             [(1, with(500)), (2, with(500)), (3, with(9)), (4, with(9)), (5, with(9))].into();
         let admit = |sets: &[BTreeSet<u64>]| {
-            let voters = Voters { sets, leader: 1, reports: &reports, is_new: false, stall_after: STALL };
+            let voters = Voters {
+                sets,
+                leader: 1,
+                reports: &reports,
+                is_new: false,
+                stall_after: STALL,
+                blocked: None,
+            };
             voters.admit()
         };
         assert_eq!(admit(&[[1, 2, 3].into()]), Ok(()));
@@ -241,7 +254,14 @@ mod tests {
         let all = (1..).zip(reports);
         let set: BTreeSet<u64> = all.clone().map(|(id, _)| id).collect();
         let reports: BTreeMap<u64, Report> = all.filter_map(|(id, report)| Some((id, (*report)?))).collect();
-        let voters = Voters { sets: &[set], leader: 1, reports: &reports, is_new: false, stall_after: STALL };
+        let voters = Voters {
+            sets: &[set],
+            leader: 1,
+            reports: &reports,
+            is_new: false,
+            stall_after: STALL,
+            blocked: None,
+        };
         voters.spared(&already.iter().copied().collect()).into_iter().collect()
     }
 
@@ -272,14 +292,28 @@ mod tests {
     fn a_learner_can_be_spared_whoever_else_is() {
         let reports = [(1, with(500)), (2, with(500)), (3, with(9)), (4, with(9))].into();
         let sets = [[1, 2, 3].into()];
-        let voters = Voters { sets: &sets, leader: 1, reports: &reports, is_new: false, stall_after: STALL };
+        let voters = Voters {
+            sets: &sets,
+            leader: 1,
+            reports: &reports,
+            is_new: false,
+            stall_after: STALL,
+            blocked: None,
+        };
         assert_eq!(voters.spared(&BTreeSet::new()), [3, 4].into());
     }
 
     fn successor(reports: &[Report], matched: &[u64]) -> Option<u64> {
         let set: BTreeSet<u64> = (1..=reports.len() as u64).collect();
         let reports: BTreeMap<u64, Report> = (1..).zip(reports.iter().copied()).collect();
-        let voters = Voters { sets: &[set], leader: 1, reports: &reports, is_new: false, stall_after: STALL };
+        let voters = Voters {
+            sets: &[set],
+            leader: 1,
+            reports: &reports,
+            is_new: false,
+            stall_after: STALL,
+            blocked: None,
+        };
         voters.successor(|id| matched.get(id as usize - 1).copied(), 1000)
     }
 
@@ -304,6 +338,25 @@ mod tests {
         assert_eq!(successor(&[stalled(500), stalled(500), with(9)], &up), None);
         assert_eq!(successor(&[stalled(500), stalled(500), stalled(500)], &up), None);
         assert_eq!(successor(&[with(9), stalled(500), with(9)], &up), None);
+    }
+
+    #[test]
+    fn a_blocked_leader_takes_who_is_not_about_to_be() {
+        let soon = STALL / 10;
+        let waits = |stalled| Report { stalled, ..with(500) };
+        let successor = |blocked, others: [Report; 2]| {
+            let reports = [(1, waits(soon)), (2, others[0]), (3, others[1])].into();
+            let sets = [[1, 2, 3].into()];
+            let (leader, stall_after) = (1, STALL);
+            let voters =
+                Voters { sets: &sets, leader, reports: &reports, is_new: false, stall_after, blocked };
+            voters.successor(|_| Some(1000), 1000)
+        };
+        assert_eq!(successor(None, [with(500), with(500)]), None, "it has room for what waits");
+        assert_eq!(successor(Some(soon), [with(500), with(500)]), Some(2));
+        assert_eq!(successor(Some(soon), [waits(soon), waits(soon / 2)]), Some(3));
+        assert_eq!(successor(Some(soon), [waits(soon), waits(soon)]), None, "all disks are slow");
+        assert_eq!(successor(Some(soon), [with(9), with(9)]), None);
     }
 
     /// Whoever hands over to another is never handed it back by that one with the same figures.

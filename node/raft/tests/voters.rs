@@ -48,6 +48,36 @@ async fn a_leader_whose_log_stands_still_lets_another_lead() {
     assert_eq!((nodes[new].leadership().term, nodes[new].leads()), (term, true));
 }
 
+/// P8: writes wait for a log that takes no more, so they do not wait until it counts as stalled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_log_takes_no_more_lets_another_lead_at_once() {
+    let log_stall_after = Duration::from_secs(4);
+    let nodes = cluster(quorate_raft::Settings { log_stall_after, ..settings() }).await;
+    let old = leader(&nodes).await;
+    let fill = async || {
+        while nodes[old].replica.log().queued_bytes() <= nodes[old].replica.log().queue_bytes_max() {
+            // It waits once the log takes no more.
+            drop(tokio::time::timeout(Duration::from_millis(50), nodes[old].propose(1 << 20)).await);
+        }
+    };
+    let stays = async |hangs_for: Duration| {
+        nodes[old].disk.hang(true);
+        fill().await;
+        tokio::time::sleep(hangs_for).await;
+        let stays = nodes[old].leads();
+        nodes[old].disk.hang(false);
+        stays
+    };
+    let began = Instant::now();
+    assert!(stays(Duration::from_secs(2)).await, "it has not led for long: {:?}", began.elapsed());
+    tokio::time::sleep(log_stall_after).await;
+    nodes[old].serves().await;
+    let led = Instant::now();
+    assert!(!stays(Duration::from_secs(2)).await, "after {:?}", led.elapsed());
+    let new = leader(&nodes).await;
+    nodes[new].serves().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_whose_disk_hangs_does_not_hold_the_log() {
     const BOUND: u64 = 512 << 10;
@@ -199,7 +229,7 @@ async fn followers_whose_disks_are_slow_are_a_majority_until_their_disks_stand_s
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // Its lease is long over by then, but for what the followers say of their own.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let reads = || nodes[lead].replica.read_barrier(Duration::from_millis(500));
     let mut read = 0;
     while read < 5 && hung.elapsed() < Duration::from_millis(3500) {

@@ -90,6 +90,8 @@ bugs! {
     RoomOfFollowersIgnored = "room-of-followers-ignored", "P11";
     /// A leader whose log stands still, or whose disk is full, goes on leading.
     StalledLeaderStays = "stalled-leader-stays", "P8";
+    /// A leader whose log takes no more, since its disk hangs, goes on leading until that is stalled.
+    BlockedLeaderStays = "blocked-leader-stays", "P8";
     /// The log is kept for a follower for as long as that takes.
     LaggardHoldsLog = "laggard-holds-log", "P12";
     /// A follower that nobody needs is sent entries until its disk is full to the last byte.

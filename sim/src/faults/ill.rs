@@ -21,6 +21,9 @@ const MIB: u64 = 1 << 20;
 const BYTES: usize = 64 << 10;
 /// The log's bound.
 const LOG_BYTES_MAX: u64 = MIB;
+/// From when a log stands still, and a tenth of it later another has to lead if it takes no more, with what handing over takes.
+const STALL: Duration = Duration::from_secs(5);
+const BLOCKED_MAX: Duration = Duration::from_millis(1500);
 /// How long the disk is ill.
 const ILL: Duration = Duration::from_secs(20);
 
@@ -29,6 +32,8 @@ const ILL: Duration = Duration::from_secs(20);
 pub enum Ill {
     /// The leader's hangs: another node leads.
     LeaderHangs,
+    /// The leader's hangs, and all that may wait for it does: another node leads at once.
+    LeaderBlocked,
     /// A follower's hangs: the leader's log stays within its bounds.
     FollowerHangs,
     /// A follower's has no more than its reserve: it is not filled up.
@@ -42,6 +47,7 @@ impl Ill {
     pub fn named(name: &str) -> Option<Ill> {
         [
             ("leader-hangs", Ill::LeaderHangs),
+            ("leader-blocked", Ill::LeaderBlocked),
             ("follower-hangs", Ill::FollowerHangs),
             ("follower-full", Ill::FollowerFull),
             ("followers-full", Ill::FollowersFull),
@@ -52,13 +58,14 @@ impl Ill {
 
     /// How many messages the queue keeps: where a log is not to grow, so few that what is in it is of no use soon.
     fn kept(self) -> Option<u64> {
-        matches!(self, Ill::LeaderHangs | Ill::FollowerHangs).then_some(4)
+        matches!(self, Ill::LeaderHangs | Ill::LeaderBlocked | Ill::FollowerHangs).then_some(4)
     }
 
     /// Leaves out what the product does about it.
     fn bug(self) -> Bug {
         match self {
             Ill::LeaderHangs => Bug::StalledLeaderStays,
+            Ill::LeaderBlocked => Bug::BlockedLeaderStays,
             Ill::FollowerHangs => Bug::LaggardHoldsLog,
             Ill::FollowerFull => Bug::FullFollowerFed,
             Ill::FollowersFull => Bug::RoomOfFollowersIgnored,
@@ -66,8 +73,12 @@ impl Ill {
     }
 
     /// Why all is not well.
-    fn problem(self, world: &World, led: usize, most: u64, left: u64) -> Option<String> {
+    fn problem(self, world: &World, seen: &Seen) -> Option<String> {
+        let Seen { led, most, left, .. } = *seen;
         match self {
+            Ill::LeaderBlocked if seen.led_for.is_none_or(|led_for| led_for > BLOCKED_MAX) => {
+                Some(format!("it led for {:?}", seen.led_for))
+            }
             Ill::LeaderHangs if leader(world).is_none_or(|now| now == led) => {
                 Some("nobody else leads".into())
             }
@@ -78,6 +89,18 @@ impl Ill {
             _ => None,
         }
     }
+}
+
+/// What was seen while the disk was ill.
+struct Seen {
+    /// Who led.
+    led: usize,
+    /// How long it went on leading.
+    led_for: Option<Duration>,
+    /// Bytes of its log, at most.
+    most: u64,
+    /// Bytes of room that a follower has left.
+    left: u64,
 }
 
 /// Publishes to a queue that keeps `most` messages.
@@ -105,6 +128,7 @@ pub fn run(ill: Ill, unseen: bool, dir: &Path) -> Result<String, String> {
     interpose::arm(1).map_err(|e| e.to_string())?;
     let mut plan = Plan::of_kinds(1, 3, &[] as &[Kind], Duration::ZERO);
     plan.raft.log_bytes_max = LOG_BYTES_MAX;
+    plan.raft.log_stall_after = STALL;
     let mut world = World::new(&plan.world(dir, 1));
     let bugs = unseen.then(|| ill.bug()).into_iter().collect();
     let points = Points::with_bugs(1, false, bugs, || 1, |_, _| {});
@@ -114,12 +138,13 @@ pub fn run(ill: Ill, unseen: bool, dir: &Path) -> Result<String, String> {
     (0..3).for_each(|node| world.start(node));
     world.start_client(0);
     until(&mut world, "a leader", |world| leader(world).is_some())?;
-    let began = world.elapsed() + Duration::from_secs(2);
+    // A new leader is not asked to leave at once.
+    let began = world.elapsed() + STALL + Duration::from_secs(2);
     until(&mut world, "some work", |world| world.elapsed() >= began && leader(world).is_some())?;
     let led = leader(&world).ok_or("no leader")?;
     let follower = (led + 1) % 3;
     match ill {
-        Ill::LeaderHangs => world.nodes[led].stall_disk(true),
+        Ill::LeaderHangs | Ill::LeaderBlocked => world.nodes[led].stall_disk(true),
         Ill::FollowerHangs => world.nodes[follower].stall_disk(true),
         Ill::FollowerFull => world.nodes[follower].space.leave(16 * MIB),
         Ill::FollowersFull => {
@@ -127,18 +152,23 @@ pub fn run(ill: Ill, unseen: bool, dir: &Path) -> Result<String, String> {
             followers.for_each(|(_, node)| node.space.leave(24 * MIB));
         }
     }
-    let (end, most) = (world.elapsed() + ILL, Cell::new(0));
+    let (ill_from, most, led_for) = (world.elapsed(), Cell::new(0), Cell::new(None));
     until(&mut world, "the time is over", |world| {
+        if led_for.get().is_none() && leader(world).is_some_and(|now| now != led) {
+            led_for.set(Some(world.elapsed() - ill_from));
+        }
         if let Some(shard) = world.nodes[led].shard() {
             most.set(most.get().max(shard.replica.log().bytes()));
         }
-        world.elapsed() >= end
+        world.elapsed() >= ill_from + ILL
     })?;
     let left = world.nodes[follower].shard().map_or(0, |shard| shard.replica.log().room().free_bytes);
+    let seen = Seen { led, led_for: led_for.get(), most: most.get(), left };
     let told = format!(
-        "the leader's log had {} KiB at most; a follower has room for {} KiB",
-        most.get() >> 10,
+        "the leader led for {:?}, and its log had {} KiB at most; a follower has room for {} KiB",
+        seen.led_for,
+        seen.most >> 10,
         left >> 10
     );
-    ill.problem(&world, led, most.get(), left).map_or(Ok(told), Err)
+    ill.problem(&world, &seen).map_or(Ok(told), Err)
 }

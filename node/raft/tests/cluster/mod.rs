@@ -29,6 +29,8 @@ use tokio::task::JoinHandle;
 
 /// What each node keeps in reserve, in bytes.
 pub const RESERVE: u64 = 64 << 20;
+/// What may wait for the disk of each, in bytes.
+const QUEUE: u64 = 4 << 20;
 /// A disk with room.
 pub const ROOMY: u64 = 1 << 40;
 
@@ -120,8 +122,8 @@ impl Node {
         };
         data.create(identity).expect("an identity");
         let runner: Arc<dyn DiskRunner> = Arc::new(Runner(disk.clone()));
-        let log = Log::open(&data, LogOptions { reserve_bytes: RESERVE, ..LogOptions::default() }, &runner)
-            .expect("a log");
+        let options = LogOptions { reserve_bytes: RESERVE, queue_bytes: QUEUE, ..LogOptions::default() };
+        let log = Log::open(&data, options, &runner).expect("a log");
         let shard = log.shard(0).expect("a shard");
         let state = State::open(
             &data,
