@@ -60,7 +60,7 @@ pub enum Error {
     },
     /// The request was sent and no answer came: a message may or may not have been stored, a change may or may not
     /// have been made. Opening the producer session again by its name tells of messages, through `last_seq`.
-    #[error("it was sent, and whether it took effect is not known: {cause}")]
+    #[error("outcome unknown, the request may or may not have been applied: {cause}")]
     Unknown {
         /// Why no answer came, or what an attempt after it was answered.
         cause: Box<Error>,
@@ -153,6 +153,15 @@ impl Error {
         }
     }
 
+    /// The facts that a server gave with its refusal, by their names.
+    pub fn details(&self) -> Option<&Details> {
+        match self {
+            Self::Refused(refusal) => Some(&refusal.details),
+            Self::Unknown { cause } => cause.details(),
+            _ => None,
+        }
+    }
+
     /// As the cause of an outcome that is not known.
     pub(crate) fn unknown(self) -> Self {
         match self {
@@ -222,8 +231,52 @@ pub struct Refusal {
     pub action: String,
     /// Whether the same request may succeed later without a change.
     pub retry: bool,
+    /// The facts of the message by their names, such as `field`, `queue`, `limit` and `found`: docs/protocol.md says which reason has
+    /// which.
+    pub details: Details,
     /// With [`Reason::PreconditionFailed`]: what the transaction needed, and is not the case.
     pub unmet: Option<Unmet>,
+}
+
+/// Facts of a refusal by their names, in the order of these.
+///
+/// ```
+/// # use quorate_client::Details;
+/// let details: Details = [("limit", "128"), ("field", "name")].into_iter().collect();
+/// assert_eq!(details.get("limit"), Some("128"));
+/// assert_eq!(details.iter().next(), Some(("field", "name")));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Details(Box<[(String, String)]>);
+
+impl Details {
+    /// The fact of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let at = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        Some(&self.0[at].1)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Takes a fact out.
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
+        let (taken, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.0).into_iter().partition(|(known, _)| known == name);
+        self.0 = rest.into();
+        taken.into_iter().next().map(|(_, value)| value)
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Details {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(facts: I) -> Self {
+        let mut facts: Vec<(String, String)> =
+            facts.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        facts.sort();
+        Self(facts.into())
+    }
 }
 
 /// What a transaction needed, and is not the case.

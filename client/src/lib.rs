@@ -83,7 +83,7 @@ pub use cluster::Cluster;
 pub use codec::{Codec, Json, Protobuf, Raw};
 pub use connect::{BoxedIo, Connector, Io, TcpConnector};
 pub use consumer::{Consumer, ConsumerBuilder, Delivery, FailedSettle, Outcome, Undecodable};
-pub use error::{EndpointAnswer, Error, Reason, Refusal, Unmet};
+pub use error::{Details, EndpointAnswer, Error, Reason, Refusal, Unmet};
 pub use message::{Message, Meta};
 pub use producer::{Pending, Producer, ProducerBuilder, Receipt};
 pub use queue::{Queue, RawQueue};

@@ -4,7 +4,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::connect::Address;
-use crate::error::{Error, Reason, Refusal, Unmet};
+use crate::error::{Details, Error, Reason, Refusal, Unmet};
 
 /// What an unsuccessful answer means for the call.
 #[derive(Debug)]
@@ -24,23 +24,27 @@ pub(crate) fn judge(status: &Status) -> Verdict {
     else {
         return judge_bare(status);
     };
-    let field = |name: &str| info.metadata.get(name).cloned().unwrap_or_default();
+    let mut details: Details = info.metadata.into_iter().collect();
+    let (action, retry) = (details.take("action"), details.take("retry"));
+    let field = |name: &str| details.get(name).unwrap_or_default().to_owned();
     if Reason::from_wire(&info.reason) == Reason::NotLeader {
         return elsewhere(&field("leader_addr"), &field("leader_name"));
     }
     judge_refusal(Refusal {
         reason: Reason::from_wire(&info.reason),
         message: status.message().to_owned(),
-        action: field("action"),
-        retry: field("retry") == "true",
-        unmet: unmet(&field("part"), &field("nth"), &field("found")),
+        action: action.unwrap_or_default(),
+        retry: retry.is_some_and(|retry| retry == "true"),
+        unmet: unmet(&details),
+        details,
     })
 }
 
 /// What a transaction needed, from the details of a status.
-fn unmet(part: &str, nth: &str, found: &str) -> Option<Unmet> {
-    let (nth, found) = (nth.parse().ok()?, found.parse().ok()?);
-    match part {
+fn unmet(details: &Details) -> Option<Unmet> {
+    let (nth, found) = (details.get("nth")?.parse().ok()?, details.get("found")?);
+    let found = found.parse().ok()?;
+    match details.get("part")? {
         "require" => Some(Unmet::Require { nth, found }),
         "settle" => Some(Unmet::Lease { nth, position: found }),
         _ => None,
@@ -69,12 +73,14 @@ pub(crate) fn judge_refusal(refusal: Refusal) -> Verdict {
 /// The refusal of a part of a request.
 pub(crate) fn refusal(refusal: Option<quorate_proto::v1::Refusal>) -> Refusal {
     let wire = refusal.unwrap_or_default();
+    let details: Details = wire.details.into_iter().collect();
     Refusal {
         reason: Reason::from_wire(&wire.reason),
         message: wire.message,
         action: wire.action,
         retry: wire.retry,
-        unmet: None,
+        unmet: unmet(&details),
+        details,
     }
 }
 

@@ -2,7 +2,7 @@
 
 /// Tells the time that a leader draws replicated time towards.
 pub trait Clock: Send + Sync + 'static {
-    /// Milliseconds since 1970. It may jump: see `proposal/time.rs` for what replicated time makes of it.
+    /// Milliseconds since 1970. It may jump: see `shards/proposal/time.rs` for what replicated time makes of it.
     fn now_ms(&self) -> u64;
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{proposal, server};
+use crate::{service, shards::proposal};
 
 /// Everything that a node is told. What it is made of is in [`crate::Components`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -202,8 +202,8 @@ impl Config {
         format!("{host}:{bound_port}")
     }
 
-    pub(crate) fn admission(&self) -> server::admission::Limits {
-        server::admission::Limits { unanswered_bytes_max: self.unanswered_bytes_max }
+    pub(crate) fn admission(&self) -> service::admission::Limits {
+        service::admission::Limits { unanswered_bytes_max: self.unanswered_bytes_max }
     }
 }
 

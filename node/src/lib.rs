@@ -1,31 +1,27 @@
 //! The Quorate server and the `quorate` command.
 //!
 //! ```text
-//! client ──gRPC──▶ server/ ──▶ proposal/ ──▶ quorate-raft ──▶ quorate-storage: log (LMDB, fsync)
-//!   ▲               admit        batch         openraft         │ committed
-//!   │                                                           ▼
-//!   └── delivery/ ◀── effects ── quorate-raft: state machine ── quorate-machine: apply() ──▶ state
+//! client ──▶ edge/ ──▶ service/ ──▶ shards/proposal/ ──▶ quorate-raft ──▶ quorate-storage: log (LMDB, fsync)
+//!   ▲        gRPC      admit        batch                openraft         │ committed
+//!   │                                                                     ▼
+//!   └─ edge/ ◀─ service/ ◀─ shards/delivery/ ◀─ effects ─ state machine ─ quorate-machine: apply() ──▶ state
 //! ```
 //!
-//! A message's way in: [`server`] admits it, [`proposal`] packs it into an entry, `quorate-raft` replicates
-//! the entry and applies it. Its way out: the machine assigns it to a consumer, [`delivery`] carries the news
-//! to the consumer's stream, [`server`] reads the body and sends it. [`node`] is the only place that puts the
-//! parts together; what is not deterministic stands behind [`clock`], [`random`], the transport and the disk
-//! runner.
+//! A message's way in: an edge parses it, [`service`] admits it, [`shards::proposal`] packs it into an entry, `quorate-raft`
+//! replicates the entry and applies it. Its way out: the machine assigns it to a consumer, [`shards::delivery`] carries the news to
+//! the consumer's stream, [`service`] reads the body, and the edge sends it. [`node`] is the only place that puts the parts
+//! together; what is not deterministic stands behind [`clock`], [`random`], the transport and the disk runner.
 
 pub mod cli;
 pub mod clock;
+mod cluster;
 pub mod config;
-pub mod delivery;
 mod disk;
-mod http;
-mod listen;
-mod members;
+mod edge;
 pub mod node;
-pub mod proposal;
 pub mod random;
-pub mod server;
-pub mod shard;
+pub mod service;
+pub mod shards;
 
 pub use config::Config;
 pub use node::{Components, Node, StartError};

@@ -22,18 +22,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::cluster::{self, Members};
 use crate::config::{Config, Invalid};
-use crate::delivery::{self, Hub};
-use crate::listen::descriptors::{HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX};
-use crate::listen::request::HalfRead;
-use crate::listen::slots::Slots;
-use crate::members::{self, Members};
-use crate::proposal::{LeaderTime, Proposer};
+use crate::disk;
+use crate::edge::grpc::Api;
+use crate::edge::listen::descriptors::{HTTP_CONNECTIONS_MAX, PEER_CONNECTIONS_MAX};
+use crate::edge::listen::request::HalfRead;
+use crate::edge::listen::slots::Slots;
+use crate::edge::{http, listen};
 use crate::random::Random;
-use crate::server::Api;
-use crate::server::admission::Admission;
-use crate::shard::Shard;
-use crate::{disk, http, listen};
+use crate::service::Service;
+use crate::service::admission::Admission;
+use crate::shards::Shard;
+use crate::shards::delivery::{self, Hub};
+use crate::shards::proposal::{LeaderTime, Proposer};
 use quorate_machine::limits::REQUEST_BYTES_MAX;
 
 /// The only shard so far; it will hold the catalogue.
@@ -82,7 +84,9 @@ pub enum StartError {
     #[error(transparent)]
     Storage(#[from] quorate_storage::Error),
     /// An address cannot be listened on.
-    #[error("cannot listen on {addr} for {what}: {source}; choose another address or stop who uses it")]
+    #[error(
+        "cannot listen on {addr} for {what}: {source}; choose another address, or stop the process that uses it"
+    )]
     Listen {
         /// The address.
         addr: String,
@@ -133,7 +137,7 @@ pub struct Node {
     client_addr: String,
     shard: Shard,
     log: Log,
-    api: Api,
+    service: Service,
     peer_api: PeerApi,
     /// Cancelled first: streams and requests are told to go elsewhere.
     draining: CancellationToken,
@@ -149,7 +153,7 @@ struct Started {
     servers: Mutex<Vec<JoinHandle<()>>>,
     client_addr: String,
     peer_port: u16,
-    api: Api,
+    service: Service,
     peer_api: PeerApi,
     draining: CancellationToken,
 }
@@ -174,7 +178,7 @@ impl Node {
         config.check_volume(&parts.disk.volume(dir.path()))?;
         let incarnation = dir.identity().map_or_else(|| parts.random.id(), |identity| identity.incarnation);
         let (adopt, mut adoptions) = mpsc::channel(1);
-        let (join, members, inbox) = members::channel();
+        let (join, members, inbox) = cluster::channel();
         let started = listen_and_serve(&config, &parts, incarnation, (adopt, join)).await?;
         let formation = Formation {
             name: config.name.clone(),
@@ -206,9 +210,9 @@ impl Node {
             let members = formation.adopt_all(&me, &started.client_addr).await?;
             shard.replica.initialize(members).await?;
         }
-        started.api.admission().heed(shard.replica.refusal());
+        started.service.admission().heed(shard.replica.refusal());
         tasks.push(disk::watch(&dir, &shard.replica, &parts, started.stop.clone())?);
-        let changing = members::Parts {
+        let changing = cluster::Parts {
             me,
             replica: shard.replica.clone(),
             proposer: shard.proposer.clone(),
@@ -217,13 +221,13 @@ impl Node {
             transport: parts.transport.clone(),
             stop: started.stop.clone(),
         };
-        tasks.push(members::start(changing, inbox));
+        tasks.push(cluster::start(changing, inbox));
         let servers = std::mem::take(&mut *started.servers.lock());
         Ok(Self {
             client_addr: started.client_addr.clone(),
             shard,
             log,
-            api: started.api.clone(),
+            service: started.service.clone(),
             peer_api: started.peer_api.clone(),
             draining: started.draining.clone(),
             stop: started.stop.clone(),
@@ -240,6 +244,11 @@ impl Node {
     /// The shard that this node serves.
     pub fn shard(&self) -> &Shard {
         &self.shard
+    }
+
+    /// What this node can be asked, without any protocol.
+    pub fn service(&self) -> &Service {
+        &self.service
     }
 
     /// Before a planned stop of one node: clients are told to go elsewhere, and leadership is handed over.
@@ -260,7 +269,7 @@ impl Node {
                 tracing::error!("a task had failed: {e}");
             }
         }
-        self.api.join().await;
+        self.service.join().await;
         self.peer_api.clear();
         self.shard.replica.shutdown().await;
         if let Err(e) = self.shard.state().clone().close().await {
@@ -285,7 +294,7 @@ async fn listen_and_serve(
     let client_addr = config.advertised_client_addr(port);
     let (draining, stop) = (CancellationToken::new(), CancellationToken::new());
     let admission = Admission::new(&config.admission());
-    let api = Api::new(parts.transport.clone(), admission, draining.clone());
+    let service = Service::new(parts.transport.clone(), admission, draining.clone());
     let node = LocalNode {
         name: config.name.clone(),
         incarnation,
@@ -294,16 +303,17 @@ async fn listen_and_serve(
     };
     let peer_api = PeerApi::new(node, adopt, join);
     let half_read = HalfRead::new(config.half_read_bytes_max, REQUEST_BYTES_MAX);
-    let router = api.router(half_read).await.map_err(|e| StartError::Service(e.to_string()))?;
+    let router =
+        Api::new(service.clone()).router(half_read).await.map_err(|e| StartError::Service(e.to_string()))?;
     let of_clients = Slots::new("clients", config.client_connections_max);
     let of_peers = Slots::new("peers", PEER_CONNECTIONS_MAX);
     let of_health = Slots::new("health", HTTP_CONNECTIONS_MAX);
     let servers = Mutex::new(vec![
         listen::serve(router, clients, of_clients, stop.clone()),
         listen::serve(quorate_raft::service::router(peer_api.clone()), peers, of_peers, stop.clone()),
-        http::serve(api.clone(), health, of_health, stop.clone()),
+        http::serve(service.clone(), health, of_health, stop.clone()),
     ]);
-    Ok(Started { stop, servers, client_addr, peer_port, api, peer_api, draining })
+    Ok(Started { stop, servers, client_addr, peer_port, service, peer_api, draining })
 }
 
 async fn bind(parts: &Components, addr: &str, what: &'static str) -> Result<Box<dyn Listener>, StartError> {
@@ -431,10 +441,9 @@ async fn start_shard(
     let mut tasks = delivery::start(shell);
     tasks.push(packer);
     let leadership = replica.leadership();
-    let admission = started.api.admission().clone();
-    let shard = Shard { replica: replica.clone(), proposer, time, hub, members, admission, leadership };
+    let shard = Shard { replica: replica.clone(), proposer, time, hub, leadership };
     started.peer_api.add_replica(SHARD, replica);
-    started.api.serve_shard(me.clone(), shard.clone());
+    started.service.serve(me.clone(), members, shard.clone());
     Ok((log, shard, tasks))
 }
 

@@ -96,7 +96,7 @@ fn verbs_options_and_values_are_suggested() {
 fn a_failure_is_an_object_where_json_is_asked_for() {
     let cluster = with_queues();
     let nobody = format!("http://127.0.0.1:{}", ports::free());
-    let shape = ["action", "error", "exit", "reason", "retry"];
+    let shape = ["action", "details", "error", "exit", "reason", "retry"];
     for (args, exit, reason, retry) in [
         (&["stat", "nowhere"][..], 1, json!("UNKNOWN_QUEUE"), false),
         (&["queue", "create", "orders", "--order", "total"], 1, json!("QUEUE_EXISTS"), false),
@@ -188,7 +188,7 @@ const MISTAKES: &[(&[&str], i32, &[&str])] = &[
     (
         &["queue", "create", "x", "--lease", "10ms"],
         1,
-        &["not within 100 to", "correct --lease; `quorate queue create --help`"],
+        &["must be within 100 to", "correct --lease; `quorate queue create --help`"],
     ),
     (
         &["queue", "create", "x", "--per-key-inflight", "4"],

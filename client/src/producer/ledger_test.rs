@@ -43,6 +43,7 @@ fn invalid() -> Error {
         message: String::new(),
         action: String::new(),
         retry: false,
+        details: Default::default(),
         unmet: None,
     })
 }

@@ -7,7 +7,7 @@ use crate::limits::{
     BODY_BYTES_MAX, CONTENT_TYPE_BYTES_MAX, DELAY_MS_MAX, HEADER_BYTES_MAX, HEADERS_MAX,
     MESSAGE_ID_BYTES_MAX, MESSAGE_KEY_BYTES_MAX, PRIORITY_MAX, SUBJECT_BYTES_MAX, TTL_MS_MAX,
 };
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 
 /// One message, as its producer handed it in.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -84,7 +84,7 @@ pub fn attributes(message: &Message) -> u32 {
 pub fn admit(encoded: &Bytes) -> Result<u32, Refusal> {
     let unreadable = |e: prost::DecodeError| Refusal::Invalid {
         field: "messages",
-        problem: format!("one cannot be read: {e}"),
+        problem: format!("one cannot be read: {e}").into(),
     };
     if encoded.len() > UNCOUNTED_BYTES_MAX {
         let fields = count_fields(encoded).map_err(unreadable)?;
@@ -125,23 +125,24 @@ pub fn check(message: &Message) -> Result<(), Refusal> {
     at_most("ttl_ms", message.ttl_ms, TTL_MS_MAX, "ms")?;
     at_most("priority", message.priority, PRIORITY_MAX, "")?;
     if message.delay_ms != 0 && message.deliver_at_ms != 0 {
-        let problem = "one of delay_ms and deliver_at_ms can be given, not both".into();
-        return Err(Refusal::Invalid { field: "deliver_at_ms", problem });
+        let problem = "one of delay_ms and deliver_at_ms can be given, not both";
+        return Err(Refusal::Invalid { field: "deliver_at_ms", problem: problem.into() });
     }
     Ok(())
 }
 
-fn at_most<T: PartialOrd + std::fmt::Display>(
+fn at_most<T: TryInto<u64>>(
     field: &'static str,
     given: T,
     max: T,
-    unit: &str,
+    unit: &'static str,
 ) -> Result<(), Refusal> {
-    if given <= max {
+    let count = |n: T| n.try_into().unwrap_or(u64::MAX);
+    let (found, limit) = (count(given), count(max));
+    if found <= limit {
         return Ok(());
     }
-    let unit = if unit.is_empty() { String::new() } else { format!(" {unit}") };
-    Err(Refusal::Invalid { field, problem: format!("{given}{unit}, and {max} is the most") })
+    Err(Refusal::Invalid { field, problem: Problem::Over { found, limit, unit } })
 }
 
 #[cfg(test)]

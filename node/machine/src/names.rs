@@ -26,7 +26,7 @@ impl<'a> Name<'a> {
         }
         let rule = "characters of a-z A-Z 0-9 . _ -, the first a letter or a digit";
         let problem = format!("{} must be 1 to {NAME_BYTES_MAX} {rule}", shown(name));
-        Err(Refusal::Invalid { field, problem })
+        Err(Refusal::Invalid { field, problem: problem.into() })
     }
 
     /// The same, where an empty name means `default`.
@@ -54,7 +54,7 @@ impl<'a> ProducerName<'a> {
             return Ok(Self(name));
         }
         let problem = format!("{} bytes, and it must be 1 to {PRODUCER_NAME_BYTES_MAX}", name.len());
-        Err(Refusal::Invalid { field: "session", problem })
+        Err(Refusal::Invalid { field: "session", problem: problem.into() })
     }
 
     /// A name that a row has.
@@ -74,7 +74,8 @@ pub(crate) struct SessionName<'a>(&'a [u8; SESSION_NAME_BYTES]);
 impl<'a> SessionName<'a> {
     pub(crate) fn of(name: &'a [u8]) -> Result<Self, Refusal> {
         let problem = || format!("{} bytes, and it must be {SESSION_NAME_BYTES}", name.len());
-        let fits = name.try_into().map_err(|_| Refusal::Invalid { field: "session", problem: problem() });
+        let fits =
+            name.try_into().map_err(|_| Refusal::Invalid { field: "session", problem: problem().into() });
         fits.map(Self)
     }
 
@@ -98,7 +99,7 @@ impl<'a> StateKey<'a> {
             return Ok(Self(key));
         }
         let problem = format!("{} bytes, and it must be 1 to {STATE_KEY_BYTES_MAX}", key.len());
-        Err(Refusal::Invalid { field: "key", problem })
+        Err(Refusal::Invalid { field: "key", problem: problem.into() })
     }
 
     /// A key that a row has.

@@ -5,7 +5,7 @@ use crate::limits::SUBJECT_BYTES_MAX;
 /// Whether a pattern means something; an empty one is no condition. What is wrong with it otherwise.
 pub fn check(pattern: &str) -> Result<(), String> {
     if pattern.len() > SUBJECT_BYTES_MAX {
-        return Err(format!("a pattern of {} bytes, and {SUBJECT_BYTES_MAX} is the most", pattern.len()));
+        return Err(format!("a pattern has at most {SUBJECT_BYTES_MAX} bytes, got {}", pattern.len()));
     }
     if pattern.is_empty() {
         return Ok(());

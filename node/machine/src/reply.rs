@@ -65,6 +65,37 @@ pub enum Reply {
     Done,
 }
 
+/// See [`Reply::QueueCreated`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueCreated {
+    /// The settings in force, defaults filled in.
+    pub settings: Settings,
+    /// False if the same queue was there already.
+    pub created: bool,
+    /// When it was created, by replicated time.
+    pub created_at_ms: u64,
+    /// The settings of the queue itself.
+    pub queue: QueueSettings,
+}
+
+/// See [`Reply::SubCreated`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubCreated {
+    /// The settings in force, defaults filled in.
+    pub settings: Settings,
+    /// False if the same subscription was there already.
+    pub created: bool,
+}
+
+/// See [`Reply::Unparked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unparked {
+    /// How many messages were redriven or discarded by this entry.
+    pub messages: u64,
+    /// What carries on with the rest; 0 if there is none.
+    pub job: u64,
+}
+
 /// A producer session is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerOpened {
@@ -216,6 +247,46 @@ pub struct NotSettled {
     pub refusal: Refusal,
 }
 
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It is more than it may be.
+    #[error("at most {limit}{}{unit}, got {found}", if unit.is_empty() { "" } else { " " })]
+    Over {
+        /// How much there is.
+        found: u64,
+        /// How much there may be.
+        limit: u64,
+        /// Of what: `bytes`, `headers`; nothing for a bare number.
+        unit: &'static str,
+    },
+    /// It is outside of a range.
+    #[error("must be within {min} to {max}, got {found}")]
+    NotWithin {
+        /// What was given.
+        found: u64,
+        /// The least that may be.
+        min: u64,
+        /// The most that may be.
+        max: u64,
+    },
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for Problem {
+    fn from(words: String) -> Self {
+        Self::Other(words)
+    }
+}
+
+impl From<&str> for Problem {
+    fn from(words: &str) -> Self {
+        Self::Other(words.to_owned())
+    }
+}
+
 /// A command that was refused; it changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -225,7 +296,7 @@ pub enum Refusal {
         /// The field.
         field: &'static str,
         /// What is wrong with it, with the range.
-        problem: String,
+        problem: Problem,
     },
     /// No such namespace.
     #[error("there is no namespace {0:?}")]

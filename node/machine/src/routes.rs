@@ -18,7 +18,7 @@ use crate::tx::Tx;
 
 /// Whether a queue can have these routes.
 pub(crate) fn check(routes: &[String]) -> Result<(), Refusal> {
-    let invalid = |problem| Err(Refusal::Invalid { field: "routes", problem });
+    let invalid = |problem: String| Err(Refusal::Invalid { field: "routes", problem: problem.into() });
     if routes.len() > ROUTES_MAX {
         return invalid(format!("at most {ROUTES_MAX}"));
     }

@@ -6,9 +6,9 @@ use crate::limits::{
     JITTER_PERCENT_MAX, LEASE_MS_DEFAULT, LEASE_MS_MAX, LEASE_MS_MIN, PER_KEY_INFLIGHT_MAX, TTL_MS_MAX,
 };
 use crate::ops::in_range;
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 
-fn invalid<T>(field: &'static str, problem: impl Into<String>) -> Result<T, Refusal> {
+fn invalid<T>(field: &'static str, problem: impl Into<Problem>) -> Result<T, Refusal> {
     Err(Refusal::Invalid { field, problem: problem.into() })
 }
 

@@ -124,7 +124,7 @@ fn a_publish_is_not_answered_with_positions_of_a_deleted_queue() {
     let Err(Refusal::Invalid { field: "queue", problem }) = world.one(send()) else {
         panic!("the retry was answered")
     };
-    assert!(problem.contains("one of this name that was deleted"), "{problem}");
+    assert!(problem.to_string().contains("one of this name that was deleted"), "{problem}");
     let more = publish("jobs", (session.producer, session.epoch), 3, &["c"]);
     let Ok(Reply::Published { positions }) = world.one(Verb::Publish(more)) else { panic!("refused") };
     assert_eq!((positions[0].first_position, positions[0].duplicate), (3, false));

@@ -7,7 +7,10 @@ use tokio::sync::watch;
 /// Why a replica has stopped, or has to.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Ending {
-    /// It met damage or a failed disk.
+    /// What its disk has kept is not what was written.
+    #[error(transparent)]
+    Damaged(quorate_storage::Error),
+    /// It met a failed disk, or a fault of the program.
     #[error("{0}")]
     Failed(String),
     /// The node is no member any more.
@@ -76,6 +79,11 @@ impl End {
             }
             is_first
         });
+    }
+
+    /// Why it must, if it must.
+    pub fn why(&self) -> Option<Ending> {
+        self.0.borrow().clone()
     }
 
     /// Returns why, once it must.

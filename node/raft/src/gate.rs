@@ -84,6 +84,16 @@ impl Gate {
         }
     }
 
+    /// What a store says. Ends the replica if it is damage: openraft passes on no more than the words.
+    pub(crate) fn stored<T>(&self, result: Result<T, quorate_storage::Error>) -> std::io::Result<T> {
+        result.map_err(|e| {
+            if e.is_loss() {
+                self.end().because(Ending::Damaged(e.clone()));
+            }
+            std::io::Error::other(e)
+        })
+    }
+
     /// An entry that stands in the log and cannot be read.
     pub(crate) fn met(&self, index: u64, why: Unreadable) -> std::io::Error {
         self.cannot_read(format!("the entry at index {index} of the log"), why);

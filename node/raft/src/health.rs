@@ -16,7 +16,7 @@ use quorate_storage::state::State;
 use tokio::time::Instant;
 
 use crate::replica::{Leadership, Replica};
-use crate::reports::explain;
+use crate::reports::{Short, Shortage};
 use crate::standing::{Level, Report, Voters};
 
 /// How often a node looks at itself.
@@ -153,9 +153,9 @@ impl Watch {
         replica.refuse(voters.admit().err().map(|short| {
             let named = short.iter().filter_map(|id| {
                 let member = membership.members.iter().find(|member| member.id == *id)?;
-                Some((member.peer.name.clone(), *reports.get(id)?))
+                Some(Short { name: member.peer.name.clone(), report: *reports.get(id)? })
             });
-            explain(&named.collect::<Vec<_>>(), membership.target().len())
+            Shortage { nodes: named.collect(), voters: membership.target().len() }
         }));
         if let Some(to) = successor {
             let why = match own.is_in_need(settings.log_stall_after) {

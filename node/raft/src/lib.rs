@@ -5,6 +5,7 @@
 //! `quorate-storage` ([`log_store`], [`state_machine`]), towards the other nodes the peer API of
 //! `quorate-proto` ([`network`] out, [`service`] in, [`snapshot`] both ways).
 
+mod account;
 mod agreement;
 mod ending;
 mod failover;
@@ -32,6 +33,7 @@ pub mod types;
 mod unanswered;
 mod under_way;
 
+pub use account::{ReplicaStatus, ask_for_account};
 pub use ending::{End, Ending};
 pub use formation::{Formation, FormationError, Founding, hex};
 pub use gate::Gate;
@@ -39,7 +41,9 @@ pub use joining::{Joiner, Refused, TakenIn};
 pub use log_store::LogStore;
 pub use membership::{Member, Membership, NotChanged};
 pub use replica::{Leadership, NotDone, Parts, Replica};
+pub use reports::{Short, Shortage};
 pub use settings::Settings;
+pub use standing::Report;
 pub use state_machine::{Received, SnapshotData, StateMachine};
 
 pub(crate) type Raft = openraft::Raft<types::Types, StateMachine>;
@@ -71,6 +75,9 @@ pub enum Error {
         /// The newest that is read.
         reads_to: u32,
     },
+    /// What the disk has kept is not what was written.
+    #[error(transparent)]
+    Damaged(quorate_storage::Error),
     /// The replica has stopped.
     #[error("the replica has stopped: {0}")]
     Stopped(String),

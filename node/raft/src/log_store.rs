@@ -60,7 +60,7 @@ impl LogStore {
             let index = record.id.index;
             entry_from_record(record).map_err(|why| self.gate.met(index, why))
         };
-        read.map_err(io::Error::other)?.into_iter().map(entry).collect()
+        self.gate.stored(read)?.into_iter().map(entry).collect()
     }
 }
 

@@ -28,7 +28,7 @@ use crate::health::{self, Health};
 use crate::log_store::LogStore;
 use crate::network::{Connections, Network};
 use crate::peers::{Confirmed, Me};
-use crate::reports::{Heard, Reports};
+use crate::reports::{Heard, Reports, Shortage};
 use crate::resets::Resets;
 use crate::responder::{Done, WriteResult};
 use crate::settings::Settings;
@@ -62,7 +62,7 @@ pub enum NotDone {
     #[error("no majority of the members answers")]
     NoQuorum,
     /// The entry is longer than peers could take; nothing happened.
-    #[error("an entry of {bytes} bytes, and {limit} is the most")]
+    #[error("an entry has at most {limit} bytes, got {bytes}")]
     TooLarge {
         /// Its length, in bytes.
         bytes: usize,
@@ -116,7 +116,7 @@ struct Inner {
     heard: Arc<Heard>,
     resets: Arc<Resets>,
     /// Why new bytes are refused.
-    refusal: watch::Sender<Option<String>>,
+    refusal: watch::Sender<Option<Shortage>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     under_way: Arc<UnderWay>,
 }
@@ -158,7 +158,7 @@ impl Replica {
             LogStore::new(log.clone(), gate.clone()),
             machine,
         );
-        let raft = raft.await.map_err(|e| Error::Stopped(e.to_string()))?;
+        let raft = raft.await.map_err(|e| not_started(&gate, &e))?;
         let (told, leadership) = watch::channel(Leadership::default());
         let heard = Arc::<Heard>::default();
         let end = gate.end().clone();
@@ -443,6 +443,14 @@ async fn watch_leadership(
             }
             return;
         }
+    }
+}
+
+/// Why a replica does not start: damage that was met on the way says more than openraft does.
+fn not_started(gate: &Gate, e: &Fatal<Types>) -> Error {
+    match gate.end().why() {
+        Some(Ending::Damaged(e)) => Error::Damaged(e),
+        _ => Error::Stopped(e.to_string()),
     }
 }
 

@@ -4,6 +4,7 @@
 //! acknowledges nothing, and that is when its report matters.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -120,16 +121,35 @@ pub fn report_from_wire(report: &wire::Report) -> Report {
     }
 }
 
-/// Why new bytes are refused, with the figures of who is short.
-pub fn explain(short: &[(String, Report)], voters: usize) -> String {
-    let says = |(name, report): &(String, Report)| {
-        let waits = if report.waiting { ", and a store of it waits for room" } else { "" };
-        let (free, reserve) = (in_mib(report.free_bytes), in_mib(report.reserve_bytes));
-        format!("{name} has {free} free of a reserve of {reserve}{waits}")
-    };
-    let short: Vec<String> = short.iter().map(says).collect();
-    let majority = voters / 2 + 1;
-    format!("{}; {majority} of {voters} voters must have more than their reserve", short.join(", "))
+/// Why new bytes are refused: too few of the voters have more than their reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// Those that have less.
+    pub nodes: Vec<Short>,
+    /// How many voters there are.
+    pub voters: usize,
+}
+
+/// A node with less room than its reserve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Its name.
+    pub name: String,
+    /// Its figures.
+    pub report: Report,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let says = |Short { name, report }: &Short| {
+            let waits = if report.waiting { ", and a store of it waits for room" } else { "" };
+            let (free, reserve) = (in_mib(report.free_bytes), in_mib(report.reserve_bytes));
+            format!("{name} has {free} free of a reserve of {reserve}{waits}")
+        };
+        let (short, voters): (Vec<String>, usize) = (self.nodes.iter().map(says).collect(), self.voters);
+        let majority = voters / 2 + 1;
+        write!(f, "{}; {majority} of {voters} voters must have more than their reserve", short.join(", "))
+    }
 }
 
 fn in_mib(bytes: u64) -> String {
@@ -202,9 +222,10 @@ mod tests {
             waiting,
             stalled: Duration::ZERO,
         };
-        let short = [("n2".to_owned(), report(12 << 20, false)), ("n3".to_owned(), report(4 << 10, true))];
+        let short = |name: &str, report| Short { name: name.into(), report };
+        let nodes = vec![short("n2", report(12 << 20, false)), short("n3", report(4 << 10, true))];
         assert_eq!(
-            explain(&short, 3),
+            Shortage { nodes, voters: 3 }.to_string(),
             "n2 has 12 MiB free of a reserve of 64 MiB, n3 has 4 KiB free of a reserve of 64 MiB, and a store of it \
              waits for room; 2 of 3 voters must have more than their reserve"
         );

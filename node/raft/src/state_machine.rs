@@ -81,7 +81,7 @@ impl StateMachine {
             }
             io::Error::other(e)
         })?;
-        writer.commit(log_id_to_store(id), None).map_err(io::Error::other)?;
+        self.gate.stored(writer.commit(log_id_to_store(id), None))?;
         if let Some(version) = outcome.version {
             self.gate.is_active(version);
         }
@@ -97,7 +97,7 @@ impl StateMachine {
 
     fn apply_other(&self, id: &LogId, membership: Option<bytes::Bytes>) -> io::Result<()> {
         let writer = self.state.write();
-        writer.commit(log_id_to_store(id), membership).map_err(io::Error::other)?;
+        self.gate.stored(writer.commit(log_id_to_store(id), membership))?;
         self.show(id, None);
         Ok(())
     }
@@ -118,7 +118,7 @@ impl StateMachine {
 
     /// What a snapshot of the flushed state would hold.
     async fn current(&self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
-        let snapshot = self.state.snapshot().await.map_err(io::Error::other)?;
+        let snapshot = self.gate.stored(self.state.snapshot().await)?;
         let last_membership = members_from_bytes(&snapshot.membership())?;
         let last =
             if planted(Bug::PurgeAboveFlushed) { self.state.applied().last } else { snapshot.applied() };

@@ -14,7 +14,7 @@ fn others(nodes: &[Node], at: usize) -> Vec<&Node> {
 }
 
 fn refusal(node: &Node) -> Option<String> {
-    node.replica.refusal().borrow().clone()
+    node.replica.refusal().borrow().as_ref().map(ToString::to_string)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -45,25 +45,20 @@ impl<'a> Typed<'a> {
 /// The same failure, with something to type.
 pub(super) fn adapted(mut failure: Failure, typed: &Typed<'_>) -> Failure {
     let action = match failure.reason.as_deref() {
-        Some("INVALID") => failure.what.split_once(':').and_then(|(field, _)| {
+        Some("INVALID") => failure.details.get("field").and_then(|field| {
             let help = format!("`quorate {} --help` says what it takes", typed.verb.join(" "));
             Some(format!("correct {}; {help}", typed.word_for(field)?))
         }),
-        Some("QUEUE_EXISTS") => quoted(&failure.what).map(|name| {
+        Some("QUEUE_EXISTS") => failure.details.get("queue").map(|name| {
             format!("`quorate queue show {name}` shows them: change them with `quorate queue update`, or choose another name")
         }),
-        Some("SUBSCRIPTION_EXISTS") => typed.queue().zip(quoted(&failure.what)).map(|(queue, name)| {
+        Some("SUBSCRIPTION_EXISTS") => typed.queue().zip(failure.details.get("subscription")).map(|(queue, name)| {
             format!("`quorate sub show {queue} {name}` shows them: change them with `quorate sub update`, or choose another name")
         }),
         _ => None,
     };
     failure.action = action.unwrap_or(failure.action);
     failure
-}
-
-/// The first text in quotes.
-fn quoted(text: &str) -> Option<&str> {
-    text.split('"').nth(1)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! How a command fails: what happened and why, what to do, and with which exit code.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use quorate_client::Error;
+use quorate_client::{Details, Error};
 use serde_json::{Value, json};
 
 use super::output::{Format, errors_are_coloured};
@@ -17,6 +18,8 @@ pub struct Failure {
     pub action: String,
     /// The stable name of the reason, where the cluster gave one.
     pub reason: Option<String>,
+    /// The facts by their names, where the cluster gave some.
+    pub details: Details,
     /// Names that may have been meant, where one is not known.
     pub meant: Vec<String>,
     /// Whether the same command may succeed later without a change.
@@ -30,7 +33,8 @@ impl Failure {
     /// Refused or failed.
     pub fn new(what: impl Into<String>, action: impl Into<String>) -> Self {
         let (what, action) = (what.into(), action.into());
-        Self { what, action, reason: None, meant: Vec::new(), retry: false, code: 1 }
+        let details = Details::default();
+        Self { what, action, reason: None, details, meant: Vec::new(), retry: false, code: 1 }
     }
 
     /// Wrong usage.
@@ -50,12 +54,20 @@ impl Failure {
         self
     }
 
-    /// Refused, for a reason with a stable name.
+    /// Refused, for a reason with a stable name, and a fact of it.
     #[must_use]
-    pub(super) fn because(mut self, reason: &str) -> Self {
+    pub(super) fn because(mut self, reason: &str, (detail, value): (&str, &str)) -> Self {
+        self.details = [(detail, value)].into_iter().collect();
         self.what = format!("{} ({reason})", self.what);
         self.reason = Some(reason.to_owned());
         self
+    }
+
+    /// Asks something, before the reason.
+    pub(super) fn ask(&mut self, question: &str) {
+        let reason = self.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        let said = self.what.strip_suffix(&reason).unwrap_or(&self.what);
+        self.what = format!("{said}; {question}{reason}");
     }
 
     /// Whether it may pass by itself: the leader was lost, time ran out, or the cluster says so.
@@ -93,6 +105,7 @@ impl Failure {
             "error": self.what,
             "reason": self.reason,
             "action": self.action,
+            "details": self.details.iter().collect::<BTreeMap<_, _>>(),
             "retry": self.retry,
             "exit": self.code,
         });
@@ -119,6 +132,7 @@ impl From<Error> for Failure {
             what: format!("{error}{shown}"),
             action: action(&error),
             reason: error.reason().map(ToString::to_string),
+            details: error.details().cloned().unwrap_or_default(),
             meant: Vec::new(),
             retry: error.retryable(),
             code,
@@ -158,6 +172,7 @@ mod tests {
             message: "there is no queue \"q\"".into(),
             action: "create it".into(),
             retry: false,
+            details: [("queue", "q")].into_iter().collect(),
             unmet: None,
         });
         assert_eq!(Failure::from(refused.clone()).what, "there is no queue \"q\" (UNKNOWN_QUEUE)");
@@ -165,8 +180,7 @@ mod tests {
         let told: Value = serde_json::from_str(&Failure::from(refused.clone()).told(Format::Json)).unwrap();
         let error = "there is no queue \"q\" (UNKNOWN_QUEUE)";
         let reason = "UNKNOWN_QUEUE";
-        let told_as =
-            json!({"error": error, "reason": reason, "action": "create it", "retry": false, "exit": 1});
+        let told_as = json!({"error": error, "reason": reason, "action": "create it", "retry": false, "exit": 1, "details": {"queue": "q"}});
         assert_eq!(told, told_as);
         for (error, code) in [
             (refused, 1),

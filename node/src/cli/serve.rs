@@ -8,7 +8,7 @@ use super::output::print_line;
 use super::settings::{self, Settings};
 use super::stop::{NodeStop, end_in_time};
 use crate::config::Invalid;
-use crate::listen::descriptors;
+use crate::edge::listen::descriptors;
 use crate::{Components, Config, Node, StartError};
 use quorate_raft::Ending;
 

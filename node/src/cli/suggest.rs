@@ -21,7 +21,6 @@ struct Unknown<'a> {
 /// Adds to a refused name those that are like it, or where names are listed. The exit code stays.
 pub(super) async fn meant(mut failure: Failure, options: &Options, queue: Option<&str>) -> Failure {
     let Some(unknown) = unknown(&failure, queue) else { return failure };
-    let said = format!("there is no {} {:?}", unknown.kind, unknown.name);
     let listed = tokio::time::timeout(LOOK_MAX, names(&unknown, options, queue)).await;
     let near = near(unknown.name, &listed.unwrap_or_default());
     if near.is_empty() {
@@ -31,15 +30,14 @@ pub(super) async fn meant(mut failure: Failure, options: &Options, queue: Option
         };
     } else {
         let quoted: Vec<String> = near.iter().map(|name| format!("{name:?}")).collect();
-        let asked = format!("{said}; did you mean {}?", quoted.join(" or "));
         failure.action = format!("correct the name; `{}` shows all", unknown.list);
-        failure.what = failure.what.replacen(&said, &asked, 1);
+        failure.ask(&format!("did you mean {}?", quoted.join(" or ")));
         failure.meant = near;
     }
     failure
 }
 
-/// The name stands in the refusal's text, in quotes.
+/// What the refusal says is not known.
 fn unknown<'a>(failure: &'a Failure, queue: Option<&str>) -> Option<Unknown<'a>> {
     let (kind, list) = match failure.reason.as_deref()? {
         "UNKNOWN_QUEUE" => ("queue", "quorate queue list".to_owned()),
@@ -47,9 +45,7 @@ fn unknown<'a>(failure: &'a Failure, queue: Option<&str>) -> Option<Unknown<'a>>
         "UNKNOWN_MEMBER" => ("member", "quorate cluster status".to_owned()),
         _ => return None,
     };
-    let (_, rest) = failure.what.split_once(&format!("there is no {kind} \""))?;
-    let (name, _) = rest.split_once('"')?;
-    Some(Unknown { kind, name, list })
+    Some(Unknown { kind, name: failure.details.get(kind)?, list })
 }
 
 /// The names that there are. None if they cannot be had: the refusal is told anyway.
@@ -106,8 +102,12 @@ mod tests {
 
     #[test]
     fn the_name_is_found_in_what_the_cluster_says() {
-        let failure = Failure::new("line 1: there is no queue \"ordres\"", "").because("UNKNOWN_QUEUE");
+        let mut failure = Failure::new("whatever it says", "").because("UNKNOWN_QUEUE", ("queue", "ordres"));
         assert_eq!(unknown(&failure, None).map(|unknown| unknown.name), Some("ordres"));
+        failure.ask("did you mean \"orders\"?");
+        assert_eq!(failure.what, "whatever it says; did you mean \"orders\"? (UNKNOWN_QUEUE)");
+        failure.details = Default::default();
+        assert!(unknown(&failure, None).is_none(), "it does not say which");
         assert!(unknown(&Failure::new("there is no queue \"ordres\"", ""), None).is_none(), "no reason");
     }
 }

@@ -141,7 +141,7 @@ fn in_need(host: &NodeHost) -> bool {
 /// Whether a node could take over from that leader.
 fn could_lead(other: &NodeHost, leader: &NodeHost) -> bool {
     let last = |host: &NodeHost| host.shard().map_or(0, |shard| shard.replica.last_index());
-    let is_voter = |shard: quorate_node::shard::Shard| {
+    let is_voter = |shard: quorate_node::shards::Shard| {
         let membership = shard.replica.membership();
         membership.members.iter().any(|m| m.peer.name == other.name() && membership.is_voter(m.id))
     };

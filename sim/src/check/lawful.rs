@@ -5,7 +5,7 @@ use prost::Message as _;
 use quorate_machine::command::Batch;
 use quorate_machine::lawful;
 use quorate_machine::limits::ENTRY_BYTES_MAX;
-use quorate_node::proposal::Limits;
+use quorate_node::shards::proposal::Limits;
 
 use super::log::CommittedLog;
 use super::report::Report;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_machine::{check, read};
-use quorate_node::shard::Shard;
+use quorate_node::shards::Shard;
 
 use super::report::Report;
 use crate::world::World;

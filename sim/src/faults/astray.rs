@@ -11,12 +11,10 @@ use super::leader;
 use crate::interpose;
 use crate::plan::{Kind, Plan};
 use crate::probe::Points;
-use crate::world::{ClientHost, Phase, World};
+use crate::world::{Cause, ClientHost, Phase, World};
 
 /// All that has to happen happens within this.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// What a replica says of itself that must end.
-const DIFFERS: &str = "is not that of the others";
 
 async fn publish(host: Rc<ClientHost>) {
     let Ok(client) = host.connect(Duration::from_secs(2)) else { return };
@@ -46,7 +44,7 @@ pub(super) fn until(world: &mut World, what: &str, is_done: impl Fn(&World) -> b
 }
 
 fn is_stopped(world: &World, node: usize) -> bool {
-    matches!(world.nodes[node].phase(), Phase::Ended(reason) if reason.contains(DIFFERS))
+    matches!(world.nodes[node].phase(), Phase::Ended(ended) if ended.cause == Cause::Differs)
 }
 
 /// Three nodes, of which one begins to apply otherwise than the others: the leader, or one that follows. `unseen`: nobody compares.

@@ -6,32 +6,14 @@ use std::time::Duration;
 use crate::disk::Image;
 use crate::history::History;
 use crate::violation::{Sort, Violation};
-use crate::world::{Phase, World};
+use crate::world::{Cause, Ended, Phase, World};
 
 /// A process that is down on nobody's account is started again after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
-/// What a node says that must not go on with what it has: parts of the messages of the product's errors.
-const TYPED: [&str; 9] = [
-    "is damaged",
-    "lost its log",
-    "holds data but no identity",
-    "this data directory is empty",
-    "but this directory belongs to",
-    "this program reads up to",
-    "can hold no log",
-    "must not vote",
-    "must not answer under that id",
-];
-
-/// What a node says whose data is of no use to anybody: the cluster has decided so.
-const REMOVED: &str = "was removed from the cluster";
-/// What a node says that has put its data out of the way: it can be started again.
-const SET_ASIDE: &str = "was set aside in";
-
-/// Whether a node that ended said in so many words that its disk is not what it was.
-pub(super) fn is_typed(reason: &str) -> bool {
-    TYPED.iter().any(|part| reason.contains(part))
+/// Whether a node that ended said that its disk is not what it was.
+pub(super) fn is_of_the_disk(cause: Cause) -> bool {
+    matches!(cause, Cause::Damaged | Cause::Later | Cause::SetAside)
 }
 
 /// See the module.
@@ -135,7 +117,7 @@ impl Ledger {
     /// A node that was removed gets an empty disk, as whoever runs it would see to.
     fn empty_if_removed(&self, world: &World, node: usize, history: &History) {
         let host = &world.nodes[node];
-        if matches!(host.phase(), Phase::Ended(reason) if reason.contains(REMOVED)) {
+        if matches!(host.phase(), Phase::Ended(ended) if ended.cause == Cause::Removed) {
             history.note(format!("{} gets an empty disk", host.name()));
             host.with_image(|image| *image = Image::default());
         }
@@ -159,8 +141,8 @@ impl Ledger {
 
     /// It was damaged and has said so. One that ended for another reason, such as a full disk, is started again.
     pub(super) fn is_out(&self, node: usize) -> bool {
-        let says_so = |reason: &str| is_typed(reason) && !reason.contains(SET_ASIDE);
-        self.is_damaged(node) && matches!(&self.seen[node], Phase::Ended(reason) if says_so(reason))
+        let says_so = |cause| is_of_the_disk(cause) && cause != Cause::SetAside; // that one can be started again
+        self.is_damaged(node) && matches!(&self.seen[node], Phase::Ended(ended) if says_so(ended.cause))
     }
 
     /// Notes who came and went, and starts who is down on nobody's account.
@@ -187,11 +169,11 @@ impl Ledger {
                 Phase::Down => format!("{} is down", node.name()),
                 Phase::Starting => format!("{} starts", node.name()),
                 Phase::Running => format!("{} runs", node.name()),
-                Phase::Ended(reason) => format!("{} has ended itself: {reason}", node.name()),
+                Phase::Ended(Ended { says, .. }) => format!("{} has ended itself: {says}", node.name()),
             });
-            if let Phase::Ended(reason) = &phase
+            if let Phase::Ended(Ended { cause, says }) = &phase
                 && !self.is_damaged(id)
-                && !(self.removable.contains(&id) && reason.contains(REMOVED))
+                && !(self.removable.contains(&id) && *cause == Cause::Removed)
                 && !self.excused.contains(&id)
                 && !(self.excused_starts.contains(&id) && self.seen[id] != Phase::Running)
             {
@@ -199,7 +181,7 @@ impl Ledger {
                     sort: Sort::Safety,
                     promise: "P11",
                     check: "faults/ended",
-                    what: format!("{} was not damaged and ended itself: {reason}", node.name()),
+                    what: format!("{} was not damaged and ended itself: {says}", node.name()),
                     at: world.elapsed(),
                 });
             }
@@ -216,18 +198,5 @@ impl Ledger {
             what: format!("{} was {was} and is at the end: {phase:?}", node.name()),
             at: world.elapsed(),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_typed;
-
-    #[test]
-    fn a_reason_that_says_nothing_is_none() {
-        assert!(is_typed(
-            "the log of shard 0 at index 7 is damaged: the checksum does not fit. Nothing was changed."
-        ));
-        assert!(!is_typed("the replica stopped"));
     }
 }

@@ -268,7 +268,7 @@ impl Faults {
             if phase == Phase::Running {
                 continue;
             }
-            let is_out = matches!(&phase, Phase::Ended(reason) if ledger::is_typed(reason));
+            let is_out = matches!(&phase, Phase::Ended(ended) if ledger::is_of_the_disk(ended.cause));
             if !(is_out && self.ledger.is_damaged(id)) {
                 found.push(self.ledger.not_back(world, id, &phase));
             }

@@ -14,7 +14,7 @@ pub(crate) use client::ClientHost;
 pub(crate) use clock::HostClock;
 pub(crate) use gate::Gate;
 pub(crate) use net::{Latency, Net};
-pub(crate) use node::{LOG_QUEUE_BYTES, NEXT, NodeHost, Order, Phase};
+pub(crate) use node::{Cause, Ended, LOG_QUEUE_BYTES, NEXT, NodeHost, Order, Phase};
 pub(crate) use runner::DiskSpeed;
 
 use std::path::PathBuf;

@@ -10,8 +10,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_machine::Versions;
 use quorate_node::config::Config;
-use quorate_node::node::{Components, Node};
-use quorate_node::shard::Shard;
+use quorate_node::node::{Components, Node, StartError};
+use quorate_node::service::{Principal, Service};
+use quorate_node::shards::Shard;
+use quorate_raft::Ending;
 use tokio::sync::{Notify, mpsc};
 
 use super::clock::Shown;
@@ -42,8 +44,66 @@ pub(crate) enum Phase {
     Starting,
     /// It serves.
     Running,
-    /// It has ended itself, for this reason.
-    Ended(String),
+    /// It has ended itself.
+    Ended(Ended),
+}
+
+/// Why a node has ended itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) cause: Cause,
+    /// In the node's words, for people.
+    pub(crate) says: String,
+}
+
+/// What a node's end comes of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// What its disk has is not what was written, or not its own.
+    Damaged,
+    /// Its disk was written by a later program.
+    Later,
+    /// It is no member any more.
+    Removed,
+    /// It has put its data out of the way.
+    SetAside,
+    /// Its state is not that of the others.
+    Differs,
+    /// Anything else.
+    Other,
+}
+
+impl Ended {
+    fn by_store(e: &quorate_storage::Error) -> Self {
+        let cause = match e {
+            quorate_storage::Error::NewerFormat { .. } => Cause::Later,
+            e if e.is_loss() => Cause::Damaged,
+            _ => Cause::Other,
+        };
+        Self { cause, says: e.to_string() }
+    }
+
+    fn before_it_ran(e: &StartError) -> Self {
+        let cause = match e {
+            StartError::Storage(e) | StartError::Raft(quorate_raft::Error::Damaged(e)) => {
+                return Self::by_store(e);
+            }
+            StartError::Raft(quorate_raft::Error::NewerState { .. }) => Cause::Later,
+            StartError::SetAside { .. } => Cause::SetAside,
+            _ => Cause::Other,
+        };
+        Self { cause, says: e.to_string() }
+    }
+
+    fn while_it_ran(why: &Ending) -> Self {
+        let cause = match why {
+            Ending::Damaged(_) => Cause::Damaged,
+            Ending::Removed { .. } => Cause::Removed,
+            Ending::Differs { .. } => Cause::Differs,
+            Ending::Failed(_) | Ending::TooLarge { .. } | Ending::Unreadable { .. } => Cause::Other,
+        };
+        Self { cause, says: why.to_string() }
+    }
 }
 
 /// What a running node can be told to do at once.
@@ -83,7 +143,7 @@ pub(crate) struct NodeHost {
     runtime: Cell<Option<tokio::runtime::Id>>,
     phase: RefCell<Phase>,
     /// The reason of a store that has ended the process.
-    fatal: Arc<Mutex<Option<String>>>,
+    fatal: Arc<Mutex<Option<Ended>>>,
     gate: RefCell<Gate>,
     medium: RefCell<Rc<RefCell<Medium>>>,
     /// What the disk holds while nothing runs.
@@ -308,12 +368,14 @@ impl NodeHost {
         let reason = match (fatal, &*phase) {
             _ if by_power => None,
             (Some(fatal), _) => Some(fatal),
-            (None, Phase::Ended(reason)) => Some(reason.clone()),
+            (None, Phase::Ended(ended)) => Some(ended.clone()),
             (None, _) => None,
         };
         // Where the simulation keeps its files is no part of it.
         let root = self.root().display().to_string();
-        *phase = reason.map_or(Phase::Down, |reason| Phase::Ended(reason.replace(&root, &self.name())));
+        *phase = reason.map_or(Phase::Down, |Ended { cause, says }| {
+            Phase::Ended(Ended { cause, says: says.replace(&root, &self.name()) })
+        });
         true
     }
 
@@ -331,8 +393,8 @@ impl NodeHost {
         pending().await
     }
 
-    async fn run(&self, config: Config, parts: Components, stop: &Notify) -> Result<(), String> {
-        let node = Node::start(config, parts).await.map_err(|e| e.to_string())?;
+    async fn run(&self, config: Config, parts: Components, stop: &Notify) -> Result<(), Ended> {
+        let node = Node::start(config, parts).await.map_err(|e| Ended::before_it_ran(&e))?;
         *self.shard.borrow_mut() = Some(node.shard().clone());
         *self.phase.borrow_mut() = Phase::Running;
         let (give, orders) = mpsc::unbounded_channel();
@@ -340,8 +402,8 @@ impl NodeHost {
         let ended = tokio::select! {
             biased;
             () = stop.notified() => Ok(()),
-            why = node.shard().replica.ended() => Err(why.to_string()),
-            () = obey(node.shard().clone(), orders) => Ok(()),
+            why = node.shard().replica.ended() => Err(Ended::while_it_ran(&why)),
+            () = obey(node.shard().clone(), node.service().clone(), orders) => Ok(()),
         };
         *self.shard.borrow_mut() = None;
         if ended.is_ok() {
@@ -380,7 +442,7 @@ impl NodeHost {
                 space: Arc::clone(&self.space),
             }),
             on_fatal: Arc::new(move |error| {
-                fatal.lock().get_or_insert_with(|| error.to_string());
+                fatal.lock().get_or_insert_with(|| Ended::by_store(error));
                 on_fatal_gate.abort();
             }),
             versions: self.program.get(),
@@ -390,7 +452,7 @@ impl NodeHost {
 }
 
 /// Carries out orders, one after the other, until there will be none any more.
-async fn obey(shard: Shard, mut orders: mpsc::UnboundedReceiver<Order>) {
+async fn obey(shard: Shard, service: Service, mut orders: mpsc::UnboundedReceiver<Order>) {
     while let Some(order) = orders.recv().await {
         match order {
             Order::HandOver => shard.replica.hand_over(HAND_OVER_TIMEOUT).await,
@@ -398,9 +460,17 @@ async fn obey(shard: Shard, mut orders: mpsc::UnboundedReceiver<Order>) {
             Order::Flush => drop(shard.state().flush().await),
             Order::Snapshot => drop(shard.state().snapshot().await),
             // What came of it shows in the membership.
-            Order::Remove(name) => drop(shard.members.remove(name).await),
+            Order::Remove(name) => {
+                if let Ok(context) = service.admit(Principal::Anyone, String::new()) {
+                    drop(service.remove_member(&context, name).await);
+                }
+            }
             // Nor does it matter whether it was too early.
-            Order::Raise => drop(shard.members.raise(0).await),
+            Order::Raise => {
+                if let Ok(context) = service.admit(Principal::Anyone, String::new()) {
+                    drop(service.raise_version(&context, 0).await);
+                }
+            }
         }
     }
 }

@@ -292,7 +292,7 @@ pub struct Naive {
 }
 
 pub(crate) fn invalid(field: &'static str) -> Refusal {
-    Refusal::Invalid { field, problem: String::new() }
+    Refusal::Invalid { field, problem: String::new().into() }
 }
 
 /// The next that the machine says that it did, if it is of a kind.

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+mod ask;
 mod consumer;
 mod message;
 mod producer;
@@ -14,6 +15,7 @@ mod size;
 mod subscription;
 mod transact;
 
+pub use ask::Ask;
 pub use consumer::{Attach, Credit, Detach, Outcome, Settle, SettleRange};
 pub use message::{Action, Reschedule, Selector, Unpark};
 pub use producer::{CloseProducer, OpenProducer, Publish};

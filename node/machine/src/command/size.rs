@@ -6,7 +6,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::{Batch, Command, Verb};
 use crate::limits::{COMMAND_BYTES_MAX, ENTRY_HEAD_BYTES_MAX};
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 use crate::weight::weight;
 
 /// Tag of [`Batch::commands`].
@@ -32,7 +32,8 @@ impl Measured {
         if bytes <= COMMAND_BYTES_MAX {
             return Ok(Self { command, bytes, weight });
         }
-        let problem = format!("{bytes} bytes encoded, and {COMMAND_BYTES_MAX} is the most");
+        let problem =
+            Problem::Over { found: bytes as u64, limit: COMMAND_BYTES_MAX as u64, unit: "bytes encoded" };
         Err(Refusal::Invalid { field: "request", problem })
     }
 

@@ -16,7 +16,7 @@ use crate::limits::{
 };
 use crate::names::{Name, ProducerName, SessionName};
 use crate::ops::{session_timeout_ms, ttl_ms};
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 use crate::subs::filter;
 use crate::{routes, settings};
 
@@ -54,13 +54,14 @@ pub fn lawful(verb: &Verb) -> Result<(), Refusal> {
     }
 }
 
-fn invalid(field: &'static str, problem: impl Into<String>) -> Result<(), Refusal> {
+fn invalid(field: &'static str, problem: impl Into<Problem>) -> Result<(), Refusal> {
     Err(Refusal::Invalid { field, problem: problem.into() })
 }
 
 /// No more than so much of something.
-fn at_most(field: &'static str, given: u64, most: u64, what: &str) -> Result<(), Refusal> {
-    if given <= most { Ok(()) } else { invalid(field, format!("{given} {what}, and {most} is the most")) }
+fn at_most(field: &'static str, given: u64, most: u64, unit: &'static str) -> Result<(), Refusal> {
+    let problem = Problem::Over { found: given, limit: most, unit };
+    if given <= most { Ok(()) } else { invalid(field, problem) }
 }
 
 fn namespace(name: &str) -> Result<(), Refusal> {

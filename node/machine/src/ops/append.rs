@@ -34,13 +34,13 @@ impl Messages<'_> {
     /// Whether a queue takes what is special about them.
     pub(super) fn check_attributes<S: Store>(&self, tx: &mut Tx<'_, S>, queue: QueueId) -> Result<(), Stop> {
         if self.attributes & PRIORITISED != 0 && !tx.queue(queue)?.settings.priorities {
-            let problem = "the queue does not have priorities: they are one of its settings".into();
-            return Err(Refusal::Invalid { field: "priority", problem }.into());
+            let problem = "the queue does not have priorities: they are one of its settings";
+            return Err(Refusal::Invalid { field: "priority", problem: problem.into() }.into());
         }
         let keys_only = tx.queue(queue)?.settings.retain.latest_per_key;
         if keys_only && self.each().any(|message| message.key.is_empty()) {
-            let problem = "every message needs one: the queue retains the latest of each key".into();
-            return Err(Refusal::Invalid { field: "key", problem }.into());
+            let problem = "every message needs one: the queue retains the latest of each key";
+            return Err(Refusal::Invalid { field: "key", problem: problem.into() }.into());
         }
         Ok(())
     }

@@ -25,8 +25,8 @@ pub(crate) fn attach<S: Store>(tx: &mut Tx<'_, S>, command: Attach) -> Done {
     let consumer = match (known, its) {
         (Some(consumer), Some(its)) if its == sub => consumer,
         (Some(_), Some(_)) => {
-            let problem = "is attached to another subscription: detach it first".into();
-            return Err(Refusal::Invalid { field: "session", problem }.into());
+            let problem = "is attached to another subscription: detach it first";
+            return Err(Refusal::Invalid { field: "session", problem: problem.into() }.into());
         }
         (over, _) => add(tx, sub, session, over)?,
     };

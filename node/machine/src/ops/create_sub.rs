@@ -96,7 +96,7 @@ pub(super) fn position_of<S: Store>(tx: &mut Tx<'_, S>, queue: QueueId, start: &
         Ok(StartKind::Time) => at_time(&tx.rows, queue, start.at, first, next)?,
         Err(_) => {
             let problem = format!("{} is not known", start.kind);
-            return Err(Refusal::Invalid { field: "start", problem }.into());
+            return Err(Refusal::Invalid { field: "start", problem: problem.into() }.into());
         }
     };
     if !(first..=next).contains(&position) {

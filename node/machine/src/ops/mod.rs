@@ -49,7 +49,7 @@ pub(crate) use unpark::unpark;
 pub(crate) use update_queue::update_queue;
 pub(crate) use update_sub::{pause, update_sub};
 
-use crate::reply::{Refusal, Reply};
+use crate::reply::{Problem, Refusal, Reply};
 use crate::store::StoreError;
 
 /// Why an operation did not come to its end.
@@ -85,6 +85,6 @@ pub(crate) fn in_range(
     match given {
         0 => Ok(default),
         given if (min..=max).contains(&given) => Ok(given),
-        given => Err(Refusal::Invalid { field, problem: format!("{given} is not within {min} to {max}") }),
+        given => Err(Refusal::Invalid { field, problem: Problem::NotWithin { found: given, min, max } }),
     }
 }

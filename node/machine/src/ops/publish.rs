@@ -63,7 +63,7 @@ fn check_session<S: Store>(tx: &mut Tx<'_, S>, command: &Publish) -> Result<u64,
     let (first, count) = (command.first_seq, command.lengths.len() as u64);
     if command.acked_seq > row.last_seq {
         let problem = format!("{} was not published yet: the last is {}", command.acked_seq, row.last_seq);
-        return Err(Refusal::Invalid { field: "acked_seq", problem }.into());
+        return Err(Refusal::Invalid { field: "acked_seq", problem: problem.into() }.into());
     }
     let acked = row.acked_seq.max(command.acked_seq);
     if first <= acked {
@@ -105,7 +105,7 @@ fn receipts<S: Store>(
             let problem = format!(
                 "sequence number {seq} was published to another queue, or to one of this name that was deleted"
             );
-            return Err(Refusal::Invalid { field: "queue", problem }.into());
+            return Err(Refusal::Invalid { field: "queue", problem: problem.into() }.into());
         }
         let count = (run.count - skipped).min(end - seq);
         push(&mut positions, run.first_position + skipped, count, true);

@@ -5,7 +5,7 @@ use twox_hash::XxHash3_64;
 
 use crate::command::{Outcome, Settings, SettleRange};
 use crate::limits::{BACKOFF_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN, REASON_BYTES_MAX};
-use crate::reply::{NotSettled, Refusal};
+use crate::reply::{NotSettled, Problem, Refusal};
 use crate::store::{Store, StoreError};
 use crate::subs::runs::{self, Run, State};
 use crate::tables::SubId;
@@ -33,7 +33,8 @@ pub(super) struct Part {
 
 impl Range {
     pub(crate) fn check(range: &SettleRange, reasons: &[String]) -> Result<Self, Refusal> {
-        let invalid = |field, problem: &str| Err(Refusal::Invalid { field, problem: problem.into() });
+        let refused = |field, problem| Err(Refusal::Invalid { field, problem });
+        let invalid = |field, problem: &str| refused(field, Problem::from(problem));
         let outcome = match Outcome::try_from(range.outcome) {
             Ok(Outcome::Unspecified) | Err(_) => return invalid("outcome", "is not known"),
             Ok(outcome) => outcome,
@@ -49,10 +50,12 @@ impl Range {
         }
         match outcome {
             Outcome::Retry if range.delay_ms > BACKOFF_MS_MAX => {
-                return invalid("delay_ms", "is longer than 30 days");
+                let (found, limit) = (range.delay_ms, BACKOFF_MS_MAX);
+                return refused("delay_ms", Problem::Over { found, limit, unit: "ms" });
             }
             Outcome::Extend if !matches!(range.delay_ms, 0 | LEASE_MS_MIN..=LEASE_MS_MAX) => {
-                return invalid("delay_ms", "is not within 100 ms to 12 h");
+                let (found, min, max) = (range.delay_ms, LEASE_MS_MIN, LEASE_MS_MAX);
+                return refused("delay_ms", Problem::NotWithin { found, min, max });
             }
             _ => {}
         }

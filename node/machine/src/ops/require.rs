@@ -20,8 +20,8 @@ pub(super) fn require<S: Store>(
     let queue = |tx: &Tx<'_, S>, name: &str| names::queue(&tx.rows, &command.namespace, name);
     let found = match &require.condition {
         None => {
-            let problem = "a requirement has no condition that this version knows".into();
-            return Err(Refusal::Invalid { field: "require", problem }.into());
+            let problem = "a requirement has no condition that this version knows";
+            return Err(Refusal::Invalid { field: "require", problem: problem.into() }.into());
         }
         Some(Condition::Version(RequireVersion { key, version })) => {
             let namespace = names::namespace(&command.namespace)?;

@@ -21,8 +21,8 @@ pub(crate) fn update_sub<S: Store>(tx: &mut Tx<'_, S>, command: &UpdateSub) -> D
         ("per_key_inflight", sub.settings.per_key_inflight == resolved.per_key_inflight),
     ] {
         if !same {
-            let problem = "cannot be changed: make another subscription".into();
-            return Err(Refusal::Invalid { field, problem }.into());
+            let problem = "cannot be changed: make another subscription";
+            return Err(Refusal::Invalid { field, problem: problem.into() }.into());
         }
     }
     let same = sub.settings == resolved;

@@ -62,7 +62,7 @@ pub fn messages(
         Ok(StartKind::Time) => at_time(store, id, start.at, first, end)?,
         Err(_) => {
             let problem = format!("{} is not known", start.kind);
-            return Err(Refusal::Invalid { field: "start", problem }.into());
+            return Err(Refusal::Invalid { field: "start", problem: problem.into() }.into());
         }
     };
     if from > end {

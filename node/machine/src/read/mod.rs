@@ -25,7 +25,7 @@ pub use state::{StateEntry, state, state_keys};
 
 use crate::names;
 use crate::ops::Stop;
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Consumer, Queue, Sub};
 use crate::tables::{Key, QueueId, SubId, key};
@@ -73,7 +73,7 @@ pub fn next_deadline(store: &impl Read) -> Result<Option<u64>, StoreError> {
 
 /// Where a listing goes on behind a name: at the first if it is empty.
 fn behind(all: &Key, after: &str, bytes_max: usize) -> Result<Key, Refusal> {
-    let problem = || format!("{} bytes, and {bytes_max} is the most", after.len());
+    let problem = || Problem::Over { found: after.len() as u64, limit: bytes_max as u64, unit: "bytes" };
     let invalid = || Refusal::Invalid { field: "after", problem: problem() };
     if after.is_empty() {
         return Ok(all.clone());

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::ReadError;
 use crate::limits::{PAGE_MAX, PEEK_BYTES_MAX, STATE_KEY_BYTES_MAX, TRANSACTION_PARTS_MAX};
 use crate::names::{self, StateKey};
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 use crate::store::{Read, StoreError};
 use crate::tables::row::{self, Value};
 use crate::tables::{Key, key};
@@ -28,7 +28,8 @@ pub struct StateEntry {
 pub fn state(store: &impl Read, namespace: &str, keys: &[String]) -> Result<Vec<StateEntry>, ReadError> {
     let namespace = names::namespace(namespace)?;
     if keys.len() > TRANSACTION_PARTS_MAX {
-        let problem = format!("at most {TRANSACTION_PARTS_MAX} at once");
+        let (found, limit) = (keys.len() as u64, TRANSACTION_PARTS_MAX as u64);
+        let problem = Problem::Over { found, limit, unit: "keys" };
         return Err(Refusal::Invalid { field: "keys", problem }.into());
     }
     let mut found = Vec::new();
@@ -54,7 +55,8 @@ pub fn state_keys(
     let keys = key::states(namespace);
     let fits = Some(prefix).filter(|prefix| prefix.len() <= STATE_KEY_BYTES_MAX);
     let all = fits.and_then(|prefix| keys.then(prefix)).ok_or_else(|| {
-        let problem = format!("{} bytes, and {STATE_KEY_BYTES_MAX} is the most", prefix.len());
+        let (found, limit) = (prefix.len() as u64, STATE_KEY_BYTES_MAX as u64);
+        let problem = Problem::Over { found, limit, unit: "bytes" };
         Refusal::Invalid { field: "prefix", problem }
     })?;
     let (end, mut from) = (all.end(), all);

@@ -6,30 +6,31 @@ use crate::command::Filter;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_HEADERS_MAX};
 use crate::message::Message;
 use crate::pattern;
-use crate::reply::Refusal;
+use crate::reply::{Problem, Refusal};
 
 /// Whether a filter means something. One without any condition is none.
 pub(crate) fn check(filter: Option<&Filter>) -> Result<Option<&Filter>, Refusal> {
     let Some(filter) = filter else { return Ok(None) };
     if filter.headers.len() > FILTER_HEADERS_MAX {
-        return invalid(format!(
-            "it names {} headers, and {FILTER_HEADERS_MAX} is the most",
-            filter.headers.len()
-        ));
+        return invalid(over(filter.headers.len(), FILTER_HEADERS_MAX, "headers"));
     }
     let bytes = filter.encoded_len();
     if bytes > FILTER_BYTES_MAX {
-        return invalid(format!("{bytes} bytes encoded, and {FILTER_BYTES_MAX} is the most"));
+        return invalid(over(bytes, FILTER_BYTES_MAX, "bytes encoded"));
     }
     if filter.headers.iter().any(|header| header.name.is_empty()) {
-        return invalid("a header needs a name".into());
+        return invalid("a header needs a name");
     }
     pattern::check(&filter.subject).or_else(invalid)?;
     Ok(Some(filter).filter(|filter| **filter != Filter::default()))
 }
 
-fn invalid<T>(problem: String) -> Result<T, Refusal> {
-    Err(Refusal::Invalid { field: "filter", problem })
+fn over(found: usize, limit: usize, unit: &'static str) -> Problem {
+    Problem::Over { found: found as u64, limit: limit as u64, unit }
+}
+
+fn invalid<T>(problem: impl Into<Problem>) -> Result<T, Refusal> {
+    Err(Refusal::Invalid { field: "filter", problem: problem.into() })
 }
 
 /// Whether a message is taken.

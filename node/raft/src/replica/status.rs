@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::Replica;
 use crate::Error;
+use crate::reports::Shortage;
 use crate::reports::{in_a_word, report_to_wire};
 use crate::types::{log_id_to_wire, peer_to_wire};
 
@@ -52,15 +53,15 @@ impl Replica {
     }
 
     /// Why new bytes are refused, while they are and this node leads.
-    pub fn refusal(&self) -> watch::Receiver<Option<String>> {
+    pub fn refusal(&self) -> watch::Receiver<Option<Shortage>> {
         self.0.refusal.subscribe()
     }
 
-    pub(crate) fn refuse(&self, why: Option<String>) {
+    pub(crate) fn refuse(&self, why: Option<Shortage>) {
         self.0.refusal.send_if_modified(|before| {
             let (was, is) = (before.is_some(), why.is_some());
             if was != is {
-                let why = why.as_deref().unwrap_or("there is room again");
+                let why = why.as_ref().map_or_else(|| "there is room again".into(), ToString::to_string);
                 tracing::warn!(refused = is, "new bytes: {why}");
             }
             std::mem::replace(before, why.clone()) != why

@@ -193,7 +193,7 @@ pub(super) async fn find(
     let name = if name.is_empty() { "default" } else { name };
     listed.into_iter().find(|sub| sub.name == name).ok_or_else(|| {
         Failure::new(format!("there is no subscription {name:?}"), "create the subscription first")
-            .because("UNKNOWN_SUBSCRIPTION")
+            .because("UNKNOWN_SUBSCRIPTION", ("subscription", name))
     })
 }
 

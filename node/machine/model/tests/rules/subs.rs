@@ -6,7 +6,7 @@ use quorate_machine::reply::Refusal;
 use super::*;
 
 fn invalid(field: &'static str) -> Outcome {
-    Err(Refusal::Invalid { field, problem: String::new() })
+    Err(Refusal::Invalid { field, problem: String::new().into() })
 }
 
 fn seek(world: &mut World, kind: StartKind, at: u64) -> Outcome {
