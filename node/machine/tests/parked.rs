@@ -71,6 +71,27 @@ fn a_job_leaves_alone_what_was_published_after_it() {
     assert_eq!(world.stat().parked, 1, "the job is over");
 }
 
+/// What it redrove is parked again before it is over, and is one run with what lies behind its end.
+#[test]
+fn a_job_ends_where_it_was_to_end_whatever_is_parked_again() {
+    let mut world = parked(&["a", "b"]);
+    let command = Unpark {
+        queue: "jobs".into(),
+        action: Action::Redrive.into(),
+        selector: Selector { to_position: 1, ..Selector::default() },
+        per_second: 1,
+        ..Unpark::default()
+    };
+    let redriven = world.one(Verb::Unpark(command));
+    assert_eq!(redriven, Ok(Reply::Unparked { messages: 1, job: 1 }));
+    let again = world.got();
+    assert_eq!(positions(&again), [1]);
+    world.settle_one(again[0], Outcome::Park);
+    world.after(1000).tick();
+    assert_eq!(world.stat().parked, 2);
+    assert!(!world.is_due(), "the job is over");
+}
+
 #[test]
 fn a_large_redrive_goes_on_in_bounded_steps() {
     for (order, action) in [

@@ -142,7 +142,8 @@ fn step_runs<S: Store>(tx: &mut Tx<'_, S>, id: SubId, job: &mut Job, most: u64) 
             }
         }
     };
-    let Some(run) = run.filter(|run| run.first < job.end) else {
+    // What was redriven may be parked again, and is joined with what lies behind the end.
+    let Some(run) = run.filter(|run| run.first.max(next) < job.end) else {
         job.lane = Some(0);
         // What is parked there from now on is not its business.
         if next < job.end {
