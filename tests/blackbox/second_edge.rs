@@ -23,6 +23,8 @@ use quorate_raft::transport::{BoxedIo, Listener, Transport};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::harness::s;
+
 /// A network that carries nothing: whoever listens waits for ever.
 struct Nowhere;
 
@@ -133,7 +135,7 @@ async fn consume(service: &Service, context: &Context) {
 #[test]
 fn a_service_without_any_wire_publishes_delivers_settles_transacts_and_reads() {
     let dir = tempfile::TempDir::new().expect("a directory");
-    crate::harness::runtime().block_on(async {
+    let all = async {
         let node = start(dir.path()).await;
         let service = node.service().clone();
         let context = service.admit(Principal::Anyone, String::new()).expect("it is a member");
@@ -158,5 +160,7 @@ fn a_service_without_any_wire_publishes_delivers_settles_transacts_and_reads() {
         assert_eq!(account[0].replicas.as_ref().map(Vec::len), Some(1));
         node.shutdown().await;
         assert!(service.admit(Principal::Anyone, String::new()).is_err(), "it is shutting down");
-    });
+    };
+    let in_time = async { tokio::time::timeout(s(60), all).await.expect("it does not stand still") };
+    crate::harness::runtime().block_on(in_time);
 }

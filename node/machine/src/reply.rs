@@ -287,6 +287,26 @@ impl From<&str> for Problem {
     }
 }
 
+impl Refusal {
+    /// Refuses a field that has more than it may have of something: `bytes`, `headers`; nothing for a bare number.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with [`Problem::Over`].
+    pub fn unless_at_most<T: TryInto<u64>>(
+        field: &'static str,
+        found: T,
+        limit: T,
+        unit: &'static str,
+    ) -> Result<(), Self> {
+        let count = |n: T| n.try_into().unwrap_or(u64::MAX);
+        let (found, limit) = (count(found), count(limit));
+        if found <= limit {
+            return Ok(());
+        }
+        Err(Self::Invalid { field, problem: Problem::Over { found, limit, unit } })
+    }
+}
+
 /// A command that was refused; it changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {

@@ -181,11 +181,8 @@ impl RaftStateMachine<Types> for StateMachine {
         let last =
             meta.last_log_id.as_ref().ok_or_else(|| io::Error::other("a snapshot without a log id"))?;
         let membership = members_to_bytes(&meta.last_membership);
-        received
-            .installer
-            .finish(received.rows, log_id_to_store(last), membership)
-            .await
-            .map_err(io::Error::other)?;
+        let installed = received.installer.finish(received.rows, log_id_to_store(last), membership);
+        self.gate.stored(installed.await)?;
         let (active, next_deadline_ms) = {
             let state = self.state.read();
             let active = quorate_machine::read::active_version(&state).map_err(io::Error::other)?;

@@ -39,7 +39,7 @@ impl Description {
     /// The same, with facts.
     #[must_use]
     pub fn with<const N: usize>(mut self, details: [(&'static str, &dyn Display); N]) -> Self {
-        self.details.extend(details.map(|(name, value)| (name, value.to_string())));
+        self.details.extend(facts(details));
         self
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorate_machine::limits::PAGE_MAX;
 use quorate_machine::read::{self, StateEntry};
-use quorate_machine::reply::{Problem, Refusal};
+use quorate_machine::reply::Refusal;
 
 use super::error::{Overload, QueryError, Unavailable};
 use super::{Context, Service, bounded};
@@ -51,10 +51,7 @@ impl Service {
         version: u64,
         wait_ms: u64,
     ) -> Result<(Option<StateEntry>, u64), QueryError> {
-        if wait_ms > WAIT_MS_MAX {
-            let problem = Problem::Over { found: wait_ms, limit: WAIT_MS_MAX, unit: "ms" };
-            return Err(Refusal::Invalid { field: "wait_ms", problem }.into());
-        }
+        Refusal::unless_at_most("wait_ms", wait_ms, WAIT_MS_MAX, "ms")?;
         let shard = self.shard(context)?.clone();
         let deadline = tokio::time::Instant::now() + Duration::from_millis(wait_ms);
         let keys = [key];

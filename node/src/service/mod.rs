@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use quorate_machine::command::{Ask, Measured, Verb};
 use quorate_machine::lawful;
 use quorate_machine::read::ReadError;
-use quorate_machine::reply::{Problem, Refusal};
+use quorate_machine::reply::Refusal;
 use quorate_raft::peers::Me;
 use quorate_raft::transport::Transport;
 use quorate_simpoint::{Bug, planted};
@@ -199,14 +199,8 @@ fn reply<C: Ask>(shard: &Shard, answer: proposal::Answer) -> Result<C::Reply, Co
 
 /// A count from a request: 0 means the default, and more than the most is refused.
 fn bounded(field: &'static str, given: u32, default: u32, most: u32) -> Result<u32, Refusal> {
-    match given {
-        0 => Ok(default),
-        n if n <= most => Ok(n),
-        n => {
-            let problem = Problem::Over { found: n.into(), limit: most.into(), unit: "" };
-            Err(Refusal::Invalid { field, problem })
-        }
-    }
+    Refusal::unless_at_most(field, given, most, "")?;
+    Ok(if given == 0 { default } else { given })
 }
 
 /// The namespace or subscription that is meant: none named means the one called `default`.

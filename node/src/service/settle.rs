@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_machine::command::{self, Outcome};
 use quorate_machine::limits::{REASON_BYTES_MAX, SETTLE_RANGES_MAX};
-use quorate_machine::reply::{Problem, Refusal};
+use quorate_machine::reply::Refusal;
 
 /// What is to become of consecutive messages that a consumer holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,11 +48,7 @@ pub fn check_count(ranges: usize) -> Result<(), Refusal> {
 
 /// Counts are looked at before anything is done for what they count.
 pub(super) fn at_most(field: &'static str, found: usize, limit: usize) -> Result<(), Refusal> {
-    if found <= limit {
-        return Ok(());
-    }
-    let problem = Problem::Over { found: found as u64, limit: limit as u64, unit: "at once" };
-    Err(Refusal::Invalid { field, problem })
+    Refusal::unless_at_most(field, found, limit, "at once")
 }
 
 /// A range with the number of its reason.

@@ -6,7 +6,7 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
 use super::{Batch, Command, Verb};
 use crate::limits::{COMMAND_BYTES_MAX, ENTRY_HEAD_BYTES_MAX};
-use crate::reply::{Problem, Refusal};
+use crate::reply::Refusal;
 use crate::weight::weight;
 
 /// Tag of [`Batch::commands`].
@@ -29,12 +29,8 @@ impl Measured {
         let weight = weight(&verb);
         let command = Command::from(verb);
         let bytes = command.encoded_len();
-        if bytes <= COMMAND_BYTES_MAX {
-            return Ok(Self { command, bytes, weight });
-        }
-        let problem =
-            Problem::Over { found: bytes as u64, limit: COMMAND_BYTES_MAX as u64, unit: "bytes encoded" };
-        Err(Refusal::Invalid { field: "request", problem })
+        Refusal::unless_at_most("request", bytes, COMMAND_BYTES_MAX, "bytes encoded")?;
+        Ok(Self { command, bytes, weight })
     }
 
     /// What it takes in an entry, in bytes.

@@ -60,8 +60,7 @@ fn invalid(field: &'static str, problem: impl Into<Problem>) -> Result<(), Refus
 
 /// No more than so much of something.
 fn at_most(field: &'static str, given: u64, most: u64, unit: &'static str) -> Result<(), Refusal> {
-    let problem = Problem::Over { found: given, limit: most, unit };
-    if given <= most { Ok(()) } else { invalid(field, problem) }
+    Refusal::unless_at_most(field, given, most, unit)
 }
 
 fn namespace(name: &str) -> Result<(), Refusal> {

@@ -27,11 +27,7 @@ pub struct StateEntry {
 /// [`TRANSACTION_PARTS_MAX`], one cannot be a key, or there is no such namespace.
 pub fn state(store: &impl Read, namespace: &str, keys: &[String]) -> Result<Vec<StateEntry>, ReadError> {
     let namespace = names::namespace(namespace)?;
-    if keys.len() > TRANSACTION_PARTS_MAX {
-        let (found, limit) = (keys.len() as u64, TRANSACTION_PARTS_MAX as u64);
-        let problem = Problem::Over { found, limit, unit: "keys" };
-        return Err(Refusal::Invalid { field: "keys", problem }.into());
-    }
+    Refusal::unless_at_most("keys", keys.len(), TRANSACTION_PARTS_MAX, "keys")?;
     let mut found = Vec::new();
     for name in keys {
         let value: Option<Value> = row::get(store, &key::state(namespace, StateKey::of(name)?))?;

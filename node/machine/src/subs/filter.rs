@@ -11,22 +11,13 @@ use crate::reply::{Problem, Refusal};
 /// Whether a filter means something. One without any condition is none.
 pub(crate) fn check(filter: Option<&Filter>) -> Result<Option<&Filter>, Refusal> {
     let Some(filter) = filter else { return Ok(None) };
-    if filter.headers.len() > FILTER_HEADERS_MAX {
-        return invalid(over(filter.headers.len(), FILTER_HEADERS_MAX, "headers"));
-    }
-    let bytes = filter.encoded_len();
-    if bytes > FILTER_BYTES_MAX {
-        return invalid(over(bytes, FILTER_BYTES_MAX, "bytes encoded"));
-    }
+    Refusal::unless_at_most("filter", filter.headers.len(), FILTER_HEADERS_MAX, "headers")?;
+    Refusal::unless_at_most("filter", filter.encoded_len(), FILTER_BYTES_MAX, "bytes encoded")?;
     if filter.headers.iter().any(|header| header.name.is_empty()) {
         return invalid("a header needs a name");
     }
     pattern::check(&filter.subject).or_else(invalid)?;
     Ok(Some(filter).filter(|filter| **filter != Filter::default()))
-}
-
-fn over(found: usize, limit: usize, unit: &'static str) -> Problem {
-    Problem::Over { found: found as u64, limit: limit as u64, unit }
 }
 
 fn invalid<T>(problem: impl Into<Problem>) -> Result<T, Refusal> {

@@ -317,6 +317,7 @@ pub(crate) fn carve<S: Store>(
     from: u64,
     to: u64,
 ) -> Result<Run, StoreError> {
+    debug_assert!(run.first <= from && from < to && to <= run.end(), "{from}..{to} of {run:?}");
     erase(tx, sub, run)?;
     if run.first < from {
         write(tx, sub, &run.part(run.first, from))?;
